@@ -1,0 +1,3 @@
+//! gvpn: the operator command.
+
+fn main() {}

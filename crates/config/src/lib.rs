@@ -1,0 +1,1 @@
+//! The configuration language: lexer, tree, schema, renderers, typed model, diff.

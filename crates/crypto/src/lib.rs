@@ -1,0 +1,1 @@
+//! The only crate that names a cryptographic library: the audit boundary.

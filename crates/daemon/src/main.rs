@@ -1,0 +1,3 @@
+//! gvpnd: the event loop, sockets, clock, netlink, packet input and output, control socket.
+
+fn main() {}

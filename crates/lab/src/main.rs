@@ -1,0 +1,3 @@
+//! Scenarios in network namespaces with the shipped binaries and real peers.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! A deterministic world of one server and many members on virtual time.

@@ -1,0 +1,3 @@
+//! Repository chores: benchmarks, fuzzing, checks.
+
+fn main() {}
