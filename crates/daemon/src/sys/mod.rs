@@ -1,0 +1,2 @@
+//! System calls that have no safe wrapper elsewhere. The only module of this crate where `unsafe` is allowed.
+#![allow(unsafe_code)]
