@@ -1,1 +1,40 @@
 //! Typed requests and replies of the local control socket.
+//!
+//! The socket speaks HTTP with JSON, one path per subject under [`VERSION_PREFIX`], so that `curl --unix-socket` shows
+//! the same as `gvpn`. `proto` and `dataplane` fill these types directly; `gvpn` turns them into the vendor's columns.
+//! Lives are remaining seconds, because the roles know no wall clock.
+
+pub mod configuration;
+pub mod filter;
+pub mod identifiers;
+pub mod ike;
+pub mod kek;
+pub mod member;
+pub mod monitor;
+pub mod paths;
+pub mod policy;
+pub mod problem;
+pub mod query;
+pub mod server;
+pub mod statistics;
+pub mod status;
+
+pub use configuration::{
+    CheckRequest, CommitReply, CommitRequest, ConfigurationFormat, ConfigurationQuery, ConfigurationReply,
+    Diagnostic, LoadMode, LoadRequest, Severity,
+};
+pub use filter::{Filter, Level};
+pub use identifiers::{Cookie, GroupReference, Spi};
+pub use ike::{IkeDetail, IkeMode, IkeRole, IkeSecurityAssociation, SaState};
+pub use kek::{KekDetail, KekSecurityAssociation};
+pub use member::{InactiveTunnel, MemberCounters, MemberIpsecDetail, MemberIpsecSa, MemberVpn};
+pub use monitor::MonitorEntry;
+pub use paths::VERSION_PREFIX;
+pub use policy::{AntiReplay, DynamicPolicy, MemberPolicy, PolicyType, PortRange, Selector};
+pub use problem::Problem;
+pub use server::{
+    MemberStatistics, RegisteredMember, RegisteredMembers, ServerGroupSas, ServerIpsecDetail, ServerIpsecSa,
+    ServerMatchPolicy, ServerStatistics,
+};
+pub use statistics::{DropCount, IpsecStatistics, SaCounters, SaStatistics};
+pub use status::{ClearReply, InterfaceStatus, Status};

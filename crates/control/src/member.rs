@@ -1,0 +1,121 @@
+//! Subjects of `show security group-vpn member`.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::identifiers::Spi;
+use crate::policy::{AntiReplay, Selector};
+
+/// A VPN of the member and the SAs it holds: entries of `ipsec security-associations`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct MemberVpn {
+    /// Name of the `ipsec vpn` statement.
+    pub vpn: String,
+    /// The group it registers with.
+    pub group_id: u32,
+    /// The server it is, or was last, registered with, else the first of the list.
+    pub server: IpAddr,
+    /// UDP port of the server.
+    pub port: u16,
+    /// Address that it registers from; unspecified while it is not known.
+    pub local_address: IpAddr,
+    /// Routing instance, `default`.
+    pub routing_instance: String,
+    /// `clear`, `set` or `copy`.
+    pub df_bit: String,
+    /// Whether recovery probes are configured.
+    pub recovery_probe: bool,
+    /// Whether a new key is being asked for because the present one runs out.
+    pub rekey_needed: bool,
+    /// Live SAs, oldest first.
+    pub security_associations: Vec<MemberIpsecSa>,
+    /// What happened so far.
+    pub counters: MemberCounters,
+}
+
+/// A TEK of the member. It serves both directions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct MemberIpsecSa {
+    /// The number printed as `ID`: the same for a TEK and its successor.
+    pub tunnel_id: u32,
+    /// As in `ESP:aes-128/sha1`.
+    pub algorithm: String,
+    /// SPI of the TEK.
+    pub spi: Spi,
+    /// Remaining seconds.
+    pub hard_lifetime_secs: u64,
+    /// The rest; left out of a brief reply.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<MemberIpsecDetail>,
+}
+
+/// What `detail` adds to a TEK of the member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct MemberIpsecDetail {
+    /// As in `hmac-sha1-96`; empty with a combined-mode cipher.
+    pub authentication_algorithm: String,
+    /// As in `aes-128-cbc`.
+    pub encryption_algorithm: String,
+    /// Seconds until the member re-registers because of it; `None`: it does not.
+    pub soft_lifetime_secs: Option<u64>,
+    /// Seconds until it encrypts; 0: it does or has done.
+    pub activation_in_secs: u64,
+    /// Anti-replay of the group.
+    pub anti_replay: AntiReplay,
+    /// The policies it protects, in the server's order.
+    pub policies: Vec<Selector>,
+}
+
+/// Counters of a VPN of the member.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct MemberCounters {
+    /// Registrations completed.
+    pub pull_succeeded: u64,
+    /// Registrations refused by the server.
+    pub pull_failed: u64,
+    /// Registrations that got no answer.
+    pub pull_timeout: u64,
+    /// Registrations that we broke off.
+    pub pull_aborted: u64,
+    /// Rekey messages accepted.
+    pub push_succeeded: u64,
+    /// Rekey messages rejected.
+    pub push_failed: u64,
+    /// Changes to another server.
+    pub server_failover: u64,
+    /// Delete payloads obeyed.
+    pub delete_received: u64,
+    /// SAs refused because the table is full.
+    pub exceed_maximum_keys: u64,
+    /// Policies refused because the table is full.
+    pub exceed_maximum_policies: u64,
+    /// SAs refused because their algorithm is unknown or weak.
+    pub unsupported_algorithm: u64,
+}
+
+/// A VPN that holds no usable SA: an entry of `ipsec inactive-tunnels`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct InactiveTunnel {
+    /// The number printed as `ID`.
+    pub tunnel_id: u32,
+    /// Name of the `ipsec vpn` statement.
+    pub vpn: String,
+    /// The group it wants to register with.
+    pub group_id: u32,
+    /// The server it tries.
+    pub server: IpAddr,
+    /// UDP port of the server.
+    pub port: u16,
+    /// Why it is inactive, one line: the last failure and what it means, or what it waits for.
+    pub reason: String,
+    /// Seconds until the next try, where one is planned.
+    pub next_try_in_secs: Option<u64>,
+    /// What happened so far.
+    pub counters: MemberCounters,
+}

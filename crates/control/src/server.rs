@@ -1,0 +1,137 @@
+//! Subjects of `show security group-vpn server`.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::identifiers::Spi;
+use crate::policy::{AntiReplay, Selector};
+
+/// The TEKs of a group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ServerGroupSas {
+    /// Name of the group.
+    pub group: String,
+    /// Its number.
+    pub group_id: u32,
+    /// The TEKs, in the order of the configuration, oldest first within an `ipsec-sa`.
+    pub security_associations: Vec<ServerIpsecSa>,
+}
+
+/// A TEK of the server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ServerIpsecSa {
+    /// Name of the `ipsec-sa` statement.
+    pub name: String,
+    /// As in `ESP:aes-128/sha1`.
+    pub algorithm: String,
+    /// SPI of the TEK.
+    pub spi: Spi,
+    /// Remaining seconds.
+    pub lifetime_secs: u64,
+    /// The rest; left out of a brief reply.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<ServerIpsecDetail>,
+}
+
+/// What `detail` adds to a TEK of the server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ServerIpsecDetail {
+    /// As in `hmac-sha1-96`; empty with a combined-mode cipher.
+    pub authentication_algorithm: String,
+    /// As in `aes-128-cbc`.
+    pub encryption_algorithm: String,
+    /// Configured lifetime, seconds.
+    pub configured_lifetime_secs: u64,
+    /// Seconds until senders use it; 0: they do.
+    pub activation_in_secs: u64,
+    /// Seconds until the successor is made, where that is known.
+    pub rekey_in_secs: Option<u64>,
+    /// Anti-replay of the group.
+    pub anti_replay: AntiReplay,
+    /// What it protects.
+    pub policies: Vec<ServerMatchPolicy>,
+}
+
+/// A `match-policy`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ServerMatchPolicy {
+    /// Name of the statement.
+    pub name: String,
+    /// The packets.
+    pub selector: Selector,
+}
+
+/// The members of a group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct RegisteredMembers {
+    /// Name of the group.
+    pub group: String,
+    /// Its number.
+    pub group_id: u32,
+    /// The members, by gateway name.
+    pub members: Vec<RegisteredMember>,
+}
+
+/// A member that has registered and whose keys have not all expired.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct RegisteredMember {
+    /// Name of the `ike gateway` statement.
+    pub gateway: String,
+    /// Address it registered from.
+    pub address: IpAddr,
+    /// Port it registered from.
+    pub port: u16,
+    /// Seconds since its last registration or acknowledgement.
+    pub last_update_secs_ago: u64,
+    /// Its counters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statistics: Option<MemberStatistics>,
+}
+
+/// Counters of one member.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct MemberStatistics {
+    /// Registrations completed.
+    pub pull_succeeded: u64,
+    /// Registrations refused or broken off.
+    pub pull_failed: u64,
+    /// Rekey messages sent.
+    pub push_sent: u64,
+    /// Rekey messages acknowledged.
+    pub push_acknowledged: u64,
+    /// Rekeys that stayed unacknowledged.
+    pub push_unacknowledged: u64,
+}
+
+/// Counters of one group.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct ServerStatistics {
+    /// Name of the group.
+    pub group: String,
+    /// Its number.
+    pub group_id: u32,
+    /// Registrations completed.
+    pub pull_succeeded: u64,
+    /// Registrations refused or broken off.
+    pub pull_failed: u64,
+    /// Registrations refused because the group is full.
+    pub pull_exceed_member_threshold: u64,
+    /// Rekey messages sent.
+    pub push_sent: u64,
+    /// Rekey messages acknowledged.
+    pub push_acknowledged: u64,
+    /// Rekeys that stayed unacknowledged.
+    pub push_unacknowledged: u64,
+    /// The last refusals, newest first, in words; bounded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recent_failures: Vec<String>,
+}
