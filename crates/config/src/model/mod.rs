@@ -1,0 +1,157 @@
+//! The typed model: what a configuration means, with names resolved and defaults applied.
+//!
+//! Objects compare by meaning: the [`Place`](crate::place::Place) each carries for messages never makes two differ,
+//! and references are resolved, so a gateway whose proposal changed is a changed gateway.
+
+pub mod algorithm;
+pub mod ike;
+pub mod interface;
+pub mod member;
+pub mod policy;
+pub mod server;
+pub mod trace;
+
+pub use algorithm::*;
+pub use ike::*;
+pub use interface::*;
+pub use member::*;
+pub use policy::*;
+pub use server::*;
+pub use trace::*;
+
+/// A whole configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Configuration {
+    /// The key server, where this machine is one.
+    pub server: Option<Server>,
+    /// The member, where this machine is one.
+    pub member: Option<Member>,
+    /// Zones, in text order.
+    pub zones: Vec<Zone>,
+    /// Policies of all zone pairs, in look-up order.
+    pub policies: Vec<Policy>,
+    /// What happens to traffic between zones that no policy matches; `deny-all` where none is named.
+    pub default_policy: DefaultPolicy,
+    /// `dynamic-policy enable`: policies from a key server are used.
+    pub dynamic_policy: bool,
+    /// Bindings of VPNs to zone pairs without policies.
+    pub ipsec_policies: Vec<IpsecPolicy>,
+    /// Interfaces, in text order.
+    pub interfaces: Vec<Interface>,
+    /// Service sets.
+    pub service_sets: Vec<ServiceSet>,
+    /// Service filters.
+    pub service_filters: Vec<ServiceFilter>,
+    /// Every `traceoptions`.
+    pub trace_options: Vec<TraceOptions>,
+}
+
+/// An interface on which a VPN protects traffic.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ExternalInterface {
+    /// As configured.
+    pub name: InterfaceName,
+    /// The Linux device.
+    pub device: String,
+}
+
+impl Configuration {
+    /// The Linux device behind an interface name: the unit's `linux-device`, the interface's, or the name itself.
+    /// `None` where a name that cannot be a device's (`ge-0/0/1.0`) has no `linux-device`.
+    pub fn linux_device(&self, name: &InterfaceName) -> Option<String> {
+        if name.is_loopback() {
+            return Some("lo".to_owned());
+        }
+        if let Some(interface) = self.interfaces.iter().find(|interface| interface.name == name.0)
+            && let Some(device) = &interface.linux_device
+        {
+            return Some(device.clone());
+        }
+        let (physical, unit) = name.split();
+        if let (Some(unit), Some(interface)) =
+            (unit, self.interfaces.iter().find(|interface| interface.name == physical))
+        {
+            let of_unit = interface.units.iter().find(|candidate| candidate.number == unit);
+            if let Some(device) = of_unit.and_then(|unit| unit.linux_device.clone()) {
+                return Some(device);
+            }
+            if let Some(device) = &interface.linux_device {
+                // Unit 0 is the untagged interface; another unit is its VLAN device by Linux custom.
+                return Some(if unit == 0 { device.clone() } else { format!("{device}.{unit}") });
+            }
+        }
+        (!name.0.contains('/')).then(|| name.0.clone())
+    }
+
+    /// The interfaces on which a VPN protects traffic: its external interface; where that is a loopback, every
+    /// interface of the to-zones of the scope policies that name the VPN; with service sets, where they are applied.
+    /// Interfaces without a device are left out (the checks refuse them).
+    pub fn external_interfaces(&self, vpn: &Vpn) -> Vec<ExternalInterface> {
+        let mut names: Vec<InterfaceName> = Vec::new();
+        let mut add = |name: InterfaceName| {
+            if !name.is_loopback() && !names.contains(&name) {
+                names.push(name);
+            }
+        };
+        match &vpn.external_interface {
+            Some(name) if !name.is_loopback() => add(name.clone()),
+            Some(_) => {
+                for zone in self.protected_zones(&vpn.name) {
+                    zone.interfaces.iter().cloned().for_each(&mut add);
+                }
+            }
+            None => {
+                let sets: Vec<&str> = self
+                    .service_sets
+                    .iter()
+                    .filter(|set| set.vpn.as_deref() == Some(&vpn.name))
+                    .map(|set| set.name.as_str())
+                    .collect();
+                for interface in &self.interfaces {
+                    for unit in &interface.units {
+                        let mut applied = unit.service_input.iter().chain(&unit.service_output);
+                        if applied.any(|application| sets.contains(&application.service_set.as_str())) {
+                            add(InterfaceName(format!("{}.{}", interface.name, unit.number)));
+                        }
+                    }
+                }
+            }
+        }
+        names
+            .into_iter()
+            .filter_map(|name| self.linux_device(&name).map(|device| ExternalInterface { name, device }))
+            .collect()
+    }
+
+    /// The external side of a VPN: to-zones of the policies that tunnel into it. Scope policies are written in pairs
+    /// (trust to untrust and back), and the external zone is where packets of the first of a pair go.
+    fn protected_zones(&self, vpn: &str) -> Vec<&Zone> {
+        let mut outside: Vec<&str> = Vec::new();
+        let mut inside: Vec<&str> = Vec::new();
+        let bindings = self
+            .policies
+            .iter()
+            .filter(|policy| policy.vpn() == Some(vpn))
+            .map(|policy| (policy.from_zone.as_str(), policy.to_zone.as_str()))
+            .chain(
+                self.ipsec_policies
+                    .iter()
+                    .filter(|policy| policy.vpn == vpn)
+                    .map(|policy| (policy.from_zone.as_str(), policy.to_zone.as_str())),
+            );
+        for (from, to) in bindings {
+            if !inside.contains(&to) && !outside.contains(&to) {
+                outside.push(to);
+            }
+            if !outside.contains(&from) && !inside.contains(&from) {
+                inside.push(from);
+            }
+        }
+        self.zones.iter().filter(|zone| outside.contains(&zone.name.as_str())).collect()
+    }
+
+    /// The zone of an interface.
+    pub fn zone_of(&self, name: &InterfaceName) -> Option<&Zone> {
+        self.zones.iter().find(|zone| zone.interfaces.contains(name))
+    }
+}
