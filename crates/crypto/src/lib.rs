@@ -1,1 +1,25 @@
 //! The only crate that names a cryptographic library: the audit boundary.
+//!
+//! - [`Secret`] holds key bytes; [`Random`] is where every random octet comes from.
+//! - [`Hash`], [`CbcCipher`], [`Integrity`], [`DhGroup`]: the algorithms of phase 1 and of ESP.
+//! - [`esp`]: batches of ESP packets, sealed and opened in place.
+//!
+//! Nothing here knows a protocol, a clock or a socket. Why these libraries: `docs/decisions/0001-crypto-libraries.md`.
+
+mod cbc_cipher;
+mod dh;
+pub mod esp;
+mod hash;
+mod integrity;
+mod random;
+mod secret;
+
+pub use cbc_cipher::{CbcCipher, CipherError};
+pub use dh::{DhError, DhGroup, DhSecret};
+pub use esp::{
+    Backend, EspKey, EspKeyError, EspOpener, EspSealer, EspSuite, Frame, GcmKeyLen, IvSource, Verdict,
+};
+pub use hash::{Digest, Hash, PrfKey};
+pub use integrity::Integrity;
+pub use random::{OsRandom, Random, RandomError, SeededRandom};
+pub use secret::Secret;
