@@ -1,1 +1,24 @@
 //! Batches of packets in, packets and verdicts out: SA database, policy, ESP, fragmentation, GSO.
+//!
+//! Pure: no socket, thread, clock or file. The I/O layer hands in [`FrameIn`]s, the control side publishes
+//! [`Tables`], and [`Engine::process`] fills a [`FrameBuffer`].
+
+mod counters;
+mod drop_reason;
+mod engine;
+mod frame;
+mod policy;
+mod sa;
+mod tables;
+mod time;
+
+pub use counters::{Counters, Drops, Traffic};
+pub use drop_reason::DropReason;
+pub use engine::Engine;
+pub use frame::{Destination, FrameBuffer, FrameIn, FrameOut, InterfaceId, Origin, VnetHeader};
+pub use policy::{AddressPair, Selector, outside_scope, scope_contains};
+pub use sa::GroupSa;
+pub use tables::{
+    Binding, Candidates, DefaultPolicy, DfBit, Policy, Registration, Tables, TablesBuilder, Vpn,
+};
+pub use time::Instant;

@@ -1,0 +1,255 @@
+//! What the engine knows, as one immutable object: interfaces, VPNs, policies in order, exclude and fail-open rules, SAs.
+//!
+//! The control side makes it with a [`TablesBuilder`] and publishes it; runtime SAs and counters are shared with the
+//! tables before, so that nothing is forgotten when they are exchanged.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::{AddressPair, Counters, GroupSa, Instant, InterfaceId, Selector};
+
+/// What happens to forwarded packets that match no policy of a zone-bound VPN.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DefaultPolicy {
+    /// They leave in clear.
+    PermitAll,
+    /// They are dropped.
+    #[default]
+    DenyAll,
+}
+
+/// How a VPN is attached to its external interfaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Binding {
+    /// By scope policies between zones: the default policy decides about packets that match no policy.
+    Zone,
+    /// By service sets: such packets are dropped, unless `forward_mismatch` is set.
+    ServiceSet {
+        /// `forward-policy-mismatch`: unmatched packets are forwarded in clear.
+        forward_mismatch: bool,
+    },
+}
+
+/// Whether a member has ever had policies for its group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Registration {
+    /// Never: fail-open rules hold. Policies given to the builder are the last known ones, if any.
+    NotYet,
+    /// At least once. It stays so when the keys expire; without a live key packets are then dropped.
+    Registered,
+}
+
+/// The don't-fragment bit of the outer header.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DfBit {
+    /// Never set.
+    #[default]
+    Clear,
+    /// Always set.
+    Set,
+    /// As in the inner header.
+    Copy,
+}
+
+/// One dynamic policy: a selector and the SAs that protect its packets.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// The packets it is about, and their mirror image.
+    pub selector: Selector,
+    /// Its SAs, in any order: the newest active one encrypts, every live one decrypts. Empty or all expired: drop.
+    pub sas: Vec<Arc<GroupSa>>,
+    /// From when on matching clear packets from outside are dropped; [`Instant::ZERO`] for a policy without predecessor.
+    pub drop_clear_from: Instant,
+}
+
+/// One VPN, as configured and as learnt from its key server.
+#[derive(Clone, Debug)]
+pub struct Vpn {
+    /// Name in the configuration.
+    pub name: String,
+    /// External interfaces, all of them: for `lo0.0` every interface of the to-zone.
+    pub interfaces: Vec<InterfaceId>,
+    /// How it is attached to them.
+    pub binding: Binding,
+    /// Has it ever registered?
+    pub registration: Registration,
+    /// DF of the outer header.
+    pub df_bit: DfBit,
+    /// `tunnel-mtu`: largest ESP packet in octets, where smaller than the interface's MTU.
+    pub tunnel_mtu: Option<u16>,
+    /// Dynamic policies in the server's order; the first match wins.
+    pub policies: Vec<Policy>,
+    /// Always clear, in both directions.
+    pub exclude: Vec<AddressPair>,
+    /// Clear while not registered, in both directions.
+    pub fail_open: Vec<AddressPair>,
+    /// Shared with earlier tables.
+    pub counters: Arc<Counters>,
+}
+
+/// One external interface.
+#[derive(Clone, Copy, Debug)]
+struct Interface {
+    mtu: u16,
+}
+
+/// Collects what [`Tables`] are made of.
+#[derive(Clone, Debug, Default)]
+pub struct TablesBuilder {
+    interfaces: HashMap<InterfaceId, Interface>,
+    vpns: Vec<Vpn>,
+    default_policy: DefaultPolicy,
+    local_addresses: Vec<IpAddr>,
+    counters: Arc<Counters>,
+}
+
+impl TablesBuilder {
+    /// Nothing: every frame is dropped as of an unknown interface.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds an interface with its MTU in octets of IP packet (capped at 65535).
+    pub fn interface(&mut self, id: InterfaceId, mtu: u32) -> &mut Self {
+        self.interfaces.insert(id, Interface { mtu: mtu.min(65535) as u16 });
+        self
+    }
+
+    /// Adds a VPN. Where several VPNs share an interface, the one added first is asked first.
+    pub fn vpn(&mut self, vpn: Vpn) -> &mut Self {
+        self.vpns.push(vpn);
+        self
+    }
+
+    /// Sets the default policy of the zones; deny-all if not called.
+    pub fn default_policy(&mut self, policy: DefaultPolicy) -> &mut Self {
+        self.default_policy = policy;
+        self
+    }
+
+    /// Sets the addresses of this machine: ESP of others for them is left alone.
+    pub fn local_addresses(&mut self, addresses: impl IntoIterator<Item = IpAddr>) -> &mut Self {
+        self.local_addresses = addresses.into_iter().collect();
+        self
+    }
+
+    /// Sets the counters of packets that belong to no VPN, shared with earlier tables.
+    pub fn counters(&mut self, counters: Arc<Counters>) -> &mut Self {
+        self.counters = counters;
+        self
+    }
+
+    /// Makes the tables.
+    pub fn build(self) -> Tables {
+        static GENERATION: AtomicU64 = AtomicU64::new(1);
+        Tables {
+            generation: GENERATION.fetch_add(1, Ordering::Relaxed),
+            interfaces: self.interfaces,
+            vpns: self.vpns,
+            default_policy: self.default_policy,
+            local_addresses: self.local_addresses,
+            counters: self.counters,
+        }
+    }
+}
+
+/// What the tc programs of one interface send to the engine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Candidates {
+    /// Every forwarded IP packet, whatever its addresses.
+    pub all_forwarded: bool,
+    /// Packets between these addresses, forwarded or own; mirror images are listed too. No duplicates.
+    pub pairs: Vec<AddressPair>,
+    /// Packets that pass in clear without the engine; mirror images are listed too.
+    pub exclude: Vec<AddressPair>,
+}
+
+/// The engine's immutable view of the configuration and the SAs.
+#[derive(Debug)]
+pub struct Tables {
+    generation: u64,
+    interfaces: HashMap<InterfaceId, Interface>,
+    vpns: Vec<Vpn>,
+    default_policy: DefaultPolicy,
+    local_addresses: Vec<IpAddr>,
+    counters: Arc<Counters>,
+}
+
+impl Tables {
+    /// What has to reach the engine out of the packets that leave by `interface`. ICMP errors have to, always.
+    pub fn egress_candidates(&self, interface: InterfaceId) -> Candidates {
+        let mut all = self.pairs(interface);
+        all.all_forwarded = self.bound(interface).any(|vpn| match vpn.binding {
+            _ if vpn.registration == Registration::NotYet => true,
+            Binding::Zone => self.default_policy == DefaultPolicy::DenyAll,
+            Binding::ServiceSet { forward_mismatch } => !forward_mismatch,
+        });
+        all
+    }
+
+    /// What has to reach the engine out of the clear packets that arrive on `interface` and are forwarded inward.
+    pub fn ingress_candidates(&self, interface: InterfaceId) -> Candidates {
+        let mut all = self.pairs(interface);
+        all.all_forwarded = self
+            .bound(interface)
+            .any(|vpn| vpn.registration == Registration::NotYet && vpn.policies.is_empty());
+        all
+    }
+
+    /// The SPIs whose ESP packets have to reach the engine, without duplicates.
+    pub fn known_spis(&self) -> Vec<u32> {
+        let mut spis: Vec<u32> = self
+            .vpns
+            .iter()
+            .flat_map(|vpn| vpn.policies.iter().flat_map(|policy| policy.sas.iter().map(|sa| sa.spi())))
+            .collect();
+        spis.sort_unstable();
+        spis.dedup();
+        spis
+    }
+
+    /// The interfaces that have at least one VPN.
+    pub fn external_interfaces(&self) -> Vec<InterfaceId> {
+        let mut ids: Vec<InterfaceId> =
+            self.vpns.iter().flat_map(|vpn| vpn.interfaces.iter().copied()).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
+    }
+
+    /// The VPNs, in the order they are asked.
+    pub fn vpns(&self) -> &[Vpn] {
+        &self.vpns
+    }
+
+    /// Counters of packets that belong to no VPN.
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
+    fn bound(&self, interface: InterfaceId) -> impl Iterator<Item = &Vpn> {
+        self.vpns.iter().filter(move |vpn| vpn.interfaces.contains(&interface))
+    }
+
+    /// Both directions of every policy and, where only one VPN is concerned, of every exclude rule.
+    fn pairs(&self, interface: InterfaceId) -> Candidates {
+        let both = |pair: AddressPair| [pair, pair.mirrored()];
+        let sorted = |mut pairs: Vec<AddressPair>| {
+            pairs.sort_unstable();
+            pairs.dedup();
+            pairs
+        };
+        let pairs = self
+            .bound(interface)
+            .flat_map(|vpn| vpn.policies.iter().flat_map(|policy| both(policy.selector.addresses())))
+            .collect();
+        // An exclude rule exempts from its own VPN only, which address maps cannot say where there are several.
+        let exclude = match self.bound(interface).count() {
+            1 => self.bound(interface).flat_map(|vpn| vpn.exclude.iter().copied().flat_map(both)).collect(),
+            _ => Vec::new(),
+        };
+        Candidates { all_forwarded: false, pairs: sorted(pairs), exclude: sorted(exclude) }
+    }
+}
