@@ -2,21 +2,16 @@
 
 #![allow(missing_docs, reason = "a program: its help is clap's")]
 
-mod frr;
-mod network;
-mod runner;
-mod scenario;
-mod traffic;
-
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 
-use crate::network::Network;
-use crate::runner::Runner;
-use crate::scenario::Scenario;
+use lab::network::Network;
+use lab::runner::Runner;
+use lab::scenario::Scenario;
+use lab::traffic;
 
 /// Run Group VPN scenarios in network namespaces.
 #[derive(Parser)]
@@ -109,7 +104,7 @@ fn names(folder: &Path) -> Result<Vec<String>> {
     let mut names: Vec<String> = std::fs::read_dir(folder)
         .with_context(|| format!("reading {}", folder.display()))?
         .filter_map(|entry| entry.ok())
-        .filter(|entry| entry.path().join("topology.toml").is_file())
+        .filter(|entry| entry.path().join("steps.toml").is_file())
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .collect();
     names.sort();

@@ -7,6 +7,9 @@ use anyhow::{Context, Result, bail};
 
 use crate::scenario::Scenario;
 
+/// Not under `/run`: strongSwan gets a private one.
+const RUN: &str = "/var/lib/gvpn-lab";
+
 /// A built network. Dropping it does not remove it: `remove` does, so that `--keep` is simply not calling it.
 pub struct Network {
     prefix: String,
@@ -16,10 +19,7 @@ pub struct Network {
 impl Network {
     /// The network of a scenario, whether it is up or not.
     pub fn of(scenario: &Scenario) -> Self {
-        Self {
-            prefix: scenario.topology.prefix.clone(),
-            run: PathBuf::from("/run/gvpn-lab").join(&scenario.name),
-        }
+        Self { prefix: scenario.topology.prefix.clone(), run: PathBuf::from(RUN).join(&scenario.name) }
     }
 
     /// Name of a host's namespace.

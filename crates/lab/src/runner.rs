@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use crate::frr;
 use crate::network::Network;
 use crate::scenario::{self, Action, Expect, Filter, Scenario};
+use crate::strongswan::{self, Kernel};
 
 /// How long an orderly stop of a program may take.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
@@ -120,6 +121,8 @@ impl Runner {
             Action::CloseGvpnd(hosts) => {
                 self.gvpnd_hosts(&hosts.hosts).into_iter().try_for_each(|h| self.close_gvpnd(&h))
             }
+            Action::StartStrongswan { host, swanctl } => self.start_strongswan(host, swanctl),
+            Action::Configure { host, replace, with } => self.configure(host, replace, with),
             Action::StopGvpnd { hosts, signal } => {
                 hosts.iter().try_for_each(|host| self.stop_gvpnd(host, signal))
             }
@@ -142,7 +145,7 @@ impl Runner {
                 frr::start(
                     &self.network.namespace(name),
                     &directory,
-                    &self.scenario.folder.join(file),
+                    &self.scenario.network.join(file),
                     &host.frr_daemons,
                 )?;
             }
@@ -158,17 +161,38 @@ impl Runner {
             .collect()
     }
 
-    fn gvpnd(&self, host: &str) -> Result<Command> {
-        let file = self.scenario.topology.host[host]
-            .gvpnd
-            .as_ref()
-            .with_context(|| format!("{host} has no gvpnd"))?;
-        let directory = self.network.run_directory(host);
-        // The daemon's own copy: a scenario may change it.
-        let configuration = directory.join("gvpnd.conf");
-        if !configuration.exists() {
-            std::fs::copy(self.scenario.folder.join(file), &configuration)?;
+    /// The daemon's own copy of its configuration: a scenario may change it.
+    fn configuration(&self, host: &str) -> Result<PathBuf> {
+        let file = self.scenario.topology.host[host].gvpnd.as_ref();
+        let file = file.with_context(|| format!("{host} has no gvpnd"))?;
+        let copy = self.network.run_directory(host).join("gvpnd.conf");
+        if !copy.exists() {
+            std::fs::copy(self.scenario.network.join(file), &copy)?;
         }
+        Ok(copy)
+    }
+
+    fn configure(&self, host: &str, replace: &str, with: &str) -> Result<()> {
+        let file = self.configuration(host)?;
+        let text = std::fs::read_to_string(&file)?;
+        if !text.contains(replace) {
+            bail!("the configuration of {host} does not say `{replace}`");
+        }
+        std::fs::write(file, text.replace(replace, with))?;
+        Ok(())
+    }
+
+    fn start_strongswan(&mut self, host: &str, swanctl: &str) -> Result<()> {
+        let directory = self.network.run_directory(host);
+        let file = self.scenario.folder.join(swanctl);
+        let child = strongswan::start(&self.network.namespace(host), &directory, &file, Kernel::Netlink)?;
+        self.background.insert(format!("charon on {host}"), child);
+        Ok(())
+    }
+
+    fn gvpnd(&self, host: &str) -> Result<Command> {
+        let directory = self.network.run_directory(host);
+        let configuration = self.configuration(host)?;
         let mut command = self.in_namespace(host);
         command.arg(self.programs.join("gvpnd")).arg("--config").arg(configuration);
         command.arg("--runtime-dir").arg(&directory).arg("--state-dir").arg(directory.join("state"));
@@ -210,6 +234,7 @@ impl Runner {
         shell
             .env("GVPND", self.programs.join("gvpnd"))
             .env("CONF", &self.scenario.folder)
+            .env("VICI", strongswan::vici(&directory))
             .stdin(Stdio::null());
         shell
     }

@@ -12,8 +12,10 @@ use serde::Deserialize;
 pub struct Scenario {
     /// The folder's name; namespaces and run directories are named after it.
     pub name: String,
-    /// Where the configuration files are.
+    /// The scenario's own folder.
     pub folder: PathBuf,
+    /// Where the topology and the configuration files are: a scenario may use another's network.
+    pub network: PathBuf,
     /// Hosts and links.
     pub topology: Topology,
     /// What happens, in order.
@@ -120,6 +122,22 @@ pub enum Action {
     StartGvpnd(Hosts),
     /// Attach the closed programs (what the boot unit does) on hosts, and start nothing.
     CloseGvpnd(Hosts),
+    /// Start strongSwan's charon with a swanctl configuration.
+    StartStrongswan {
+        /// Where.
+        host: String,
+        /// File of the scenario's folder.
+        swanctl: String,
+    },
+    /// Change the text of a host's gvpnd configuration, before it starts or between reloads.
+    Configure {
+        /// Whose.
+        host: String,
+        /// Words that must be there.
+        replace: String,
+        /// What takes their place, everywhere.
+        with: String,
+    },
     /// Send a signal to a host's gvpnd and wait until it is gone.
     StopGvpnd {
         /// The hosts.
@@ -178,7 +196,7 @@ pub struct Hosts {
 pub struct Command {
     /// Where.
     pub host: String,
-    /// Split by a shell. `$GVPN` is the operator command of that host, `$LAB` this program, `$CONF` the scenario's folder,
+    /// Done by bash. `$GVPN` is the operator command of that host, `$LAB` this program, `$CONF` the scenario's folder, `$VICI` charon's socket,
     /// `$RUN` the host's run directory.
     pub command: String,
     /// Print the output to the reader.
@@ -233,12 +251,14 @@ impl Scenario {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
         struct Steps {
+            network: Option<String>,
             step: Vec<Step>,
         }
         let name = folder.file_name().context("scenario folder has no name")?.to_string_lossy().into_owned();
-        let topology: Topology = read(&folder.join("topology.toml"))?;
         let steps: Steps = read(&folder.join("steps.toml"))?;
-        let scenario = Self { name, folder: folder.to_owned(), topology, steps: steps.step };
+        let network = steps.network.map_or_else(|| folder.to_owned(), |other| folder.with_file_name(other));
+        let topology: Topology = read(&network.join("topology.toml"))?;
+        let scenario = Self { name, folder: folder.to_owned(), network, topology, steps: steps.step };
         scenario.validate()?;
         Ok(scenario)
     }
@@ -253,7 +273,7 @@ impl Scenario {
         }
         for host in self.topology.host.values() {
             for file in host.frr.iter().chain(&host.gvpnd) {
-                if !self.folder.join(file).is_file() {
+                if !self.network.join(file).is_file() {
                     bail!("{}: `{file}` is not there", self.name);
                 }
             }
@@ -277,7 +297,10 @@ impl Action {
             }
             Self::StopGvpnd { hosts, .. } => hosts.iter().map(String::as_str).collect(),
             Self::Run(command) | Self::Until(command) => vec![&command.host],
-            Self::Start { host, .. } | Self::Capture { host, .. } => vec![host],
+            Self::Start { host, .. }
+            | Self::Capture { host, .. }
+            | Self::StartStrongswan { host, .. }
+            | Self::Configure { host, .. } => vec![host],
             Self::Finish { .. } | Self::Count { .. } => Vec::new(),
         }
     }
