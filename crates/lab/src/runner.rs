@@ -121,7 +121,7 @@ impl Runner {
             Action::CloseGvpnd(hosts) => {
                 self.gvpnd_hosts(&hosts.hosts).into_iter().try_for_each(|h| self.close_gvpnd(&h))
             }
-            Action::StartStrongswan { host, swanctl } => self.start_strongswan(host, swanctl),
+            Action::StartStrongswan { host, swanctl, port } => self.start_strongswan(host, swanctl, *port),
             Action::Configure { host, replace, with } => self.configure(host, replace, with),
             Action::StopGvpnd { hosts, signal } => {
                 hosts.iter().try_for_each(|host| self.stop_gvpnd(host, signal))
@@ -182,10 +182,11 @@ impl Runner {
         Ok(())
     }
 
-    fn start_strongswan(&mut self, host: &str, swanctl: &str) -> Result<()> {
+    fn start_strongswan(&mut self, host: &str, swanctl: &str, port: u16) -> Result<()> {
         let directory = self.network.run_directory(host);
         let file = self.scenario.folder.join(swanctl);
-        let child = strongswan::start(&self.network.namespace(host), &directory, &file, Kernel::Netlink)?;
+        let child =
+            strongswan::start(&self.network.namespace(host), &directory, &file, Kernel::Netlink, port)?;
         self.background.insert(format!("charon on {host}"), child);
         Ok(())
     }

@@ -56,6 +56,10 @@ pub struct Host {
     pub gvpnd: Option<String>,
 }
 
+fn isakmp() -> u16 {
+    500
+}
+
 fn ospfd() -> Vec<String> {
     vec!["ospfd".into()]
 }
@@ -128,6 +132,9 @@ pub enum Action {
         host: String,
         /// File of the scenario's folder.
         swanctl: String,
+        /// UDP port it listens on.
+        #[serde(default = "isakmp")]
+        port: u16,
     },
     /// Change the text of a host's gvpnd configuration, before it starts or between reloads.
     Configure {

@@ -24,9 +24,9 @@ pub fn vici(directory: &Path) -> String {
 }
 
 /// Start charon and load `swanctl`, a configuration file in swanctl's language.
-pub fn start(namespace: &str, directory: &Path, swanctl: &Path, kernel: Kernel) -> Result<Child> {
+pub fn start(namespace: &str, directory: &Path, swanctl: &Path, kernel: Kernel, port: u16) -> Result<Child> {
     let settings = directory.join("strongswan.conf");
-    std::fs::write(&settings, configuration(directory, kernel))?;
+    std::fs::write(&settings, configuration(directory, kernel, port))?;
     let log = directory.join("charon.log");
     let mut command = Command::new("ip");
     // `ip netns exec` has already given the program a mount namespace of its own.
@@ -65,7 +65,7 @@ pub fn start(namespace: &str, directory: &Path, swanctl: &Path, kernel: Kernel) 
     Ok(child)
 }
 
-fn configuration(directory: &Path, kernel: Kernel) -> String {
+fn configuration(directory: &Path, kernel: Kernel, port: u16) -> String {
     let plugins = match kernel {
         Kernel::Netlink => "",
         Kernel::Libipsec => "kernel-libipsec { load = 10 }",
@@ -75,6 +75,8 @@ fn configuration(directory: &Path, kernel: Kernel) -> String {
         "charon {{
     load = random nonce openssl aes des sha1 sha2 md5 hmac kdf gmp curve25519 pem pkcs1 pkcs8 pubkey x509 gcm ccm {libipsec} kernel-netlink socket-default vici
     load_modular = no
+    port = {port}
+    port_nat_t = {port_nat_t}
     retransmit_tries = 2
     retransmit_timeout = 1.0
     plugins {{
@@ -91,6 +93,8 @@ fn configuration(directory: &Path, kernel: Kernel) -> String {
 }}
 ",
         libipsec = if kernel == Kernel::Libipsec { "kernel-libipsec" } else { "" },
+        // Any other port: NAT traversal is not wanted, but charon insists on a socket for it.
+        port_nat_t = if port == 500 { 4500 } else { 4848 },
         vici = vici(directory),
         log = log.display(),
     )
