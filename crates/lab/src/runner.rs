@@ -26,6 +26,7 @@ pub struct Runner {
     background: BTreeMap<String, Child>,
     captures: BTreeMap<String, Child>,
     start: Instant,
+    quiet: bool,
 }
 
 impl Runner {
@@ -40,7 +41,19 @@ impl Runner {
             background: BTreeMap::new(),
             captures: BTreeMap::new(),
             start: Instant::now(),
+            quiet: false,
         }
+    }
+
+    /// Print no progress: standard output is for something else.
+    pub fn quiet(mut self) -> Self {
+        self.quiet = true;
+        self
+    }
+
+    /// The network, for those who do more in it than the steps say.
+    pub fn network(&self) -> &Network {
+        &self.network
     }
 
     /// Build the network and do every step.
@@ -101,7 +114,9 @@ impl Runner {
     }
 
     fn say(&self, text: &str) {
-        println!("[{:6.2}] {text}", self.start.elapsed().as_secs_f64());
+        if !self.quiet {
+            println!("[{:6.2}] {text}", self.start.elapsed().as_secs_f64());
+        }
     }
 
     fn step(&mut self, index: usize) -> Result<()> {
@@ -121,7 +136,9 @@ impl Runner {
             Action::CloseGvpnd(hosts) => {
                 self.gvpnd_hosts(&hosts.hosts).into_iter().try_for_each(|h| self.close_gvpnd(&h))
             }
-            Action::StartStrongswan { host, swanctl, port } => self.start_strongswan(host, swanctl, *port),
+            Action::StartStrongswan { host, swanctl, port, kernel } => {
+                self.start_strongswan(host, swanctl, *kernel, *port)
+            }
             Action::Configure { host, replace, with } => self.configure(host, replace, with),
             Action::StopGvpnd { hosts, signal } => {
                 hosts.iter().try_for_each(|host| self.stop_gvpnd(host, signal))
@@ -182,11 +199,10 @@ impl Runner {
         Ok(())
     }
 
-    fn start_strongswan(&mut self, host: &str, swanctl: &str, port: u16) -> Result<()> {
+    fn start_strongswan(&mut self, host: &str, swanctl: &str, kernel: Kernel, port: u16) -> Result<()> {
         let directory = self.network.run_directory(host);
         let file = self.scenario.folder.join(swanctl);
-        let child =
-            strongswan::start(&self.network.namespace(host), &directory, &file, Kernel::Netlink, port)?;
+        let child = strongswan::start(&self.network.namespace(host), &directory, &file, kernel, port)?;
         self.background.insert(format!("charon on {host}"), child);
         Ok(())
     }

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
+use crate::strongswan::Kernel;
+
 /// A scenario as read from its folder.
 #[derive(Debug)]
 pub struct Scenario {
@@ -132,6 +134,9 @@ pub enum Action {
         host: String,
         /// File of the scenario's folder.
         swanctl: String,
+        /// What does its ESP.
+        #[serde(default)]
+        kernel: Kernel,
         /// UDP port it listens on.
         #[serde(default = "isakmp")]
         port: u16,
@@ -259,12 +264,16 @@ impl Scenario {
         #[serde(deny_unknown_fields)]
         struct Steps {
             network: Option<String>,
+            prefix: Option<String>,
             step: Vec<Step>,
         }
         let name = folder.file_name().context("scenario folder has no name")?.to_string_lossy().into_owned();
         let steps: Steps = read(&folder.join("steps.toml"))?;
         let network = steps.network.map_or_else(|| folder.to_owned(), |other| folder.with_file_name(other));
-        let topology: Topology = read(&network.join("topology.toml"))?;
+        let mut topology: Topology = read(&network.join("topology.toml"))?;
+        if let Some(prefix) = steps.prefix {
+            topology.prefix = prefix;
+        }
         let scenario = Self { name, folder: folder.to_owned(), network, topology, steps: steps.step };
         scenario.validate()?;
         Ok(scenario)

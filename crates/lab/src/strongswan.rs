@@ -6,13 +6,16 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use serde::Deserialize;
 
 use crate::network::run;
 
 /// Which kernel interface charon uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Kernel {
     /// None that matters: only phase 1 is wanted.
+    #[default]
     Netlink,
     /// ESP in user space, through a TUN device.
     Libipsec,

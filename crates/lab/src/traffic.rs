@@ -41,6 +41,26 @@ pub enum Traffic {
         #[arg(long, default_value_t = 20_000_000)]
         octets: usize,
     },
+    /// Send UDP datagrams as fast as one socket can for some seconds, then print how many.
+    Flood {
+        /// Peer.
+        to: IpAddr,
+        /// UDP port.
+        #[arg(long, default_value_t = 9)]
+        port: u16,
+        /// How long.
+        #[arg(long, default_value_t = 3)]
+        seconds: u64,
+        /// Octets of each datagram.
+        #[arg(long, default_value_t = 64)]
+        size: usize,
+    },
+    /// Count UDP datagrams until none has come for half a second, then print how many and in how many seconds.
+    Sink {
+        /// UDP port.
+        #[arg(long, default_value_t = 9)]
+        port: u16,
+    },
     /// Send UDP datagrams at a rate to the echo service until SIGINT, then print sent, received and lost.
     Stream {
         /// Peer.
@@ -67,6 +87,8 @@ impl Traffic {
             Self::Echo { port } => echo(port),
             Self::Session { to, port, lines } => session((to, port).into(), lines),
             Self::Transfer { to, port, octets } => transfer((to, port).into(), octets),
+            Self::Flood { to, port, seconds, size } => flood((to, port).into(), seconds, size),
+            Self::Sink { port } => sink(port),
             Self::Stream { to, port, rate, count, size } => stream((to, port).into(), rate, count, size),
         }
     }
@@ -219,5 +241,41 @@ fn stream(to: SocketAddr, rate: u32, count: u64, size: usize) -> Result<()> {
     finished.store(true, Ordering::Relaxed);
     let received = receiver.join().expect("the receiver does not panic");
     println!("UDP stream: sent {sent}, echoed {received}, lost {}", sent - received.min(sent));
+    Ok(())
+}
+
+fn flood(to: SocketAddr, seconds: u64, size: usize) -> Result<()> {
+    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    socket.connect(to)?;
+    let payload = vec![0x5a; size];
+    let start = Instant::now();
+    let mut sent = 0u64;
+    while start.elapsed() < Duration::from_secs(seconds) {
+        for _ in 0..64 {
+            // A full queue is what a flood is about.
+            sent += u64::from(socket.send(&payload).is_ok());
+        }
+    }
+    println!("sent {sent}");
+    Ok(())
+}
+
+fn sink(port: u16) -> Result<()> {
+    let socket = UdpSocket::bind(("0.0.0.0", port))?;
+    socket.set_read_timeout(Some(Duration::from_secs(10)))?;
+    let mut buffer = vec![0; 65_535];
+    let mut received = 0u64;
+    let mut first = None;
+    let mut last = Instant::now();
+    while socket.recv(&mut buffer).is_ok() {
+        last = Instant::now();
+        if first.is_none() {
+            first = Some(last);
+            socket.set_read_timeout(Some(Duration::from_millis(500)))?;
+        }
+        received += 1;
+    }
+    let seconds = first.map_or(0.0, |first| (last - first).as_secs_f64());
+    println!("received {received} in {seconds:.6}");
     Ok(())
 }

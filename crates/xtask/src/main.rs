@@ -1,3 +1,63 @@
-//! Repository chores: benchmarks, fuzzing, checks.
+//! Repository chores: benchmarks, fuzzing, checks. `cargo xtask --help` lists them.
 
-fn main() {}
+mod bench;
+
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail};
+use clap::{Parser, Subcommand};
+
+/// Repository chores.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Measure.
+    #[command(subcommand)]
+    Bench(Bench),
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    /// Throughput and CPU time of the data path beside plain forwarding and peers (needs root).
+    DataPath(bench::data_path::Options),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().chore {
+        Chore::Bench(Bench::DataPath(options)) => bench::data_path::run(&options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cargo xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Install what a chore needs; `kinds` as for `scripts/prepare`.
+fn prepare(kinds: &[&str]) -> Result<()> {
+    let status = Command::new("scripts/prepare").args(kinds).status().context("running scripts/prepare")?;
+    if status.success() { Ok(()) } else { bail!("scripts/prepare failed") }
+}
+
+/// Build packages for release and tell where the programs are.
+fn build_release(packages: &[&str]) -> Result<PathBuf> {
+    let mut command = Command::new(env!("CARGO"));
+    command.args(["build", "--quiet", "--release"]);
+    for package in packages {
+        command.args(["--package", package]);
+    }
+    if !command.status().context("running cargo")?.success() {
+        bail!("the build failed");
+    }
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
+    Ok(std::path::absolute(target.join("release"))?)
+}

@@ -1,0 +1,3 @@
+//! `cargo xtask bench`: what is measured, and against whom.
+
+pub mod data_path;
