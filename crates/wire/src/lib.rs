@@ -2,7 +2,9 @@
 
 pub mod attribute;
 pub mod codec;
+pub mod esp;
 pub mod gdoi;
+pub mod ip;
 pub mod isakmp;
 pub mod non_esp;
 pub mod registry;
