@@ -1,1 +1,11 @@
-//! A view of the kernel's links, addresses and routes, kept current by netlink notifications.
+//! A view of the kernel's links and addresses, kept current by netlink notifications.
+//!
+//! Notifications only say "something changed": every view is read whole, so a lost notification costs time, not truth.
+
+mod links;
+mod monitor;
+mod socket;
+
+pub use links::{Link, Links};
+pub use monitor::Monitor;
+pub(crate) use socket::RouteSocket;

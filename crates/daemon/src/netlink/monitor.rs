@@ -1,0 +1,71 @@
+//! Watches links and addresses.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use rtnetlink::{MulticastGroup, new_multicast_connection};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::Links;
+
+/// Read again after this long even without a notification, in case one was lost to a full socket buffer.
+const REFRESH: Duration = Duration::from_secs(10);
+/// Notifications come in bursts (a new link with its flags and addresses); one reading serves a burst.
+const BURST: Duration = Duration::from_millis(2);
+
+/// Keeps a view of the links current while it lives.
+pub struct Monitor {
+    links: watch::Receiver<Arc<Links>>,
+    tasks: [JoinHandle<()>; 2],
+}
+
+impl Monitor {
+    /// Starts to watch the network namespace of the calling thread; needs a running `tokio` runtime of that thread.
+    pub fn start() -> io::Result<Self> {
+        use MulticastGroup::{Ipv4Ifaddr, Ipv6Ifaddr, Link};
+        let (connection, handle, mut messages) = new_multicast_connection(&[Link, Ipv4Ifaddr, Ipv6Ifaddr])?;
+        let (sender, links) = watch::channel(Arc::new(Links::read()?));
+        let connection = tokio::spawn(connection);
+        let reader = tokio::spawn(async move {
+            // The connection ends when its last handle is dropped.
+            let _handle = handle;
+            loop {
+                if let Ok(None) = tokio::time::timeout(REFRESH, messages.next()).await {
+                    tracing::error!("netlink monitor lost its connection");
+                    return;
+                }
+                tokio::time::sleep(BURST).await;
+                while let Ok(Some(_)) = tokio::time::timeout(Duration::ZERO, messages.next()).await {}
+                match Links::read() {
+                    Ok(current) => {
+                        sender.send_if_modified(|known| {
+                            let changed = **known != current;
+                            if changed {
+                                *known = Arc::new(current);
+                            }
+                            changed
+                        });
+                    }
+                    Err(error) => tracing::warn!(%error, "cannot read links"),
+                }
+            }
+        });
+        Ok(Self { links, tasks: [connection, reader] })
+    }
+
+    /// The present view, and a way to wait for the next: `changed().await`, then `borrow_and_update()`.
+    pub fn links(&self) -> watch::Receiver<Arc<Links>> {
+        self.links.clone()
+    }
+}
+
+impl Drop for Monitor {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
