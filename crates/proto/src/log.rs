@@ -110,7 +110,11 @@ impl Journal {
     /// Queues `entry`, or counts it if its kind is over budget. Entries at [`Level::Info`] and above about what an
     /// authenticated peer or the operator did share the same rule.
     pub fn record(&mut self, now: Instant, mut entry: Entry) {
-        let budget = self.budgets.entry(entry.message).or_insert(Budget { left: BURST, refilled_at: now, suppressed: 0 });
+        let budget = self.budgets.entry(entry.message).or_insert(Budget {
+            left: BURST,
+            refilled_at: now,
+            suppressed: 0,
+        });
         let refills = (now - budget.refilled_at).as_micros() / REFILL.as_micros();
         if refills > 0 {
             budget.left = u32::try_from(refills).unwrap_or(u32::MAX).saturating_add(budget.left).min(BURST);

@@ -96,7 +96,11 @@ impl Endpoint {
     }
 
     /// Starts a phase 2 exchange of ours: a message id that was never used under this SA.
-    pub fn start_phase2(&mut self, now: Instant, association: AssociationId) -> Result<MessageId, Phase2Error> {
+    pub fn start_phase2(
+        &mut self,
+        now: Instant,
+        association: AssociationId,
+    ) -> Result<MessageId, Phase2Error> {
         let _ = (now, association);
         Err(Phase2Error::NoAssociation)
     }
