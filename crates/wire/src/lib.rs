@@ -2,6 +2,7 @@
 
 pub mod attribute;
 pub mod codec;
+pub mod describe;
 pub mod esp;
 pub mod gdoi;
 pub mod ip;

@@ -16,7 +16,7 @@ impl Checksum {
 
     /// The sum with `octets` added.
     #[must_use]
-    pub fn add(self, octets: &[u8]) -> Self {
+    pub fn plus(self, octets: &[u8]) -> Self {
         // Eight octets at a time: a carry out of the 64-bit accumulator is added back, as one's complement wants.
         let mut sum = self.0;
         let mut chunks = octets.chunks_exact(8);
@@ -33,7 +33,7 @@ impl Checksum {
 
     /// The sum with a 16-bit number added.
     #[must_use]
-    pub fn add_u16(self, value: u16) -> Self {
+    pub fn plus_u16(self, value: u16) -> Self {
         let (sum, carry) = self.0.overflowing_add(value.into());
         Self(sum + u64::from(carry))
     }
@@ -55,12 +55,12 @@ impl Checksum {
 
 /// The checksum of `octets`; zero if they contain their own correct checksum.
 pub fn checksum(octets: &[u8]) -> u16 {
-    Checksum::new().add(octets).finish()
+    Checksum::new().plus(octets).finish()
 }
 
 /// A checksum after one 16-bit word that it covers changed from `old` to `new` (RFC 1624 equation 3).
 pub fn checksum_update(checksum: u16, old: u16, new: u16) -> u16 {
-    Checksum::new().add_u16(!checksum).add_u16(!old).add_u16(new).finish()
+    Checksum::new().plus_u16(!checksum).plus_u16(!old).plus_u16(new).finish()
 }
 
 /// A checksum after one aligned 32-bit word that it covers changed from `old` to `new`.
@@ -77,19 +77,19 @@ pub trait PseudoAddress: Copy {
 
 impl PseudoAddress for Ipv4Addr {
     fn sum(self, checksum: Checksum) -> Checksum {
-        checksum.add(&self.octets())
+        checksum.plus(&self.octets())
     }
 }
 
 impl PseudoAddress for Ipv6Addr {
     fn sum(self, checksum: Checksum) -> Checksum {
-        checksum.add(&self.octets())
+        checksum.plus(&self.octets())
     }
 }
 
 /// The sum of a TCP, UDP or ICMPv6 pseudo header; `length` is that of the transport header and payload, in octets.
 pub fn pseudo_header<A: PseudoAddress>(source: A, destination: A, protocol: u8, length: u32) -> Checksum {
-    destination.sum(source.sum(Checksum::new())).add(&length.to_be_bytes()).add_u16(protocol.into())
+    destination.sum(source.sum(Checksum::new())).plus(&length.to_be_bytes()).plus_u16(protocol.into())
 }
 
 #[cfg(test)]
@@ -99,8 +99,8 @@ mod tests {
     #[test]
     fn the_sum_of_the_example_of_rfc_1071() {
         let octets = [0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7];
-        assert_eq!(Checksum::new().add(&octets).folded(), 0xddf2);
-        assert_eq!(Checksum::new().add(&octets[..2]).add(&octets[2..]).folded(), 0xddf2);
+        assert_eq!(Checksum::new().plus(&octets).folded(), 0xddf2);
+        assert_eq!(Checksum::new().plus(&octets[..2]).plus(&octets[2..]).folded(), 0xddf2);
     }
 
     #[test]
@@ -114,7 +114,7 @@ mod tests {
             octets in proptest::collection::vec(0_u8.., 0..200), cut in 0_usize..100,
         ) {
             let cut = (cut * 2).min(octets.len() & !1);
-            let pieces = Checksum::new().add(&octets[..cut]).add(&octets[cut..]);
+            let pieces = Checksum::new().plus(&octets[..cut]).plus(&octets[cut..]);
             proptest::prop_assert_eq!(pieces.finish(), checksum(&octets));
         }
 

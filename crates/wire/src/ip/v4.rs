@@ -201,7 +201,7 @@ impl<'a> Ipv4Packet<'a> {
 
     /// Whether the header checksum is right.
     pub fn has_valid_checksum(&self) -> bool {
-        super::Checksum::new().add(self.header.as_bytes()).add(self.options).finish() == 0
+        super::Checksum::new().plus(self.header.as_bytes()).plus(self.options).finish() == 0
     }
 }
 
