@@ -1,0 +1,20 @@
+//! `show security group-vpn member kek security-associations`.
+
+use anyhow::Result;
+use control::KekSecurityAssociation;
+
+use super::kek_text;
+use crate::client;
+use crate::command::{Arguments, BRIEF, Context, DETAIL, GROUP_ID, INDEX, Output, command};
+
+command! {
+    /// Key encryption keys received from the key servers.
+    MEMBER_KEK = "show security group-vpn member kek security-associations", &[BRIEF, DETAIL, GROUP_ID, INDEX], run;
+}
+
+fn run(context: &Context, arguments: &Arguments) -> Result<Output> {
+    let filter = arguments.filter()?;
+    let reply: Vec<KekSecurityAssociation> =
+        client::get(context, control::paths::MEMBER_KEK, &filter.to_query())?;
+    Output::new(kek_text::render(&reply, filter.level), &reply)
+}

@@ -1,0 +1,67 @@
+//! `show security group-vpn server statistics`.
+
+use anyhow::Result;
+use control::ServerStatistics;
+
+use crate::client;
+use crate::command::{Arguments, Context, GROUP, GROUP_ID, Output, command};
+
+command! {
+    /// Counters of each group, and its last refusals in words.
+    SERVER_STATISTICS = "show security group-vpn server statistics", &[GROUP, GROUP_ID], run;
+}
+
+fn run(context: &Context, arguments: &Arguments) -> Result<Output> {
+    let filter = arguments.filter()?;
+    let reply: Vec<ServerStatistics> =
+        client::get(context, control::paths::SERVER_STATISTICS, &filter.to_query())?;
+    Output::new(render(&reply), &reply)
+}
+
+fn render(groups: &[ServerStatistics]) -> String {
+    let rendered: Vec<String> = groups
+        .iter()
+        .map(|group| {
+            // A group of number 0 holds what could be assigned to no group.
+            let head = match group.group_id {
+                0 => "No group\n".to_owned(),
+                id => format!("Group: {}, Group Id: {id}\n", group.group),
+            };
+            let failures = match &group.recent_failures[..] {
+                [] => String::new(),
+                failures => {
+                    let lines: String = failures.iter().map(|failure| format!("    {failure}\n")).collect();
+                    format!("  Recent failures:\n{lines}")
+                }
+            };
+            format!(
+                "{head}  Stats:\n    Pull Succeeded                  : {}\n    Pull Failed                     : {}\n    \
+                 Pull Exceed Member Threshold    : {}\n    Push Sent                       : {}\n    \
+                 Push Acknowledged               : {}\n    Push Unacknowledged             : {}\n{failures}",
+                group.pull_succeeded,
+                group.pull_failed,
+                group.pull_exceed_member_threshold,
+                group.push_sent,
+                group.push_acknowledged,
+                group.push_unacknowledged,
+            )
+        })
+        .collect();
+    rendered.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::show::samples;
+
+    #[test]
+    fn counters_and_refusals() {
+        insta::assert_snapshot!(render(&samples::server_statistics()));
+    }
+
+    #[test]
+    fn json_is_for_programs() {
+        insta::assert_snapshot!(serde_json::to_string_pretty(&samples::server_statistics()).unwrap());
+    }
+}
