@@ -14,6 +14,7 @@ const SALT_LEN: usize = 4;
 const NONCE_LEN: usize = 12;
 
 /// What lanes share.
+#[expect(clippy::large_enum_variant, reason = "one per security association, behind an Arc")]
 pub(super) enum Key {
     Cbc { cipher: CbcKey, integrity: PrfKey },
     Gcm { len: GcmKeyLen, key: Secret, salt: [u8; SALT_LEN] },
@@ -133,7 +134,9 @@ impl<'a> Parts<'a> {
 }
 
 //= https://www.rfc-editor.org/rfc/rfc4106#section-4
-//# The components of the nonce are the salt with the IV.
+//# The salt field is a four-octet value that is assigned at the
+//# beginning of the security association, and then remains constant
+//# for the life of the security association.
 fn nonce(salt: &[u8; SALT_LEN], iv: &[u8]) -> [u8; NONCE_LEN] {
     let mut nonce = [0; NONCE_LEN];
     nonce[..SALT_LEN].copy_from_slice(salt);
