@@ -4,6 +4,7 @@ use std::fmt;
 
 use aes::Aes256;
 use cipher::{Array, BlockCipherEncrypt, KeyInit};
+use openssl::error::ErrorStack;
 
 use crate::Hash;
 
@@ -32,7 +33,7 @@ impl OsRandom {
     /// Opens the generator and draws from it once, so that a system without randomness is noticed at start.
     pub fn new() -> Result<Self, RandomError> {
         let mut probe = [0; 16];
-        openssl::rand::rand_priv_bytes(&mut probe).map_err(|_| RandomError)?;
+        system_random(&mut probe).map_err(|_| RandomError)?;
         Ok(Self(()))
     }
 }
@@ -41,10 +42,15 @@ impl Random for OsRandom {
     /// # Panics
     /// If the generator that worked at start fails: there is nothing safe to go on with.
     fn fill(&mut self, bytes: &mut [u8]) {
-        if openssl::rand::rand_priv_bytes(bytes).is_err() {
+        if system_random(bytes).is_err() {
             panic!("{RandomError}");
         }
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place where the system's randomness enters")]
+fn system_random(bytes: &mut [u8]) -> Result<(), ErrorStack> {
+    openssl::rand::rand_priv_bytes(bytes)
 }
 
 /// A deterministic source: AES-256 in counter mode under a key made of the seed.

@@ -12,17 +12,22 @@
 //! handle to it.
 
 mod iv;
+#[cfg(ipsec_mb)]
+mod multibuffer;
 mod portable;
 mod suite;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 pub use iv::IvSource;
 pub use suite::{EspSuite, GcmKeyLen};
 
 /// Octets before the IV: SPI and sequence number.
 pub const HEADER_LEN: usize = 8;
+
+/// Octets of the longest frame: no IP packet is longer, and lengths of 16 bits are what vector lanes count in.
+pub const MAX_FRAME_LEN: usize = 65_535;
 
 /// One ESP packet and what became of it.
 #[derive(Debug)]
@@ -43,7 +48,7 @@ pub enum Verdict {
     Ok,
     /// Not authentic. What `bytes` holds is unspecified and no plaintext.
     BadIcv,
-    /// Too short, or the encrypted part is not a whole number of blocks. `bytes` is untouched.
+    /// Too short, longer than [`MAX_FRAME_LEN`], or the encrypted part is not a whole number of blocks. `bytes` is untouched.
     BadLength,
 }
 
@@ -57,6 +62,8 @@ impl<'a> Frame<'a> {
 /// Which implementation does the work. All give the same octets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Backend {
+    /// intel-ipsec-mb: a batch in the vector lanes of one core.
+    MultiBuffer,
     /// RustCrypto for CBC and HMAC, OpenSSL for GCM; one packet after the other.
     Portable,
 }
@@ -64,12 +71,19 @@ pub enum Backend {
 impl Backend {
     /// The fastest backend that works on this machine.
     pub fn best() -> Self {
-        Self::Portable
+        Self::available()[0]
     }
 
-    /// Every backend that works on this machine.
+    /// Every backend that was built and works on this machine, fastest first.
     pub fn available() -> &'static [Self] {
-        &[Self::Portable]
+        static AVAILABLE: OnceLock<&[Backend]> = OnceLock::new();
+        AVAILABLE.get_or_init(|| {
+            #[cfg(ipsec_mb)]
+            if multibuffer::is_available() {
+                return &[Self::MultiBuffer, Self::Portable];
+            }
+            &[Self::Portable]
+        })
     }
 }
 
@@ -108,7 +122,9 @@ pub struct EspKey {
 }
 
 enum Prepared {
-    Portable(portable::Key),
+    #[cfg(ipsec_mb)]
+    MultiBuffer(multibuffer::Key),
+    Portable(Box<portable::Key>),
 }
 
 impl EspKey {
@@ -136,7 +152,15 @@ impl EspKey {
             return Err(EspKeyError::IntegrityKeyLength { expected, actual });
         }
         let prepared = match backend {
-            Backend::Portable => Prepared::Portable(portable::Key::new(suite, cipher_key, integrity_key)),
+            #[cfg(ipsec_mb)]
+            Backend::MultiBuffer => {
+                Prepared::MultiBuffer(multibuffer::Key::new(suite, cipher_key, integrity_key)?)
+            }
+            #[cfg(not(ipsec_mb))]
+            Backend::MultiBuffer => return Err(EspKeyError::BackendMissing),
+            Backend::Portable => {
+                Prepared::Portable(Box::new(portable::Key::new(suite, cipher_key, integrity_key)))
+            }
         };
         Ok(Arc::new(Self { suite, backend, prepared }))
     }
@@ -162,16 +186,23 @@ impl fmt::Debug for EspKey {
     }
 }
 
+/// What one lane keeps beside the shared key.
+enum Lane {
+    #[cfg(ipsec_mb)]
+    MultiBuffer,
+    Portable(portable::Lane),
+}
+
 /// One lane's handle for encrypting and authenticating packets under one key.
 pub struct EspSealer {
     key: Arc<EspKey>,
-    lane: portable::Lane,
+    lane: Lane,
 }
 
 /// One lane's handle for verifying and decrypting packets under one key.
 pub struct EspOpener {
     key: Arc<EspKey>,
-    lane: portable::Lane,
+    lane: Lane,
 }
 
 impl EspSealer {
@@ -182,20 +213,25 @@ impl EspSealer {
 
     /// A lane's handle to a shared key.
     pub fn from_key(key: Arc<EspKey>) -> Result<Self, EspKeyError> {
-        let Prepared::Portable(prepared) = &key.prepared;
-        let lane = portable::Lane::sealing(prepared)?;
+        let lane = match &key.prepared {
+            #[cfg(ipsec_mb)]
+            Prepared::MultiBuffer(_) => Lane::MultiBuffer,
+            Prepared::Portable(prepared) => Lane::Portable(portable::Lane::sealing(prepared)?),
+        };
         Ok(Self { key, lane })
     }
 
     /// Encrypts every frame and appends its ICV, setting each verdict to `Ok` or `BadLength`.
     pub fn seal(&mut self, frames: &mut [Frame<'_>]) {
-        let Prepared::Portable(prepared) = &self.key.prepared;
-        for frame in frames {
-            frame.verdict = if self.key.suite.fits(frame.bytes.len()) {
-                self.lane.seal(self.key.suite, prepared, frame.bytes)
-            } else {
-                Verdict::BadLength
-            };
+        let suite = self.key.suite;
+        match (&self.key.prepared, &mut self.lane) {
+            #[cfg(ipsec_mb)]
+            (Prepared::MultiBuffer(prepared), _) => prepared.seal(suite, frames),
+            (Prepared::Portable(prepared), Lane::Portable(lane)) => {
+                frames.iter_mut().for_each(|frame| frame.verdict = lane.seal(suite, prepared, frame.bytes));
+            }
+            #[cfg(ipsec_mb)]
+            (Prepared::Portable(_), Lane::MultiBuffer) => unreachable!("the lane was made for this key"),
         }
     }
 
@@ -213,20 +249,25 @@ impl EspOpener {
 
     /// A lane's handle to a shared key.
     pub fn from_key(key: Arc<EspKey>) -> Result<Self, EspKeyError> {
-        let Prepared::Portable(prepared) = &key.prepared;
-        let lane = portable::Lane::opening(prepared)?;
+        let lane = match &key.prepared {
+            #[cfg(ipsec_mb)]
+            Prepared::MultiBuffer(_) => Lane::MultiBuffer,
+            Prepared::Portable(prepared) => Lane::Portable(portable::Lane::opening(prepared)?),
+        };
         Ok(Self { key, lane })
     }
 
     /// Verifies every frame and decrypts the authentic ones, setting each verdict to `Ok`, `BadIcv` or `BadLength`.
     pub fn open(&mut self, frames: &mut [Frame<'_>]) {
-        let Prepared::Portable(prepared) = &self.key.prepared;
-        for frame in frames {
-            frame.verdict = if self.key.suite.fits(frame.bytes.len()) {
-                self.lane.open(self.key.suite, prepared, frame.bytes)
-            } else {
-                Verdict::BadLength
-            };
+        let suite = self.key.suite;
+        match (&self.key.prepared, &mut self.lane) {
+            #[cfg(ipsec_mb)]
+            (Prepared::MultiBuffer(prepared), _) => prepared.open(suite, frames),
+            (Prepared::Portable(prepared), Lane::Portable(lane)) => {
+                frames.iter_mut().for_each(|frame| frame.verdict = lane.open(suite, prepared, frame.bytes));
+            }
+            #[cfg(ipsec_mb)]
+            (Prepared::Portable(_), Lane::MultiBuffer) => unreachable!("the lane was made for this key"),
         }
     }
 

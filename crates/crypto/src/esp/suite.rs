@@ -1,6 +1,6 @@
 //! Combinations of algorithms that protect an ESP packet, and the lengths that follow from them.
 
-use super::HEADER_LEN;
+use super::{HEADER_LEN, MAX_FRAME_LEN};
 use crate::{CbcCipher, Integrity};
 
 /// What protects the packets of a security association.
@@ -127,13 +127,9 @@ impl EspSuite {
     pub const fn encrypted_range(self, frame_len: usize) -> Option<std::ops::Range<usize>> {
         let start = HEADER_LEN + self.iv_len();
         let Some(end) = frame_len.checked_sub(self.icv_len()) else { return None };
-        if end <= start || !(end - start).is_multiple_of(self.alignment()) {
+        if frame_len > MAX_FRAME_LEN || end <= start || !(end - start).is_multiple_of(self.alignment()) {
             return None;
         }
         Some(start..end)
-    }
-
-    pub(super) const fn fits(self, frame_len: usize) -> bool {
-        self.encrypted_range(frame_len).is_some()
     }
 }
