@@ -45,7 +45,7 @@ drop_reasons! {
     TooSmallMtu, "too-small-mtu", "The path's MTU leaves no room for a packet in ESP.";
     BadChecksumOffload, "bad-checksum-offload", "The checksum offload points outside the packet.";
     BadSuperFrame, "bad-super-frame", "The super-frame cannot be cut into segments.";
-    SequenceExhausted, "sequence-exhausted", "The SA has no sequence number left.";
+    CryptoFailure, "crypto-failure", "The cryptographic library failed.";
     // ESP from the wire.
     EspTooShort, "esp-too-short", "The ESP packet is shorter than its suite allows.";
     SaExpired, "sa-expired", "The SA's hard lifetime is over.";

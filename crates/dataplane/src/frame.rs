@@ -152,7 +152,7 @@ struct Slot {
 }
 
 /// Index of a frame in a [`FrameBuffer`], valid until the buffer is cleared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct FrameIndex(u32);
 
 /// A reusable arena of output frames: it grows to the largest batch seen and stays there.
@@ -241,9 +241,14 @@ impl FrameBuffer {
         self.slots[index.0 as usize].destination = None;
     }
 
-    /// The octets of one frame.
-    pub(crate) fn frame_mut(&mut self, index: FrameIndex) -> &mut [u8] {
-        let slot = self.slots[index.0 as usize];
-        &mut self.arena[slot.start as usize..slot.start as usize + slot.length as usize]
+    /// Where the octets of a frame are in [`FrameBuffer::arena_mut`].
+    pub(crate) fn range(&self, index: FrameIndex) -> std::ops::Range<usize> {
+        let slot = &self.slots[index.0 as usize];
+        slot.start as usize..slot.start as usize + slot.length as usize
+    }
+
+    /// All frames' octets at once.
+    pub(crate) fn arena_mut(&mut self) -> &mut [u8] {
+        &mut self.arena
     }
 }

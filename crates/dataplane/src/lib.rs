@@ -3,10 +3,15 @@
 //! Pure: no socket, thread, clock or file. The I/O layer hands in [`FrameIn`]s, the control side publishes
 //! [`Tables`], and [`Engine::process`] fills a [`FrameBuffer`].
 
+mod classifier;
+mod classify;
 mod counters;
 mod drop_reason;
 mod engine;
+mod flow_cache;
+mod fragment_tracker;
 mod frame;
+mod ip;
 mod policy;
 mod sa;
 mod tables;
@@ -16,9 +21,10 @@ pub use counters::{Counters, Drops, Traffic};
 pub use drop_reason::DropReason;
 pub use engine::Engine;
 pub use frame::{Destination, FrameBuffer, FrameIn, FrameOut, InterfaceId, Origin, VnetHeader};
-pub use policy::{AddressPair, Selector, outside_scope, scope_contains};
-pub use sa::GroupSa;
+pub use policy::{AddressPair, outside_scope, scope_contains};
+pub use sa::{GroupSa, SaError, SaSettings};
 pub use tables::{
     Binding, Candidates, DefaultPolicy, DfBit, Policy, Registration, Tables, TablesBuilder, Vpn,
 };
 pub use time::Instant;
+pub use wire::selector::Selector;

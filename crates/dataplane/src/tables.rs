@@ -3,12 +3,16 @@
 //! The control side makes it with a [`TablesBuilder`] and publishes it; runtime SAs and counters are shared with the
 //! tables before, so that nothing is forgotten when they are exchanged.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::classifier::{Classifier, Prefix, address_bits};
 use crate::{AddressPair, Counters, GroupSa, Instant, InterfaceId, Selector};
+
+/// MTU of an interface whose own is not known.
+const DEFAULT_MTU: u16 = 1500;
 
 /// What happens to forwarded packets that match no policy of a zone-bound VPN.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,15 +94,92 @@ pub struct Vpn {
 }
 
 /// One external interface.
-#[derive(Clone, Copy, Debug)]
-struct Interface {
-    mtu: u16,
+#[derive(Debug)]
+pub(crate) struct Interface {
+    id: InterfaceId,
+    pub(crate) mtu: u16,
+    /// Positions of its VPNs, in the order they are asked.
+    pub(crate) vpns: Vec<u32>,
+}
+
+/// An SA and the VPN it belongs to.
+#[derive(Debug)]
+pub(crate) struct BoundSa {
+    pub(crate) sa: Arc<GroupSa>,
+    pub(crate) vpn: u32,
+}
+
+/// What look-ups need of a VPN.
+#[derive(Debug)]
+pub(crate) struct VpnIndex {
+    /// Whole selectors.
+    pub(crate) by_selector: Classifier,
+    /// The selectors without their ports, where any has ports: for packets that do not show theirs.
+    pub(crate) by_address: Option<Classifier>,
+    /// Per policy: the selector has ports.
+    pub(crate) with_ports: Vec<bool>,
+    /// Per policy: positions of its SAs, the one activated last first.
+    pub(crate) policy_sas: Vec<Vec<u32>>,
+    pub(crate) exclude: Vec<(Prefix, Prefix)>,
+    pub(crate) fail_open: Vec<(Prefix, Prefix)>,
+}
+
+impl VpnIndex {
+    fn new(position: u32, vpn: &Vpn, sas: &mut Vec<BoundSa>) -> Self {
+        let selectors: Vec<Selector> = vpn.policies.iter().map(|policy| policy.selector).collect();
+        let with_ports: Vec<bool> = selectors
+            .iter()
+            .map(|selector| (selector.source_port, selector.destination_port) != (0, 0))
+            .collect();
+        let by_address = with_ports.contains(&true).then(|| {
+            let without = |selector: &Selector| Selector { source_port: 0, destination_port: 0, ..*selector };
+            Classifier::new(&selectors.iter().map(without).collect::<Vec<_>>())
+        });
+        let mut positions: HashMap<u64, u32> = HashMap::new();
+        let mut bind = |sa: &Arc<GroupSa>| {
+            *positions.entry(sa.id()).or_insert_with(|| {
+                sas.push(BoundSa { sa: Arc::clone(sa), vpn: position });
+                sas.len() as u32 - 1
+            })
+        };
+        let policy_sas = vpn
+            .policies
+            .iter()
+            .map(|policy| {
+                let mut own: Vec<&Arc<GroupSa>> = policy.sas.iter().collect();
+                own.sort_by_key(|sa| std::cmp::Reverse((sa.activate_at(), sa.id())));
+                own.into_iter().map(&mut bind).collect()
+            })
+            .collect();
+        let both = |pairs: &[AddressPair]| {
+            let directions = pairs.iter().flat_map(|pair| [*pair, pair.mirrored()]);
+            directions.map(|pair| (pair.source.into(), pair.destination.into())).collect()
+        };
+        Self {
+            by_selector: Classifier::new(&selectors),
+            by_address,
+            with_ports,
+            policy_sas,
+            exclude: both(&vpn.exclude),
+            fail_open: both(&vpn.fail_open),
+        }
+    }
+}
+
+fn boundaries(vpns: &[Vpn]) -> Vec<Instant> {
+    let policies = || vpns.iter().flat_map(|vpn| &vpn.policies);
+    let sas = policies().flat_map(|policy| &policy.sas);
+    let mut all: Vec<Instant> = sas.flat_map(|sa| [sa.activate_at(), sa.hard_expiry()]).collect();
+    all.extend(policies().map(|policy| policy.drop_clear_from));
+    all.sort_unstable();
+    all.dedup();
+    all
 }
 
 /// Collects what [`Tables`] are made of.
 #[derive(Clone, Debug, Default)]
 pub struct TablesBuilder {
-    interfaces: HashMap<InterfaceId, Interface>,
+    interfaces: BTreeMap<InterfaceId, u16>,
     vpns: Vec<Vpn>,
     default_policy: DefaultPolicy,
     local_addresses: Vec<IpAddr>,
@@ -111,9 +192,9 @@ impl TablesBuilder {
         Self::default()
     }
 
-    /// Adds an interface with its MTU in octets of IP packet (capped at 65535).
+    /// Adds an interface with its MTU in octets of IP packet (capped at 65535). One that only VPNs name has 1500.
     pub fn interface(&mut self, id: InterfaceId, mtu: u32) -> &mut Self {
-        self.interfaces.insert(id, Interface { mtu: mtu.min(65535) as u16 });
+        self.interfaces.insert(id, mtu.min(65535) as u16);
         self
     }
 
@@ -141,15 +222,34 @@ impl TablesBuilder {
         self
     }
 
-    /// Makes the tables.
-    pub fn build(self) -> Tables {
+    /// Makes the tables: sorts, indexes, and gives them a generation of their own.
+    pub fn build(mut self) -> Tables {
         static GENERATION: AtomicU64 = AtomicU64::new(1);
+        for id in self.vpns.iter().flat_map(|vpn| &vpn.interfaces) {
+            self.interfaces.entry(*id).or_insert(DEFAULT_MTU);
+        }
+        let bound_to = |id: InterfaceId| {
+            let positions = self.vpns.iter().enumerate().filter(move |(_, vpn)| vpn.interfaces.contains(&id));
+            positions.map(|(position, _)| position as u32).collect()
+        };
+        let interfaces =
+            self.interfaces.iter().map(|(&id, &mtu)| Interface { id, mtu, vpns: bound_to(id) }).collect();
+        let mut sas = Vec::new();
+        let indexes =
+            self.vpns.iter().enumerate().map(|(at, vpn)| VpnIndex::new(at as u32, vpn, &mut sas)).collect();
+        let mut by_spi: Vec<(u32, u32)> =
+            sas.iter().enumerate().map(|(at, bound)| (bound.sa.spi(), at as u32)).collect();
+        by_spi.sort_unstable();
         Tables {
             generation: GENERATION.fetch_add(1, Ordering::Relaxed),
-            interfaces: self.interfaces,
+            interfaces,
+            boundaries: boundaries(&self.vpns),
             vpns: self.vpns,
+            indexes,
+            sas,
+            by_spi,
             default_policy: self.default_policy,
-            local_addresses: self.local_addresses,
+            local_addresses: self.local_addresses.into_iter().map(address_bits).collect(),
             counters: self.counters,
         }
     }
@@ -169,11 +269,20 @@ pub struct Candidates {
 /// The engine's immutable view of the configuration and the SAs.
 #[derive(Debug)]
 pub struct Tables {
-    generation: u64,
-    interfaces: HashMap<InterfaceId, Interface>,
+    pub(crate) generation: u64,
+    /// In the order of their identifiers.
+    interfaces: Vec<Interface>,
     vpns: Vec<Vpn>,
-    default_policy: DefaultPolicy,
-    local_addresses: Vec<IpAddr>,
+    /// As many as VPNs, in the same order.
+    pub(crate) indexes: Vec<VpnIndex>,
+    /// Every SA of every VPN.
+    pub(crate) sas: Vec<BoundSa>,
+    /// SPI and position in `sas`, sorted.
+    by_spi: Vec<(u32, u32)>,
+    /// The moments at which a verdict may change, sorted.
+    boundaries: Vec<Instant>,
+    pub(crate) default_policy: DefaultPolicy,
+    local_addresses: Vec<u128>,
     counters: Arc<Counters>,
 }
 
@@ -229,6 +338,29 @@ impl Tables {
         &self.counters
     }
 
+    /// The interface with its MTU and VPNs.
+    pub(crate) fn interface(&self, id: InterfaceId) -> Option<&Interface> {
+        let position = self.interfaces.binary_search_by_key(&id, |interface| interface.id).ok()?;
+        Some(&self.interfaces[position])
+    }
+
+    /// Positions of the SAs with this SPI; usually one, one per group if two servers drew the same number.
+    pub(crate) fn sas_of(&self, spi: u32) -> impl Iterator<Item = u32> {
+        let start = self.by_spi.partition_point(|(other, _)| *other < spi);
+        self.by_spi[start..].iter().take_while(move |(other, _)| *other == spi).map(|(_, at)| *at)
+    }
+
+    /// The next moment after `now` at which a verdict may change.
+    pub(crate) fn next_boundary(&self, now: Instant) -> Instant {
+        let position = self.boundaries.partition_point(|boundary| *boundary <= now);
+        self.boundaries.get(position).copied().unwrap_or(Instant::FAR_FUTURE)
+    }
+
+    /// The address is one of this machine's.
+    pub(crate) fn is_local(&self, address: u128) -> bool {
+        self.local_addresses.contains(&address)
+    }
+
     fn bound(&self, interface: InterfaceId) -> impl Iterator<Item = &Vpn> {
         self.vpns.iter().filter(move |vpn| vpn.interfaces.contains(&interface))
     }
@@ -243,7 +375,7 @@ impl Tables {
         };
         let pairs = self
             .bound(interface)
-            .flat_map(|vpn| vpn.policies.iter().flat_map(|policy| both(policy.selector.addresses())))
+            .flat_map(|vpn| vpn.policies.iter().flat_map(|policy| both(AddressPair::of(&policy.selector))))
             .collect();
         // An exclude rule exempts from its own VPN only, which address maps cannot say where there are several.
         let exclude = match self.bound(interface).count() {

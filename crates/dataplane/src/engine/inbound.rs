@@ -1,0 +1,311 @@
+//! ESP from the wire: found by SPI, opened a batch at a time, checked, and handed to the kernel.
+
+use crypto::esp::{EspOpener, EspSuite, Frame, HEADER_LEN as ESP_HEADER_LENGTH, Verdict as Opened};
+
+use super::{CRYPTO_BATCH, Context, Engine, LaneSa, Rules};
+use crate::classify::Verdict;
+use crate::ip::{
+    self, ETHERNET_LENGTH, Ipv4, PROTOCOL_ESP, PROTOCOL_IPV4, PROTOCOL_NONE, long, set_header_checksum,
+};
+use crate::tables::Interface;
+use crate::{Destination, DropReason, FrameBuffer, FrameIn, GroupSa, InterfaceId, VnetHeader};
+
+/// State of the receiving direction.
+#[derive(Debug)]
+pub(super) struct Inbound {
+    /// Copies of the batch's ESP frames, opened in place. Initialised up to its length; `used` octets are in use.
+    scratch: Vec<u8>,
+    used: usize,
+    jobs: Vec<Job>,
+}
+
+/// An ESP frame that waits for its key, or an opened one.
+#[derive(Clone, Copy, Debug)]
+struct Job {
+    sa: u32,
+    interface: InterfaceId,
+    /// The Ethernet header, in the scratch memory.
+    start: usize,
+    /// The ESP header.
+    esp: usize,
+    /// Behind the ICV.
+    end: usize,
+    opened: Opened,
+}
+
+impl Inbound {
+    pub(super) fn new() -> Self {
+        Self { scratch: Vec::new(), used: 0, jobs: Vec::new() }
+    }
+
+    /// Copies an ESP packet with its Ethernet header, to be opened at the end of the batch.
+    fn push(&mut self, sa: u32, interface: InterfaceId, ethernet: &[u8], packet: &Ipv4<'_>) {
+        let start = self.used;
+        let outer = start + ethernet.len();
+        let end = outer + packet.bytes.len();
+        if end > self.scratch.len() {
+            self.scratch.resize(end.next_power_of_two().max(64 * 1024), 0);
+        }
+        self.scratch[start..outer].copy_from_slice(ethernet);
+        self.scratch[outer..end].copy_from_slice(packet.bytes);
+        self.used = end;
+        let esp = outer + packet.header_length;
+        self.jobs.push(Job { sa, interface, start, esp, end, opened: Opened::Pending });
+    }
+
+    /// Opens what the batch has collected, one SA after the other.
+    fn open(&mut self, context: Context<'_>, lane_sas: &mut [LaneSa]) {
+        self.jobs.sort_unstable_by_key(|job| (job.sa, job.start));
+        for jobs in self.jobs.chunk_by_mut(|one, other| one.sa == other.sa) {
+            let sa = jobs[0].sa as usize;
+            if let Some(opener) = lane_sas[sa].opener(&context.tables.sas[sa].sa) {
+                for jobs in jobs.chunks_mut(CRYPTO_BATCH) {
+                    open_chunk(opener, jobs, &mut self.scratch);
+                }
+            }
+        }
+        // Back to the order of arrival.
+        self.jobs.sort_unstable_by_key(|job| job.start);
+    }
+}
+
+fn open_chunk(opener: &mut EspOpener, jobs: &mut [Job], scratch: &mut [u8]) {
+    let mut frames: [Frame<'_>; CRYPTO_BATCH] = std::array::from_fn(|_| Frame::new(&mut []));
+    let (mut rest, mut position) = (scratch, 0);
+    for (frame, job) in frames.iter_mut().zip(jobs.iter()) {
+        let (bytes, behind) = rest[job.esp - position..].split_at_mut(job.end - job.esp);
+        (rest, position) = (behind, job.end);
+        *frame = Frame::new(bytes);
+    }
+    let frames = &mut frames[..jobs.len()];
+    opener.open(frames);
+    for (job, frame) in jobs.iter_mut().zip(frames) {
+        job.opened = frame.verdict;
+    }
+}
+
+impl LaneSa {
+    fn opener(&mut self, sa: &GroupSa) -> Option<&mut EspOpener> {
+        if self.opener.is_none() {
+            self.opener = EspOpener::from_key(sa.key().clone()).ok();
+        }
+        self.opener.as_mut()
+    }
+}
+
+impl Engine {
+    /// A frame from the wire: rows 2 to 6 of the packets that arrive.
+    pub(super) fn wire(&mut self, context: Context<'_>, frame: &FrameIn<'_>, output: &mut FrameBuffer) {
+        let Some((ethernet, rest)) = frame.bytes.split_at_checked(ETHERNET_LENGTH) else {
+            return context.drop(DropReason::Malformed, None);
+        };
+        let packet = match ip::word(ethernet, 12) {
+            ip::ETHERTYPE_IPV4 => Ipv4::parse(rest),
+            _ => None,
+        };
+        match packet {
+            Some(packet) if packet.protocol() == PROTOCOL_ESP => {
+                self.esp(context, frame, ethernet, &packet, output);
+            }
+            _ => self.ingress(context, frame, output),
+        }
+    }
+
+    fn esp(
+        &mut self,
+        context: Context<'_>,
+        frame: &FrameIn<'_>,
+        ethernet: &[u8],
+        packet: &Ipv4<'_>,
+        output: &mut FrameBuffer,
+    ) {
+        let Some(interface) = context.tables.interface(frame.interface) else {
+            return context.drop(DropReason::UnknownInterface, None);
+        };
+        if packet.payload().len() < ESP_HEADER_LENGTH {
+            return context.drop(DropReason::EspTooShort, None);
+        }
+        let spi = long(packet.payload(), 0);
+        let Some(sa) = context.sa_for(interface, spi, packet) else {
+            return self.foreign_esp(context, frame, output);
+        };
+        let bound = &context.tables.sas[sa as usize];
+        if context.now >= bound.sa.hard_expiry() {
+            return context.drop(DropReason::SaExpired, Some(bound.vpn));
+        }
+        self.inbound.push(sa, frame.interface, ethernet, packet);
+    }
+
+    /// Rows 4 and 5: ESP that is not ours.
+    pub(super) fn foreign_esp(
+        &mut self,
+        context: Context<'_>,
+        frame: &FrameIn<'_>,
+        output: &mut FrameBuffer,
+    ) {
+        let Some((_, verdict, _)) = self.judge(context, frame, Rules::UnknownEsp) else { return };
+        match verdict {
+            Verdict::Drop { reason, vpn } => context.drop(reason, vpn),
+            Verdict::Clear { .. } | Verdict::Encrypt { .. } => {
+                output.push_copy(frame.interface, Destination::Inject, frame.vnet, frame.bytes);
+            }
+        }
+    }
+
+    /// Opens the batch's ESP packets and passes on those that are what they should be.
+    pub(super) fn open(&mut self, context: Context<'_>, output: &mut FrameBuffer) {
+        if self.inbound.jobs.is_empty() {
+            return;
+        }
+        self.inbound.open(context, &mut self.lane_sas);
+        let mut scratch = std::mem::take(&mut self.inbound.scratch);
+        let jobs = std::mem::take(&mut self.inbound.jobs);
+        for job in &jobs {
+            let bound = &context.tables.sas[job.sa as usize];
+            match self.check(context, job, bound.sa.suite(), &mut scratch) {
+                Ok(inner) => {
+                    let octets = inner.len() as u64;
+                    bound.sa.inbound.traffic.add(1, octets);
+                    context.counters(Some(bound.vpn)).decrypted.add(1, octets);
+                    let length = ETHERNET_LENGTH + inner.len();
+                    let (_, bytes) =
+                        output.push(job.interface, Destination::Inject, VnetHeader::default(), length);
+                    let (ethernet, packet) = bytes.split_at_mut(ETHERNET_LENGTH);
+                    ethernet.copy_from_slice(&scratch[job.start..job.start + ETHERNET_LENGTH]);
+                    packet.copy_from_slice(&scratch[inner]);
+                }
+                Err(reason) => context.drop(reason, Some(bound.vpn)),
+            }
+        }
+        self.inbound.scratch = scratch;
+        self.inbound.jobs = jobs;
+        self.inbound.jobs.clear();
+        self.inbound.used = 0;
+    }
+
+    /// Row 3: the range of the inner packet, if everything about it is right.
+    fn check(
+        &mut self,
+        context: Context<'_>,
+        job: &Job,
+        suite: EspSuite,
+        scratch: &mut [u8],
+    ) -> Result<std::ops::Range<usize>, DropReason> {
+        match job.opened {
+            Opened::Ok => {}
+            Opened::BadIcv => return Err(DropReason::BadIntegrity),
+            Opened::BadLength => return Err(DropReason::EspTooShort),
+            Opened::Pending => return Err(DropReason::CryptoFailure),
+        }
+        let plain = suite.encrypted_range(job.end - job.esp).ok_or(DropReason::EspTooShort)?;
+        let plain = job.esp + plain.start..job.esp + plain.end;
+        let payload_length = check_trailer(&scratch[plain.clone()])?;
+        let outer = Ipv4::parse(&scratch[job.start + ETHERNET_LENGTH..]).ok_or(DropReason::Malformed)?;
+        // Octets behind the inner packet are padding against traffic analysis (RFC 4303 section 2.7).
+        let inner = Ipv4::parse(&scratch[plain.start..plain.start + payload_length])
+            .ok_or(DropReason::InnerMalformed)?;
+        if (inner.source(), inner.destination()) != (outer.source(), outer.destination()) {
+            return Err(DropReason::InnerAddressMismatch);
+        }
+        let interface = context.tables.interface(job.interface).ok_or(DropReason::UnknownInterface)?;
+        let rules = Rules::Decrypted { sa: job.sa };
+        if let Verdict::Drop { reason, .. } = self.verdict(context, interface, job.interface, &inner, rules) {
+            return Err(reason);
+        }
+        let tos = decapsulated_tos(inner.tos(), outer.tos())?;
+        let (range, header_length) = (plain.start..plain.start + inner.bytes.len(), inner.header_length);
+        if tos != inner.tos() {
+            let header = &mut scratch[range.start..range.start + header_length];
+            header[1] = tos;
+            set_header_checksum(header);
+        }
+        Ok(range)
+    }
+}
+
+impl Context<'_> {
+    /// The SA of an SPI. Where two groups on the interface use the same number, the addresses decide.
+    fn sa_for(&self, interface: &Interface, spi: u32, outer: &Ipv4<'_>) -> Option<u32> {
+        let bound = |sa: &u32| interface.vpns.contains(&self.tables.sas[*sa as usize].vpn);
+        let mut candidates = self.tables.sas_of(spi).filter(bound);
+        let first = candidates.next()?;
+        if candidates.next().is_none() {
+            return Some(first);
+        }
+        let flow = outer.flow();
+        let mut all = self.tables.sas_of(spi).filter(bound);
+        Some(all.find(|sa| self.tables.addresses_match(*sa, &flow)).unwrap_or(first))
+    }
+}
+
+/// Checks padding and next header; returns the octets of payload before the padding.
+fn check_trailer(plain: &[u8]) -> Result<usize, DropReason> {
+    let [before @ .., padding, next_header] = plain else { return Err(DropReason::EspTooShort) };
+    let payload_length = before.len().checked_sub(usize::from(*padding)).ok_or(DropReason::BadPadding)?;
+    let counts = before[payload_length..].iter().zip(1u8..);
+    if counts.into_iter().any(|(octet, expected)| *octet != expected) {
+        return Err(DropReason::BadPadding);
+    }
+    match *next_header {
+        PROTOCOL_IPV4 => Ok(payload_length),
+        PROTOCOL_NONE => Err(DropReason::DummyPacket),
+        _ => Err(DropReason::BadNextHeader),
+    }
+}
+
+/// The inner TOS with the congestion the outer header has met (RFC 6040 figure 4).
+fn decapsulated_tos(inner: u8, outer: u8) -> Result<u8, DropReason> {
+    const NOT_CAPABLE: u8 = 0;
+    const ECT_1: u8 = 1;
+    const ECT_0: u8 = 2;
+    const CONGESTION: u8 = 3;
+    let ecn = match (inner & 3, outer & 3) {
+        //= https://www.rfc-editor.org/rfc/rfc6040#section-4.2
+        //# If the inner ECN field is Not-ECT and the outer ECN field is
+        //# CE, the decapsulator MUST drop the packet.
+        (NOT_CAPABLE, CONGESTION) => return Err(DropReason::EcnDrop),
+        (NOT_CAPABLE, _) => NOT_CAPABLE,
+        //= https://www.rfc-editor.org/rfc/rfc6040#section-4.2
+        //# In all other cases where the inner supports ECN, the decapsulator
+        //# MUST set the outgoing ECN field to the more severe marking of the
+        //# outer and inner ECN fields, where the ranking of severity from
+        //# highest to lowest is CE, ECT(1), ECT(0), Not-ECT.
+        (_, CONGESTION) | (CONGESTION, _) => CONGESTION,
+        (_, ECT_1) | (ECT_1, _) => ECT_1,
+        (_, _) => ECT_0,
+    };
+    Ok(inner & !3 | ecn)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn congestion_is_carried_inward_as_in_figure_4() {
+        const NOT: Option<u8> = Some(0);
+        let figure = [
+            [NOT, NOT, NOT, None],
+            [Some(2), Some(2), Some(1), Some(3)],
+            [Some(1), Some(1), Some(1), Some(3)],
+            [Some(3), Some(3), Some(3), Some(3)],
+        ];
+        for (inner, row) in [0, 2, 1, 3].into_iter().zip(figure) {
+            for (outer, expected) in [0, 2, 1, 3].into_iter().zip(row) {
+                let result = decapsulated_tos(0xb8 | inner, 0x40 | outer).ok();
+                assert_eq!(result, expected.map(|ecn| 0xb8 | ecn), "inner {inner} outer {outer}");
+            }
+        }
+    }
+
+    #[test]
+    fn padding_that_does_not_count_is_refused() {
+        assert_eq!(check_trailer(&[9, 1, 2, 3, 3, 4]), Ok(1));
+        assert_eq!(check_trailer(&[9, 1, 2, 4, 3, 4]), Err(DropReason::BadPadding));
+        assert_eq!(check_trailer(&[1, 2, 3, 4, 4]), Err(DropReason::BadPadding));
+        assert_eq!(check_trailer(&[9, 0, 4]), Ok(1));
+        assert_eq!(check_trailer(&[0, 59]), Err(DropReason::DummyPacket));
+        assert_eq!(check_trailer(&[0, 41]), Err(DropReason::BadNextHeader));
+        assert_eq!(check_trailer(&[4]), Err(DropReason::EspTooShort));
+    }
+}

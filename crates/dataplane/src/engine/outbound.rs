@@ -1,0 +1,369 @@
+//! Packets that leave as ESP: cut to size, wrapped, and sealed a batch at a time.
+
+use std::cmp::min;
+
+use crypto::esp::{EspSealer, EspSuite, Frame, HEADER_LEN as ESP_HEADER_LENGTH, IvSource, Verdict};
+
+use super::icmp::{IcmpLimit, fragmentation_needed};
+use super::segment::{Fragments, TcpSegments, UdpDatagrams};
+use super::{CRYPTO_BATCH, Context, LaneSa};
+use crate::frame::FrameIndex;
+use crate::ip::{
+    DONT_FRAGMENT, ETHERNET_LENGTH, IPV4_LENGTH, Ipv4, PROTOCOL_ESP, PROTOCOL_IPV4, PROTOCOL_UDP, checksum,
+    put_long, put_word, set_header_checksum, sum,
+};
+use crate::tables::Interface;
+use crate::{Destination, DfBit, DropReason, FrameBuffer, FrameIn, InterfaceId, VnetHeader};
+
+/// No IPv4 link may have a smaller MTU (RFC 791), and no ICMP error of ours asks for less.
+const SMALLEST_MTU: usize = 68;
+
+/// State of the sending direction.
+#[derive(Debug)]
+pub(super) struct Outbound {
+    iv: IvSource,
+    next_identification: u16,
+    icmp_limit: IcmpLimit,
+    jobs: Vec<Job>,
+    /// A packet that is changed before it is cut: checksum completed, or taken out of a super-frame.
+    stash: Vec<u8>,
+}
+
+/// A wrapped packet that waits for its key.
+#[derive(Clone, Copy, Debug)]
+struct Job {
+    sa: u32,
+    frame: FrameIndex,
+    /// Octets of the inner packet.
+    inner_length: u32,
+}
+
+/// How the packets of one input frame are wrapped.
+#[derive(Clone, Copy)]
+struct Envelope<'a> {
+    interface: InterfaceId,
+    ethernet: &'a [u8],
+    sa: u32,
+    suite: EspSuite,
+    spi: u32,
+    df_bit: DfBit,
+    /// Octets of the largest inner packet that fits.
+    largest: usize,
+}
+
+impl Outbound {
+    pub(super) fn new(iv: IvSource, next_identification: u16) -> Self {
+        let icmp_limit = IcmpLimit::new();
+        Self { iv, next_identification, icmp_limit, jobs: Vec::new(), stash: Vec::new() }
+    }
+
+    /// Wraps the packets of one frame for `sa`; they are sealed at the end of the batch.
+    pub(super) fn protect(
+        &mut self,
+        context: Context<'_>,
+        interface: &Interface,
+        frame: &FrameIn<'_>,
+        packet: &Ipv4<'_>,
+        sa: u32,
+        output: &mut FrameBuffer,
+    ) {
+        let bound = &context.tables.sas[sa as usize];
+        let vpn = &context.tables.vpns()[bound.vpn as usize];
+        let mtu = min(interface.mtu, vpn.tunnel_mtu.unwrap_or(u16::MAX));
+        let result = match largest_inner(bound.sa.suite(), mtu.into()) {
+            None => Err(DropReason::TooSmallMtu),
+            Some(largest) => {
+                let envelope = Envelope {
+                    interface: frame.interface,
+                    ethernet: &frame.bytes[..ETHERNET_LENGTH],
+                    sa,
+                    suite: bound.sa.suite(),
+                    spi: bound.sa.spi(),
+                    df_bit: vpn.df_bit,
+                    largest,
+                };
+                self.cut(context, &envelope, &frame.vnet, packet, output)
+            }
+        };
+        if let Err(reason) = result {
+            context.drop(reason, Some(bound.vpn));
+        }
+    }
+
+    /// Undoes the offloads of the frame and wraps what comes out.
+    fn cut(
+        &mut self,
+        context: Context<'_>,
+        envelope: &Envelope<'_>,
+        vnet: &VnetHeader,
+        packet: &Ipv4<'_>,
+        output: &mut FrameBuffer,
+    ) -> Result<(), DropReason> {
+        match vnet.gso_kind() {
+            VnetHeader::GSO_NONE | VnetHeader::GSO_UDP_FRAGMENTS => {
+                self.whole(context, envelope, vnet, packet, output)
+            }
+            VnetHeader::GSO_TCPV4 => {
+                let segments = TcpSegments::new(packet, vnet.gso_size.into(), envelope.largest)?;
+                for index in 0..segments.count() {
+                    self.wrap(envelope, segments.length(index), output, |out| segments.write(index, out));
+                }
+                Ok(())
+            }
+            VnetHeader::GSO_UDP_DATAGRAMS => self.datagrams(context, envelope, vnet, packet, output),
+            _ => Err(DropReason::UnsupportedOffload),
+        }
+    }
+
+    /// One packet: as it is, in fragments, or not at all and the sender is told.
+    fn whole(
+        &mut self,
+        context: Context<'_>,
+        envelope: &Envelope<'_>,
+        vnet: &VnetHeader,
+        packet: &Ipv4<'_>,
+        output: &mut FrameBuffer,
+    ) -> Result<(), DropReason> {
+        let checksum_at = checksum_offload(vnet, packet)?;
+        if packet.bytes.len() <= envelope.largest {
+            self.wrap(envelope, packet.bytes.len(), output, |out| {
+                out.copy_from_slice(packet.bytes);
+                complete_checksum(out, checksum_at);
+            });
+            return Ok(());
+        }
+        if packet.dont_fragment() {
+            let largest = envelope.largest;
+            fragmentation_needed(
+                &mut self.icmp_limit,
+                context.now,
+                envelope.interface,
+                packet,
+                largest,
+                output,
+            );
+            return Err(DropReason::TooBig);
+        }
+        let mut stash = std::mem::take(&mut self.stash);
+        stash.clear();
+        stash.extend_from_slice(packet.bytes);
+        complete_checksum(&mut stash, checksum_at);
+        let result = self.fragments(envelope, &Ipv4 { bytes: &stash, ..*packet }, output);
+        self.stash = stash;
+        result
+    }
+
+    fn datagrams(
+        &mut self,
+        context: Context<'_>,
+        envelope: &Envelope<'_>,
+        vnet: &VnetHeader,
+        packet: &Ipv4<'_>,
+        output: &mut FrameBuffer,
+    ) -> Result<(), DropReason> {
+        let datagrams = UdpDatagrams::new(packet, vnet.gso_size.into())?;
+        let fits = datagrams.length(0) <= envelope.largest;
+        if !fits && packet.dont_fragment() {
+            let largest = envelope.largest;
+            fragmentation_needed(
+                &mut self.icmp_limit,
+                context.now,
+                envelope.interface,
+                packet,
+                largest,
+                output,
+            );
+            return Err(DropReason::TooBig);
+        }
+        let mut stash = std::mem::take(&mut self.stash);
+        let mut result = Ok(());
+        for index in 0..datagrams.count() {
+            if fits {
+                self.wrap(envelope, datagrams.length(index), output, |out| datagrams.write(index, out));
+                continue;
+            }
+            stash.resize(datagrams.length(index), 0);
+            datagrams.write(index, &mut stash);
+            let datagram = Ipv4 { bytes: &stash, ..*packet };
+            result = result.and(if stash.len() <= envelope.largest {
+                self.wrap(envelope, stash.len(), output, |out| out.copy_from_slice(&stash));
+                Ok(())
+            } else {
+                self.fragments(envelope, &datagram, output)
+            });
+        }
+        self.stash = stash;
+        result
+    }
+
+    fn fragments(
+        &mut self,
+        envelope: &Envelope<'_>,
+        packet: &Ipv4<'_>,
+        output: &mut FrameBuffer,
+    ) -> Result<(), DropReason> {
+        let fragments = Fragments::new(packet, envelope.largest)?;
+        for index in 0..fragments.count() {
+            self.wrap(envelope, fragments.length(index), output, |out| fragments.write(index, out));
+        }
+        Ok(())
+    }
+
+    /// Appends one ESP packet, all but sequence number, IV, ciphertext and ICV.
+    fn wrap(
+        &mut self,
+        envelope: &Envelope<'_>,
+        inner_length: usize,
+        output: &mut FrameBuffer,
+        write: impl FnOnce(&mut [u8]),
+    ) {
+        let suite = envelope.suite;
+        let esp_length = suite.frame_len(inner_length);
+        let length = ETHERNET_LENGTH + IPV4_LENGTH + esp_length;
+        let (frame, bytes) =
+            output.push(envelope.interface, Destination::WireEsp, VnetHeader::default(), length);
+        let (ethernet, rest) = bytes.split_at_mut(ETHERNET_LENGTH);
+        let (outer, esp) = rest.split_at_mut(IPV4_LENGTH);
+        let (esp_header, rest) = esp.split_at_mut(ESP_HEADER_LENGTH + suite.iv_len());
+        let encrypted_length = rest.len() - suite.icv_len();
+        let (inner, trailer) = rest[..encrypted_length].split_at_mut(inner_length);
+        write(inner);
+        ethernet.copy_from_slice(envelope.ethernet);
+        write_outer(outer, inner, esp_length, envelope.df_bit, self.next_identification);
+        self.next_identification = self.next_identification.wrapping_add(1);
+        put_long(esp_header, 0, envelope.spi);
+        write_trailer(trailer);
+        self.jobs.push(Job { sa: envelope.sa, frame, inner_length: inner_length as u32 });
+    }
+
+    /// Seals what the batch has wrapped, one SA after the other.
+    pub(super) fn seal(&mut self, context: Context<'_>, lane_sas: &mut [LaneSa], output: &mut FrameBuffer) {
+        // Frames were appended in this order, so the arena can be walked once for each SA.
+        self.jobs.sort_unstable_by_key(|job| (job.sa, job.frame));
+        for jobs in self.jobs.chunk_by(|one, other| one.sa == other.sa) {
+            let sa = jobs[0].sa;
+            let bound = &context.tables.sas[sa as usize];
+            let Some(sealer) = lane_sas[sa as usize].sealer(&bound.sa) else {
+                for job in jobs {
+                    output.withdraw(job.frame);
+                    context.drop(DropReason::CryptoFailure, Some(bound.vpn));
+                }
+                continue;
+            };
+            let mut sequence = bound.sa.outbound.reserve_sequence(jobs.len() as u32);
+            let mut octets = 0;
+            for jobs in jobs.chunks(CRYPTO_BATCH) {
+                let iv = &mut self.iv;
+                octets += seal_chunk(sealer, iv, &mut sequence, jobs, output);
+            }
+            bound.sa.outbound.traffic.add(jobs.len() as u64, octets);
+            context.counters(Some(bound.vpn)).encrypted.add(jobs.len() as u64, octets);
+        }
+        self.jobs.clear();
+    }
+}
+
+/// Seals up to [`CRYPTO_BATCH`] packets and returns the octets of their inner packets.
+fn seal_chunk(
+    sealer: &mut EspSealer,
+    iv: &mut IvSource,
+    sequence: &mut u32,
+    jobs: &[Job],
+    output: &mut FrameBuffer,
+) -> u64 {
+    let iv_length = sealer.suite().iv_len();
+    let mut ranges = [const { 0..0 }; CRYPTO_BATCH];
+    for (range, job) in ranges.iter_mut().zip(jobs) {
+        *range = output.range(job.frame);
+    }
+    let mut frames: [Frame<'_>; CRYPTO_BATCH] = std::array::from_fn(|_| Frame::new(&mut []));
+    let (mut rest, mut position) = (output.arena_mut(), 0);
+    for (frame, range) in frames.iter_mut().zip(&ranges[..jobs.len()]) {
+        let (bytes, behind) = rest[range.start - position..].split_at_mut(range.len());
+        (rest, position) = (behind, range.end);
+        let esp = &mut bytes[ETHERNET_LENGTH + IPV4_LENGTH..];
+        put_long(esp, 4, *sequence);
+        *sequence = sequence.wrapping_add(1);
+        iv.fill(&mut esp[ESP_HEADER_LENGTH..ESP_HEADER_LENGTH + iv_length]);
+        *frame = Frame::new(esp);
+    }
+    let frames = &mut frames[..jobs.len()];
+    sealer.seal(frames);
+    // A frame that is not sealed holds cleartext. There is no such case, and no excuse for sending one.
+    assert!(frames.iter().all(|frame| frame.verdict == Verdict::Ok), "frames are made to fit their suite");
+    jobs.iter().map(|job| u64::from(job.inner_length)).sum()
+}
+
+impl LaneSa {
+    fn sealer(&mut self, sa: &crate::GroupSa) -> Option<&mut EspSealer> {
+        if self.sealer.is_none() {
+            self.sealer = EspSealer::from_key(sa.key().clone()).ok();
+        }
+        self.sealer.as_mut()
+    }
+}
+
+/// Octets of the largest inner packet whose ESP packet has at most `mtu` octets.
+fn largest_inner(suite: EspSuite, mtu: usize) -> Option<usize> {
+    let fixed = IPV4_LENGTH + ESP_HEADER_LENGTH + suite.iv_len() + suite.icv_len();
+    let room = mtu.checked_sub(fixed)?;
+    let largest = (room - room % suite.alignment()).checked_sub(2)?;
+    (largest >= SMALLEST_MTU).then_some(largest)
+}
+
+/// Where the frame's checksum is to be completed: start and field, from the start of the packet.
+fn checksum_offload(vnet: &VnetHeader, packet: &Ipv4<'_>) -> Result<Option<(usize, usize)>, DropReason> {
+    if vnet.flags & VnetHeader::NEEDS_CHECKSUM == 0 {
+        return Ok(None);
+    }
+    let start = usize::from(vnet.checksum_start).checked_sub(ETHERNET_LENGTH);
+    let start = start.filter(|start| *start >= packet.header_length).ok_or(DropReason::BadChecksumOffload)?;
+    let field = start + usize::from(vnet.checksum_offset);
+    if field + 2 > packet.bytes.len() || packet.is_fragment() {
+        return Err(DropReason::BadChecksumOffload);
+    }
+    Ok(Some((start, field)))
+}
+
+/// The field already holds the sum of the pseudo-header, so that it counts as data.
+fn complete_checksum(packet: &mut [u8], at: Option<(usize, usize)>) {
+    let Some((start, field)) = at else { return };
+    let value = checksum(sum(&packet[start..]));
+    let value = if value == 0 && packet[9] == PROTOCOL_UDP { 0xffff } else { value };
+    put_word(packet, field, value);
+}
+
+/// The outer header: a copy of the inner one (RFC 4301 section 5.1.2.1), addresses included (RFC 6407 section 5.3, RFC 5374
+/// section 3.1), but of itself: no fragment even if the inner packet is one.
+//= https://www.rfc-editor.org/rfc/rfc4301#section-5.1.2.1
+//# Options              never copied                 no change
+fn write_outer(outer: &mut [u8], inner: &[u8], esp_length: usize, df_bit: DfBit, identification: u16) {
+    let dont_fragment = match df_bit {
+        DfBit::Clear => 0,
+        DfBit::Set => DONT_FRAGMENT,
+        DfBit::Copy => crate::ip::word(inner, 6) & DONT_FRAGMENT,
+    };
+    outer[0] = 0x45;
+    outer[1] = inner[1];
+    put_word(outer, 2, (IPV4_LENGTH + esp_length) as u16);
+    put_word(outer, 4, identification);
+    put_word(outer, 6, dont_fragment);
+    outer[8] = inner[8];
+    outer[9] = PROTOCOL_ESP;
+    outer[12..20].copy_from_slice(&inner[12..20]);
+    set_header_checksum(outer);
+}
+
+/// Padding, its length, and the protocol of the inner packet.
+//= https://www.rfc-editor.org/rfc/rfc4303#section-2.4
+//# The first padding byte appended
+//# to the plaintext is numbered 1, with subsequent padding bytes making
+//# up a monotonically increasing sequence: 1, 2, 3, ....
+fn write_trailer(trailer: &mut [u8]) {
+    let padding = trailer.len() - 2;
+    for (index, octet) in trailer[..padding].iter_mut().enumerate() {
+        *octet = index as u8 + 1;
+    }
+    trailer[padding] = padding as u8;
+    trailer[padding + 1] = PROTOCOL_IPV4;
+}

@@ -1,0 +1,255 @@
+//! Packets, tables and engines for the tests.
+#![allow(dead_code)] // each test file uses its part
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crypto::esp::EspSuite;
+use crypto::{CbcCipher, Integrity, SeededRandom};
+use dataplane::*;
+use etherparse::{IpDscp, IpEcn, IpFragOffset, IpNumber, Ipv4Header, TcpHeader, UdpHeader};
+
+pub const WAN: InterfaceId = InterfaceId(7);
+pub const ETHERNET: [u8; 14] = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0];
+pub const SPI: u32 = 0x1234_5678;
+
+pub const OWN_FORWARDED: Origin = Origin::Egress { own: false, injected: false };
+pub const OWN: Origin = Origin::Egress { own: true, injected: false };
+pub const INJECTED: Origin = Origin::Egress { own: false, injected: true };
+
+/// The suite of the seed.
+pub const AES128_SHA1: EspSuite =
+    EspSuite::Cbc { cipher: CbcCipher::Aes128, integrity: Integrity::HmacSha1_96 };
+
+pub fn cbc_suites() -> impl Iterator<Item = EspSuite> {
+    EspSuite::all().filter(|suite| suite.wants_random_iv())
+}
+
+pub fn at(seconds: u64) -> Instant {
+    Instant::ZERO.saturating_add(Duration::from_secs(seconds))
+}
+
+pub fn address(text: &str) -> [u8; 4] {
+    text.parse::<Ipv4Addr>().unwrap().octets()
+}
+
+/// An IPv4 packet under construction.
+#[derive(Clone, Debug)]
+pub struct Packet {
+    pub source: [u8; 4],
+    pub destination: [u8; 4],
+    pub protocol: u8,
+    pub tos: u8,
+    pub ttl: u8,
+    pub identification: u16,
+    pub dont_fragment: bool,
+    pub more_fragments: bool,
+    pub fragment_offset: u16,
+    pub options: Vec<u8>,
+    pub payload: Vec<u8>,
+}
+
+impl Packet {
+    pub fn new(source: &str, destination: &str, protocol: u8, payload: Vec<u8>) -> Self {
+        Self {
+            source: address(source),
+            destination: address(destination),
+            protocol,
+            tos: 0,
+            ttl: 63,
+            identification: 0x4242,
+            dont_fragment: false,
+            more_fragments: false,
+            fragment_offset: 0,
+            options: Vec::new(),
+            payload,
+        }
+    }
+
+    pub fn udp(source: &str, destination: &str, ports: (u16, u16), data: &[u8]) -> Self {
+        let mut packet = Self::new(source, destination, 17, Vec::new());
+        let ip = packet.header();
+        let header = UdpHeader::with_ipv4_checksum(ports.0, ports.1, &ip, data).unwrap();
+        packet.payload.extend_from_slice(&header.to_bytes());
+        packet.payload.extend_from_slice(data);
+        packet
+    }
+
+    pub fn tcp(source: &str, destination: &str, header: TcpHeader, data: &[u8]) -> Self {
+        let mut packet = Self::new(source, destination, 6, Vec::new());
+        packet.dont_fragment = true;
+        let mut header = header;
+        header.checksum = header.calc_checksum_ipv4(&packet.header(), data).unwrap();
+        packet.payload.extend_from_slice(&header.to_bytes());
+        packet.payload.extend_from_slice(data);
+        packet
+    }
+
+    pub fn icmp_error(source: &str, destination: &str, quoted: &Packet) -> Self {
+        let mut icmp = vec![3, 1, 0, 0, 0, 0, 0, 0];
+        let quote = quoted.bytes();
+        icmp.extend_from_slice(&quote[..quote.len().min(28)]);
+        let sum = !etherparse::checksum::Sum16BitWords::new().add_slice(&icmp).ones_complement().to_be();
+        icmp[2..4].copy_from_slice(&(!sum).to_be_bytes());
+        Self::new(source, destination, 1, icmp)
+    }
+
+    fn header(&self) -> Ipv4Header {
+        let mut header =
+            Ipv4Header::new(0, self.ttl, IpNumber(self.protocol), self.source, self.destination).unwrap();
+        header.dscp = IpDscp::try_new(self.tos >> 2).unwrap();
+        header.ecn = IpEcn::try_new(self.tos & 3).unwrap();
+        header.identification = self.identification;
+        header.dont_fragment = self.dont_fragment;
+        header.more_fragments = self.more_fragments;
+        header.fragment_offset = IpFragOffset::try_new(self.fragment_offset).unwrap();
+        header.options = self.options.as_slice().try_into().unwrap();
+        header
+    }
+
+    /// The IP packet.
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut header = self.header();
+        header.set_payload_len(self.payload.len()).unwrap();
+        header.header_checksum = header.calc_header_checksum();
+        let mut bytes = header.to_bytes().to_vec();
+        bytes.extend_from_slice(&self.payload);
+        bytes
+    }
+
+    /// The frame.
+    pub fn frame(&self) -> Vec<u8> {
+        [&ETHERNET[..], &self.bytes()].concat()
+    }
+}
+
+pub fn tcp_header(ports: (u16, u16), sequence: u32) -> TcpHeader {
+    let mut header = TcpHeader::new(ports.0, ports.1, sequence, 500);
+    header.ack = true;
+    header.acknowledgment_number = 77;
+    header
+}
+
+pub fn sa_with(suite: EspSuite, spi: u32, activate_at: Instant, hard_expiry: Instant) -> Arc<GroupSa> {
+    let cipher_key: Vec<u8> = (0..suite.cipher_key_len()).map(|octet| octet as u8 ^ 0x5a).collect();
+    let integrity_key: Vec<u8> = (0..suite.integrity_key_len()).map(|octet| octet as u8 ^ 0xa5).collect();
+    GroupSa::new(&SaSettings {
+        spi,
+        suite,
+        cipher_key: &cipher_key,
+        integrity_key: &integrity_key,
+        activate_at,
+        hard_expiry,
+    })
+    .unwrap()
+}
+
+pub fn sa(spi: u32) -> Arc<GroupSa> {
+    sa_with(AES128_SHA1, spi, Instant::ZERO, Instant::FAR_FUTURE)
+}
+
+pub fn selector(source: &str, destination: &str) -> Selector {
+    Selector::between(source.parse().unwrap(), destination.parse().unwrap())
+}
+
+pub fn pair(source: &str, destination: &str) -> AddressPair {
+    AddressPair { source: source.parse().unwrap(), destination: destination.parse().unwrap() }
+}
+
+pub fn policy(selector: Selector, sas: &[Arc<GroupSa>]) -> Policy {
+    Policy { selector, sas: sas.to_vec(), drop_clear_from: Instant::ZERO }
+}
+
+/// A registered VPN on [`WAN`] with the seed's policies.
+pub fn seed_vpn(sas: &[Arc<GroupSa>]) -> Vpn {
+    Vpn {
+        name: "seed".into(),
+        interfaces: vec![WAN],
+        binding: Binding::Zone,
+        registration: Registration::Registered,
+        df_bit: DfBit::Clear,
+        tunnel_mtu: None,
+        policies: vec![
+            policy(selector("31.1.1.0/24", "41.1.0.0/16"), sas),
+            policy(selector("41.1.1.0/24", "31.1.0.0/16"), sas),
+            policy(selector("21.1.1.0/24", "31.1.1.0/24"), sas),
+        ],
+        exclude: vec![],
+        fail_open: vec![],
+        counters: Arc::default(),
+    }
+}
+
+pub fn tables_of(vpns: &[Vpn], default_policy: DefaultPolicy) -> Tables {
+    let mut builder = TablesBuilder::new();
+    builder.interface(WAN, 1500).default_policy(default_policy);
+    builder.local_addresses(["100.0.0.3".parse().unwrap()]);
+    for vpn in vpns {
+        builder.vpn(vpn.clone());
+    }
+    builder.build()
+}
+
+pub fn tables(vpn: &Vpn) -> Tables {
+    tables_of(std::slice::from_ref(vpn), DefaultPolicy::PermitAll)
+}
+
+pub fn engine() -> Engine {
+    Engine::new(&mut SeededRandom::new(1))
+}
+
+/// An output frame, copied out of the buffer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Out {
+    pub destination: Destination,
+    pub vnet: VnetHeader,
+    pub bytes: Vec<u8>,
+}
+
+impl Out {
+    /// The IP packet, with its length and header checksum verified.
+    pub fn packet(&self) -> (Ipv4Header, &[u8]) {
+        let (header, rest) = Ipv4Header::from_slice(&self.bytes[14..]).unwrap();
+        assert_eq!(usize::from(header.total_len), self.bytes.len() - 14);
+        assert_eq!(header.header_checksum, header.calc_header_checksum());
+        (header, rest)
+    }
+}
+
+pub fn run_batch(
+    engine: &mut Engine,
+    now: Instant,
+    tables: &Tables,
+    input: &[(Origin, VnetHeader, Vec<u8>)],
+) -> Vec<Out> {
+    let frames: Vec<FrameIn<'_>> = input
+        .iter()
+        .map(|(origin, vnet, bytes)| FrameIn { interface: WAN, origin: *origin, vnet: *vnet, bytes })
+        .collect();
+    let mut output = FrameBuffer::new();
+    engine.process(now, tables, &frames, &mut output);
+    output
+        .iter()
+        .map(|frame| {
+            assert_eq!(frame.interface, WAN);
+            assert_eq!(frame.bytes_with_vnet_header()[..10], frame.vnet.to_bytes());
+            Out { destination: frame.destination, vnet: frame.vnet, bytes: frame.bytes().to_vec() }
+        })
+        .collect()
+}
+
+pub fn run(engine: &mut Engine, tables: &Tables, origin: Origin, frame: &[u8]) -> Vec<Out> {
+    run_batch(engine, at(100), tables, &[(origin, VnetHeader::default(), frame.to_vec())])
+}
+
+/// The only output frame.
+pub fn single(output: Vec<Out>) -> Out {
+    assert_eq!(output.len(), 1, "{output:?}");
+    output.into_iter().next().unwrap()
+}
+
+/// The reasons for which a VPN has dropped packets.
+pub fn reasons(vpn: &Vpn) -> Vec<(DropReason, u64)> {
+    vpn.counters.drops.occurred().collect()
+}
