@@ -95,6 +95,27 @@ impl<'a> Reader<'a> {
         Ok(u32::from_be_bytes(self.array(field)?))
     }
 
+    /// The next octet, which is reserved.
+    //= https://www.rfc-editor.org/rfc/rfc2408#section-2.5.2
+    //# receiver SHOULD check the RESERVED fields for a zero (0) value and
+    //# discard the packet if other values are found.
+    pub fn reserved_u8(&mut self, field: &'static str) -> Result<()> {
+        let error = self.error(Violation::ReservedNotZero, field);
+        if self.u8(field)? == 0 { Ok(()) } else { Err(error) }
+    }
+
+    /// The next two octets, which are reserved.
+    pub fn reserved_u16(&mut self, field: &'static str) -> Result<()> {
+        let error = self.error(Violation::ReservedNotZero, field);
+        if self.u16(field)? == 0 { Ok(()) } else { Err(error) }
+    }
+
+    /// The next four octets, which are reserved.
+    pub fn reserved_u32(&mut self, field: &'static str) -> Result<()> {
+        let error = self.error(Violation::ReservedNotZero, field);
+        if self.u32(field)? == 0 { Ok(()) } else { Err(error) }
+    }
+
     /// The next `N` octets.
     pub fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N]> {
         let taken = self.take(N, field)?;

@@ -7,7 +7,7 @@ mod attributes;
 mod packet;
 mod payloads;
 
-pub use packet::{datagram, ethernet, packet};
+pub use packet::{datagram, frame, packet};
 
 use std::fmt::{self, Write};
 

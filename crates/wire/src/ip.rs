@@ -2,6 +2,7 @@
 
 mod checksum;
 mod icmp;
+mod link;
 mod packet;
 mod transport;
 mod v4;
@@ -9,6 +10,7 @@ mod v6;
 
 pub use checksum::{Checksum, checksum, checksum_update, checksum_update_u32, pseudo_header};
 pub use icmp::{IcmpHeader, icmp_type, icmpv6_type};
+pub use link::LinkType;
 pub use packet::{IpPacket, Ports};
 pub use transport::{TcpHeader, UdpHeader};
 pub use v4::{Ipv4Header, Ipv4Packet};

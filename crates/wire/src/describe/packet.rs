@@ -1,9 +1,9 @@
-//! What carries messages: UDP datagrams, IP packets, Ethernet frames; and ESP.
+//! What carries messages: UDP datagrams, IP packets, captured frames; and ESP.
 
 use std::net::SocketAddr;
 
 use crate::esp::EspHeader;
-use crate::ip::{IcmpHeader, IpPacket, UdpHeader, protocol};
+use crate::ip::{IcmpHeader, IpPacket, LinkType, UdpHeader, protocol};
 use crate::non_esp;
 use crate::text::Hex;
 
@@ -32,32 +32,14 @@ pub fn packet(octets: &[u8]) -> String {
     text.finish()
 }
 
-/// An Ethernet frame, with or without VLAN tags.
-pub fn ethernet(octets: &[u8]) -> String {
-    const IPV4: u16 = 0x0800;
-    const IPV6: u16 = 0x86dd;
-    const VLAN: [u16; 2] = [0x8100, 0x88a8];
+/// A captured frame.
+pub fn frame(link_type: LinkType, octets: &[u8]) -> String {
     let mut text = Text::default();
-    let mut rest = octets.get(12..).unwrap_or_default();
-    loop {
-        match rest {
-            [high, low, body @ ..] => match u16::from_be_bytes([*high, *low]) {
-                IPV4 | IPV6 => write_packet(&mut text, body, 0),
-                tag if VLAN.contains(&tag) => {
-                    if let [a, b, inner @ ..] = body {
-                        let vlan = u16::from_be_bytes([*a, *b]) & 0x0fff;
-                        text.line(format_args!("VLAN {vlan}"));
-                        rest = inner;
-                        continue;
-                    }
-                    text.line(format_args!("Ethernet frame cut off in its VLAN tag"));
-                }
-                kind => text.line(format_args!("Ethernet type 0x{kind:04x}, {} octets", body.len())),
-            },
-            _ => text.line(format_args!("Ethernet frame of {} octets, cut off", octets.len())),
-        }
-        return text.finish();
+    match link_type.ip_packet(octets) {
+        Some(packet) => write_packet(&mut text, packet, 0),
+        None => text.line(format_args!("frame of {} octets, not IP", octets.len())),
     }
+    text.finish()
 }
 
 fn write_datagram(text: &mut Text, source_port: u16, destination_port: u16, payload: &[u8]) {

@@ -56,16 +56,18 @@ pub(super) fn write_payloads(
 /// Writes one payload, or nothing at all if it is malformed.
 fn write_payload(text: &mut Text, exchange: ExchangeType, payload: &Payload<'_>) -> Result<()> {
     let kind = payload.kind;
+    let gdoi = matches!(exchange, ExchangeType::GROUPKEY_PULL | ExchangeType::GROUPKEY_PUSH);
     match kind {
-        PayloadType::SECURITY_ASSOCIATION => match exchange {
-            ExchangeType::GROUPKEY_PULL | ExchangeType::GROUPKEY_PUSH => {
-                write_group_sa(text, &payload.parse()?);
-            }
-            _ => write_sa(text, &payload.parse()?),
-        },
+        PayloadType::SECURITY_ASSOCIATION if gdoi => write_group_sa(text, &payload.parse()?),
+        PayloadType::SECURITY_ASSOCIATION => write_sa(text, &payload.parse()?),
+        // Drafts of RFC 3947, which old peers still speak, had these numbers before GDOI.
+        PayloadType::SA_KEK | PayloadType::SA_TEK if !gdoi => {
+            let name = if kind == PayloadType::SA_KEK { "NAT-D" } else { "NAT-OA" };
+            text.line(format_args!("{name} of a draft ({}): {}", kind.0, Hex(payload.body())));
+        }
         PayloadType::IDENTIFICATION => {
             let id: Identification<'_> = payload.parse()?;
-            text.line(format_args!("{kind}: {} {}", id.identity.kind, id.identity));
+            text.line(format_args!("{kind}: {} {:#}", id.identity.kind, id.identity));
             if (id.protocol, id.port) != (0, 0) {
                 text.indented(|text| text.line(format_args!("protocol {}, port {}", id.protocol, id.port)));
             }
@@ -133,7 +135,7 @@ fn write_endpoints(text: &mut Text, protocol: u8, source: &Endpoint<'_>, destina
     text.line(format_args!("protocol: {protocol}"));
     for (name, endpoint) in [("source", source), ("destination", destination)] {
         let Endpoint { identity, port } = endpoint;
-        text.line(format_args!("{name}: {} {identity}, port {port}", identity.kind));
+        text.line(format_args!("{name}: {} {identity:#}, port {port}", identity.kind));
     }
 }
 

@@ -58,7 +58,7 @@ impl<'a> PayloadBody<'a> for KeyDownload<'a> {
     fn read(reader: &mut Reader<'a>) -> Result<Self> {
         let start = reader.clone();
         let count = usize::from(reader.u16("Number of Key Packets")?);
-        reader.u16("RESERVED2")?;
+        reader.reserved_u16("RESERVED2")?;
         let mut packets = Vec::new();
         while !reader.is_empty() {
             packets.push(KeyPacket::read(reader)?);
@@ -89,7 +89,7 @@ impl<'a> KeyPacket<'a> {
         /// KD Type, RESERVED and KD Length, which counts them.
         const HEADER_LENGTH: usize = 4;
         let kind = KeyDownloadType(reader.u8("KD Type")?);
-        reader.u8("RESERVED")?;
+        reader.reserved_u8("RESERVED")?;
         let start = reader.clone();
         let length = usize::from(reader.u16("KD Length")?);
         let Some(rest) = length.checked_sub(HEADER_LENGTH) else {

@@ -106,7 +106,7 @@ impl<'a> LkhUpdateArray<'a> {
         let mut reader = Reader::new(octets);
         let count = read_header(&mut reader)?;
         let id = reader.u16("LKH ID")?;
-        reader.u16("RESERVED2")?;
+        reader.reserved_u16("RESERVED2")?;
         let handle = reader.u32("Key Handle")?;
         Ok(Self { id, handle, keys: read_keys(&mut reader, count)? })
     }
@@ -129,7 +129,7 @@ fn read_header(reader: &mut Reader<'_>) -> Result<usize> {
         return Err(start.error(Violation::UnsupportedVersion, "LKH Version"));
     }
     let count = reader.u16("# of LKH Keys")?;
-    reader.u8("RESERVED")?;
+    reader.reserved_u8("RESERVED")?;
     Ok(count.into())
 }
 
@@ -158,7 +158,7 @@ fn read_keys<'a>(reader: &mut Reader<'a>, count: usize) -> Result<Vec<LkhKey<'a>
         let mut key = reader.sub(length, "LKH Key")?;
         let id = key.u16("LKH ID")?;
         let algorithm = KekAlgorithm(key.u8("Key Type")?.into());
-        key.u8("RESERVED")?;
+        key.reserved_u8("RESERVED")?;
         keys.push(LkhKey {
             id,
             algorithm,

@@ -75,10 +75,7 @@ impl<'a> PayloadBody<'a> for GroupSecurityAssociation<'a> {
         let Ok(first) = u8::try_from(first) else {
             return Err(start.error(Violation::BadValue, "SA Attribute Next Payload"));
         };
-        let start = reader.clone();
-        if reader.u16("RESERVED2")? != 0 {
-            return Err(start.error(Violation::ReservedNotZero, "RESERVED2"));
-        }
+        reader.reserved_u16("RESERVED2")?;
         let mut sa = Self::default();
         let mut next = PayloadType(first);
         while next != PayloadType::NONE {

@@ -64,8 +64,7 @@ impl<'a> SaKek<'a> {
         let source = Endpoint::read(reader, id_length)?;
         let destination = Endpoint::read(reader, id_length)?;
         let spi = (Cookie(reader.array("SPI")?), Cookie(reader.array("SPI")?));
-        // RFC 3547 had the algorithm and key length of a proof of possession here: not judged.
-        reader.u32("RESERVED2")?;
+        reader.reserved_u32("RESERVED2")?;
         let attributes = Attributes::read(reader)?;
         Ok(Self { protocol, source, destination, spi, attributes, id_length })
     }

@@ -119,6 +119,19 @@ impl<'a> Identity<'a> {
         }
     }
 
+    /// The object identifier and what it needs besides, both in DER (RFC 8052 section 2.1), if the identity is one.
+    pub fn as_oid(&self) -> Option<(&[u8], &[u8])> {
+        if self.kind != IdType::OID {
+            return None;
+        }
+        let mut reader = Reader::new(&self.data);
+        let oid_length = reader.u8("OID Length").ok()?;
+        let oid = reader.take(oid_length.into(), "OID").ok()?;
+        let payload_length = reader.u16("OID-Specific Payload Length").ok()?;
+        let payload = reader.take(payload_length.into(), "OID-Specific Payload").ok()?;
+        reader.is_empty().then_some((oid, payload))
+    }
+
     /// The addresses as a prefix, with host bits cleared.
     ///
     /// No data at all is any address of the family: RFC 6407 section 5.5.1 lets a source be empty for groups with
@@ -193,7 +206,8 @@ impl<'a> Identity<'a> {
     }
 }
 
-/// The value alone where it has a customary form, else type and octets; never more than a line.
+/// The value alone where it has a customary form, else type and octets, or octets alone in the alternate form; never
+/// more than a line.
 impl fmt::Display for Identity<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(address) = self.as_address() {
@@ -205,6 +219,9 @@ impl fmt::Display for Identity<'_> {
         if let Some(group) = self.as_group_number() {
             return write!(f, "{group}");
         }
+        if let Some((oid, payload)) = self.as_oid() {
+            return write!(f, "{} with {}", Hex(oid), Hex(payload));
+        }
         match (self.kind, self.prefix()) {
             (IdType::IPV4_ADDR_RANGE, _) if let Ok((first, last)) = self.halves::<4>() => {
                 write!(f, "{}-{}", Ipv4Addr::from(first), Ipv4Addr::from(last))
@@ -213,6 +230,7 @@ impl fmt::Display for Identity<'_> {
                 write!(f, "{}-{}", Ipv6Addr::from(first), Ipv6Addr::from(last))
             }
             (_, Ok(prefix)) => write!(f, "{prefix}"),
+            (_, Err(_)) if f.alternate() => write!(f, "{}", Hex(&self.data)),
             (kind, Err(_)) => write!(f, "{kind} {}", Hex(&self.data)),
         }
     }

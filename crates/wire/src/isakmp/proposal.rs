@@ -181,9 +181,7 @@ impl<'a> Transform<'a> {
     fn read(reader: &mut Reader<'a>) -> Result<Self> {
         let number = reader.u8("Transform #")?;
         let id = TransformId(reader.u8("Transform-Id")?);
-        if reader.u16("RESERVED2")? != 0 {
-            return Err(reader.error(Violation::ReservedNotZero, "RESERVED2"));
-        }
+        reader.reserved_u16("RESERVED2")?;
         Ok(Self { number, id, attributes: Attributes::read(reader)? })
     }
 
