@@ -4,9 +4,15 @@
 //! datagrams as bytes with their [`path::Path`], randomness as a [`crypto::Random`]. What goes out is polled.
 
 pub mod log;
+pub mod member;
 pub mod path;
 pub mod phase1;
+pub mod policy;
+pub mod pull;
+pub mod server;
+mod show;
 pub mod time;
+pub mod timeline;
 
 use path::Path;
 use time::Instant;

@@ -1,0 +1,473 @@
+//! Registration of one VPN: tries, phase 1, the member's side of GROUPKEY-PULL.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use crypto::Random;
+use wire::isakmp::{Identity, Notification};
+use wire::registry::{ExchangeType, NotifyType};
+
+use super::event::{Event, RegistrationFailure};
+use super::state::{Awaiting, Pull, State, Trigger};
+use super::{Member, Removal};
+use crate::log::{Entry, Facility, Level};
+use crate::phase1::{AssociationId, CloseReason, Failure, Phase2Message, VENDOR_ID_GROUPVPN};
+use crate::policy::{Offer, PolicyError};
+use crate::pull::{self, MessageError, NONCE_LENGTH, Received};
+use crate::time::Instant;
+
+/// First wait before a message of GROUPKEY-PULL is sent again; each further one is twice as long.
+const REPEAT_AFTER: Duration = Duration::from_secs(1);
+
+/// A message is sent at least so often within one try.
+const REPEATS_PER_TRY: u32 = 3;
+
+/// How a try ended.
+enum End {
+    /// We know why: the rest of the interval is waited out.
+    Refused(RegistrationFailure),
+    /// The interval passed: the next try begins at once.
+    Silent(RegistrationFailure),
+}
+
+impl Member {
+    /// Begins a try at the current server.
+    pub(super) fn begin_try(&mut self, now: Instant, index: usize) {
+        let vpn = &mut self.vpns[index];
+        vpn.try_ends = now + vpn.try_interval();
+        vpn.state.step(Trigger::Begin, State::Connecting(None));
+        let Some(server) = vpn.current_server() else {
+            let reason = RegistrationFailure::CannotConnect("the gateway has no server address".to_owned());
+            return self.end_try(now, index, End::Refused(reason));
+        };
+        let gateway = vpn.gateway.phase1.name.clone();
+        let path = vpn.path(server);
+        if let Some(association) = self.endpoint.find(&gateway, server) {
+            return self.begin_pull(now, index, association);
+        }
+        let key = (gateway, server);
+        let association = match self.connecting.get(&key) {
+            Some(association) => *association,
+            None => match self.endpoint.connect(now, &key.0, path, &mut *self.random) {
+                Ok(association) => {
+                    self.connecting.insert(key, association);
+                    association
+                }
+                Err(error) => {
+                    let reason = RegistrationFailure::CannotConnect(error.to_string());
+                    return self.end_try(now, index, End::Refused(reason));
+                }
+            },
+        };
+        self.vpns[index].state = State::Connecting(Some(association));
+    }
+
+    pub(super) fn handle_vpn_timeout(&mut self, now: Instant, index: usize) {
+        let vpn = &mut self.vpns[index];
+        let try_ended = vpn.try_ends <= now;
+        match &mut vpn.state {
+            State::Down => {}
+            State::Connecting(_) if try_ended => self.continue_connecting(now, index),
+            State::Connecting(_) => {}
+            State::Pulling(pull) if try_ended => {
+                let association = pull.association;
+                self.end_pull(index);
+                // A server that does not answer has perhaps forgotten the phase 1 SA.
+                self.endpoint.delete(now, association);
+                self.end_try(now, index, End::Silent(RegistrationFailure::NoAnswer));
+            }
+            State::Pulling(pull) if pull.repeat_at <= now => {
+                pull.repeat_at = now + pull.repeat_after;
+                pull.repeat_after *= 2;
+                // The SA can only be gone if its end is being reported.
+                let _ = self.endpoint.retransmit_phase2(now, pull.association, pull.id);
+            }
+            State::Pulling(_) => {}
+            State::Registered => {
+                if vpn.next_registration().is_some_and(|due| due <= now) || vpn.sas.is_empty() {
+                    vpn.restart_tries();
+                    self.begin_try(now, index);
+                }
+            }
+            State::Waiting(until) if *until <= now => self.begin_try(now, index),
+            State::Waiting(_) => {}
+        }
+    }
+
+    pub(super) fn established(&mut self, now: Instant, association: AssociationId) {
+        self.connecting.retain(|_, connecting| *connecting != association);
+        for index in 0..self.vpns.len() {
+            if matches!(self.vpns[index].state, State::Connecting(Some(awaited)) if awaited == association) {
+                self.begin_pull(now, index, association);
+            }
+        }
+    }
+
+    pub(super) fn phase1_failed(&mut self, now: Instant, association: AssociationId, failure: Failure) {
+        self.connecting.retain(|_, connecting| *connecting != association);
+        for index in 0..self.vpns.len() {
+            if matches!(self.vpns[index].state, State::Connecting(Some(awaited)) if awaited == association) {
+                self.end_try(now, index, End::Refused(RegistrationFailure::Phase1(failure.clone())));
+            }
+        }
+    }
+
+    pub(super) fn phase1_closed(&mut self, now: Instant, association: AssociationId, reason: CloseReason) {
+        for index in 0..self.vpns.len() {
+            if matches!(&self.vpns[index].state, State::Pulling(pull) if pull.association == association) {
+                self.end_try(now, index, End::Refused(RegistrationFailure::Phase1Closed(reason)));
+            }
+        }
+    }
+
+    /// A notification of the server: it may refuse a registration in progress.
+    pub(super) fn notified(
+        &mut self,
+        now: Instant,
+        association: AssociationId,
+        notification: &Notification<'_>,
+    ) {
+        self.journal.record(
+            now,
+            Entry::new(Level::Info, Facility::Ike, "notification from the server")
+                .with("association", association.index())
+                .with("type", notification.kind),
+        );
+        if !notification.kind.is_error() {
+            return;
+        }
+        let refused = pull::refused_exchange(notification);
+        let meant = |state: &State| match state {
+            State::Pulling(pull) => pull.association == association && refused.is_none_or(|id| id == pull.id),
+            _ => false,
+        };
+        // Where the server does not say which registration it means, it is the oldest one.
+        let started = |state: &State| match state {
+            State::Pulling(pull) => pull.started,
+            _ => Instant::ORIGIN,
+        };
+        let candidates = self.vpns.iter().enumerate().filter(|(_, vpn)| meant(&vpn.state));
+        let Some((index, _)) = candidates.min_by_key(|(_, vpn)| started(&vpn.state)) else { return };
+        let reason = match notification.kind {
+            NotifyType::INVALID_ID_INFORMATION => RegistrationFailure::UnknownGroup,
+            NotifyType::AUTHENTICATION_FAILED => RegistrationFailure::NotAuthorized,
+            NotifyType::NO_PROPOSAL_CHOSEN => RegistrationFailure::NoCommonPolicy,
+            pull::NOTIFY_GROUP_FULL => RegistrationFailure::GroupFull,
+            kind => RegistrationFailure::Refused(kind),
+        };
+        self.end_pull(index);
+        self.vpns[index].counters.pulls_refused += 1;
+        self.end_try(now, index, End::Refused(reason));
+    }
+
+    pub(super) fn handle_phase2(&mut self, now: Instant, message: &Phase2Message) {
+        let awaited = |state: &State| match state {
+            State::Pulling(pull) => pull.association == message.association && pull.id == message.message_id,
+            _ => false,
+        };
+        let index = self.vpns.iter().position(|vpn| awaited(&vpn.state));
+        let Some(index) = index.filter(|_| message.exchange == ExchangeType::GROUPKEY_PULL) else {
+            return self.journal.record(
+                now,
+                Entry::new(Level::Debug, Facility::Ike, "phase 2 message that nobody waits for")
+                    .with("exchange", message.exchange),
+            );
+        };
+        let State::Pulling(pull) = &self.vpns[index].state else { return };
+        let verdict = match &pull.awaiting {
+            Awaiting::Message2 => self.handle_message_2(now, index, message),
+            Awaiting::Message4 { .. } => self.handle_message_4(now, index, message),
+        };
+        if let Err(refused) = verdict {
+            self.refuse(now, index, refused);
+        }
+    }
+
+    /// Forgets phase 1 exchanges that no VPN waits for any more.
+    pub(super) fn forget_unused_connections(&mut self, now: Instant) {
+        let used: Vec<_> = self
+            .vpns
+            .iter()
+            .filter_map(|vpn| match vpn.state {
+                State::Connecting(association) => association,
+                State::Down | State::Pulling(_) | State::Registered | State::Waiting(_) => None,
+            })
+            .collect();
+        let unused: Vec<_> =
+            self.connecting.values().copied().filter(|association| !used.contains(association)).collect();
+        for association in unused {
+            self.connecting.retain(|_, connecting| *connecting != association);
+            self.endpoint.delete(now, association);
+        }
+    }
+
+    /// Phase 1 takes longer than one try; it goes on, sending again, until the server's tries are used up.
+    fn continue_connecting(&mut self, now: Instant, index: usize) {
+        let vpn = &mut self.vpns[index];
+        let server = vpn.current_server();
+        vpn.counters.pulls_timed_out += 1;
+        if !vpn.count_try() {
+            vpn.try_ends = now + vpn.try_interval();
+            return;
+        }
+        let reason = RegistrationFailure::Phase1(Failure::NoAnswer);
+        vpn.state.step(Trigger::Failed, State::Waiting(now));
+        self.report(now, index, server, reason);
+        self.forget_unused_connections(now);
+        self.begin_try(now, index);
+    }
+
+    fn begin_pull(&mut self, now: Instant, index: usize, association: AssociationId) {
+        let mut ni = [0; NONCE_LENGTH];
+        self.random.fill(&mut ni);
+        let group = Identity::key_id(self.vpns[index].settings.group_id);
+        let Ok(id) = self.endpoint.start_phase2(now, association) else {
+            return self.end_try(now, index, End::Refused(RegistrationFailure::NoAnswer));
+        };
+        let vpn = &mut self.vpns[index];
+        let repeat_after = REPEAT_AFTER.min(vpn.try_interval() / REPEATS_PER_TRY);
+        vpn.state.step(
+            Trigger::Established,
+            State::Pulling(Box::new(Pull {
+                association,
+                id,
+                started: now,
+                ni,
+                awaiting: Awaiting::Message2,
+                repeat_at: now + repeat_after,
+                repeat_after: repeat_after * 2,
+            })),
+        );
+        // A new try interval: phase 1 may have used up most of the present one.
+        vpn.try_ends = now + vpn.try_interval();
+        let encoded = self.endpoint.association(association).map(|sa| pull::message_1(sa, id, &ni, &group));
+        if let Some(Ok(encoded)) = encoded {
+            let sent = self.endpoint.send_phase2(
+                now,
+                association,
+                ExchangeType::GROUPKEY_PULL,
+                id,
+                encoded.first(),
+                encoded.octets(),
+            );
+            if sent.is_ok() {
+                return;
+            }
+        }
+        self.end_pull(index);
+        self.end_try(now, index, End::Refused(RegistrationFailure::NoAnswer));
+    }
+
+    fn handle_message_2(
+        &mut self,
+        now: Instant,
+        index: usize,
+        message: &Phase2Message,
+    ) -> Result<(), PolicyError> {
+        let vpn = &mut self.vpns[index];
+        let State::Pulling(state) = &mut vpn.state else { return Ok(()) };
+        let Some(association) = self.endpoint.association(message.association) else { return Ok(()) };
+        let reply = match pull::read_message_2(association, received(message), &state.ni) {
+            Ok(reply) => reply,
+            Err(error) => return self.unacceptable(now, 2, error),
+        };
+        let server_is_ours = association.has_vendor_id(&VENDOR_ID_GROUPVPN);
+        let encoded = pull::message_3(association, message.message_id, &state.ni, &reply.nonce, None)?;
+        let offer = Offer::judge(&reply.sa, server_is_ours)?;
+        for refused in &offer.refused {
+            vpn.counters.unsupported_algorithms += 1;
+            self.journal.record(
+                now,
+                Entry::new(Level::Warn, Facility::PolicyManager, "TEK refused, its traffic stays closed")
+                    .with("vpn", &vpn.name)
+                    .with("spi", format_args!("{:08x}", refused.spi))
+                    .with("reason", &refused.refusal),
+            );
+        }
+        if offer.has_kek {
+            self.journal.record(
+                now,
+                Entry::new(
+                    Level::Info,
+                    Facility::PolicyManager,
+                    "the server's KEK is not used, keys are pulled",
+                )
+                .with("vpn", &vpn.name),
+            );
+        }
+        state.awaiting = Awaiting::Message4 { nr: reply.nonce, offer };
+        let repeat_after = REPEAT_AFTER.min(vpn.sas.try_interval().unwrap_or(REPEAT_AFTER) / REPEATS_PER_TRY);
+        state.repeat_at = now + repeat_after;
+        state.repeat_after = repeat_after * 2;
+        // An SA that is gone by now is reported as closed, which ends the try.
+        let _ = self.endpoint.accept(now, message).and_then(|()| {
+            self.endpoint.send_phase2(
+                now,
+                message.association,
+                message.exchange,
+                message.message_id,
+                encoded.first(),
+                encoded.octets(),
+            )
+        });
+        Ok(())
+    }
+
+    fn handle_message_4(
+        &mut self,
+        now: Instant,
+        index: usize,
+        message: &Phase2Message,
+    ) -> Result<(), PolicyError> {
+        let vpn = &mut self.vpns[index];
+        let State::Pulling(state) = &vpn.state else { return Ok(()) };
+        let Awaiting::Message4 { nr, offer } = &state.awaiting else { return Ok(()) };
+        let Some(association) = self.endpoint.association(message.association) else { return Ok(()) };
+        let server = association.path().remote;
+        let reply = match pull::read_message_4(association, received(message), &state.ni, nr) {
+            Ok(reply) => reply,
+            Err(error) => return self.unacceptable(now, 4, error),
+        };
+        //= https://www.rfc-editor.org/rfc/rfc6407#section-3.3
+        //# Keying
+        //# material is matched by comparing the SPI in each key packet to SPI
+        //# values previously sent in the SA payloads.
+        let keys = offer.keys(&reply.keys)?;
+        let _ = self.endpoint.accept(now, message);
+        self.endpoint.end_phase2(message.association, message.message_id);
+
+        let random = &mut self.random;
+        let replaced = vpn.sas.apply(state.started, now, offer, keys, || random_number(&mut **random));
+        vpn.number_tunnels(&mut self.next_tunnel_id);
+        vpn.state.step(Trigger::Completed, State::Registered);
+        vpn.restart_tries();
+        vpn.note_pull(now, message.association);
+        vpn.last_failure = None;
+        vpn.registered_with = Some(server.ip());
+        vpn.counters.pulls_succeeded += 1;
+        let name = vpn.name.clone();
+        let sas = vpn.sas.iter().map(|held| held.sa.clone()).collect();
+        let closed = vpn.sas.closed.clone();
+        self.journal.record(
+            now,
+            Entry::new(Level::Info, Facility::PolicyManager, "registered")
+                .with("vpn", &name)
+                .with("group", vpn.settings.group_id)
+                .with("server", server)
+                .with("teks", offer_size(&vpn.sas)),
+        );
+        self.removed(index, replaced, Removal::Deleted);
+        self.events.push_back(Event::InstallSas { vpn: name.clone(), sas, closed });
+        self.events.push_back(Event::Registered { vpn: name, server });
+        Ok(())
+    }
+
+    /// An answer that is not authentic is as if it had not come; an authentic one that cannot be used ends the try.
+    fn unacceptable(&mut self, now: Instant, number: u8, error: MessageError) -> Result<(), PolicyError> {
+        match error {
+            MessageError::Unreadable(_) | MessageError::Hash => {
+                self.journal.record(
+                    now,
+                    Entry::new(Level::Debug, Facility::Ike, "GROUPKEY-PULL message ignored")
+                        .with("message", number)
+                        .with("reason", error),
+                );
+                Ok(())
+            }
+            MessageError::Malformed(error) => Err(PolicyError::Malformed(error)),
+            MessageError::Nonce(length) => Err(PolicyError::Nonce(length)),
+            MessageError::Unexpected(_) | MessageError::Missing(_) | MessageError::QuickMode => {
+                Err(PolicyError::Payloads { message: number })
+            }
+        }
+    }
+
+    //= https://www.rfc-editor.org/rfc/rfc6407#section-3.3
+    //# Otherwise, the GM
+    //# SHOULD tear down the Phase 1 session after notifying the GCKS with an
+    //# ISAKMP Informational Exchange containing a Delete payload.
+    fn refuse(&mut self, now: Instant, index: usize, error: PolicyError) {
+        let State::Pulling(pull) = &self.vpns[index].state else { return };
+        let (association, id) = (pull.association, pull.id);
+        let kind = match &error {
+            PolicyError::Malformed(_) | PolicyError::Payloads { .. } | PolicyError::Nonce(_) => {
+                NotifyType::PAYLOAD_MALFORMED
+            }
+            PolicyError::GroupPolicy(_) => NotifyType::ATTRIBUTES_NOT_SUPPORTED,
+            PolicyError::Key { .. } | PolicyError::WeakKey { .. } => NotifyType::INVALID_KEY_INFORMATION,
+            PolicyError::Traffic { .. }
+            | PolicyError::Protocol(_)
+            | PolicyError::Empty
+            | PolicyError::TooManyTeks
+            | PolicyError::NoCommonPolicy(_) => NotifyType::NO_PROPOSAL_CHOSEN,
+        };
+        let _ = self.endpoint.send_notification(now, association, &pull::notification(kind, id));
+        self.end_pull(index);
+        let others = self.vpns.iter().enumerate().any(|(other, vpn)| {
+            other != index && matches!(&vpn.state, State::Pulling(pull) if pull.association == association)
+        });
+        if !others {
+            self.endpoint.delete(now, association);
+        }
+        let counters = &mut self.vpns[index].counters;
+        counters.pulls_aborted += 1;
+        counters.unsupported_algorithms += u64::from(matches!(error, PolicyError::NoCommonPolicy(_)));
+        counters.exceeded_keys += u64::from(error == PolicyError::TooManyTeks);
+        self.end_try(now, index, End::Refused(RegistrationFailure::Policy(error)));
+    }
+
+    /// Forgets the exchange of a VPN that is pulling.
+    fn end_pull(&mut self, index: usize) {
+        if let State::Pulling(pull) = &self.vpns[index].state {
+            self.endpoint.end_phase2(pull.association, pull.id);
+        }
+    }
+
+    fn end_try(&mut self, now: Instant, index: usize, end: End) {
+        let vpn = &mut self.vpns[index];
+        let server = vpn.current_server();
+        vpn.count_try();
+        match end {
+            End::Refused(reason) => {
+                let again = vpn.try_ends.max(now + vpn.try_interval() / 2);
+                vpn.state.step(Trigger::Failed, State::Waiting(again));
+                self.report(now, index, server, reason);
+            }
+            End::Silent(reason) => {
+                vpn.counters.pulls_timed_out += 1;
+                vpn.state.step(Trigger::Failed, State::Waiting(now));
+                self.report(now, index, server, reason);
+                self.begin_try(now, index);
+            }
+        }
+    }
+
+    fn report(&mut self, now: Instant, index: usize, server: Option<IpAddr>, reason: RegistrationFailure) {
+        let vpn = &mut self.vpns[index];
+        let server = SocketAddr::new(server.unwrap_or(Ipv4Addr::UNSPECIFIED.into()), vpn.gateway.server_port);
+        self.journal.record(
+            now,
+            Entry::new(Level::Warn, Facility::PolicyManager, "registration failed")
+                .with("vpn", &vpn.name)
+                .with("group", vpn.settings.group_id)
+                .with("server", server)
+                .with("reason", &reason),
+        );
+        vpn.last_failure = Some(format!("{server}: {reason}"));
+        self.events.push_back(Event::RegistrationFailed { vpn: vpn.name.clone(), server, reason });
+    }
+}
+
+fn offer_size(sas: &super::sa_set::SaSet) -> usize {
+    sas.iter().filter(|held| held.named).count()
+}
+
+fn random_number(random: &mut dyn Random) -> u32 {
+    let mut octets = [0; 4];
+    random.fill(&mut octets);
+    u32::from_be_bytes(octets)
+}
+
+fn received(message: &Phase2Message) -> Received<'_> {
+    Received { id: message.message_id, first: message.first_payload, octets: &message.payloads }
+}

@@ -1,0 +1,56 @@
+//! What an operator decides about the member: plain data, made by the daemon out of the configuration.
+
+use std::net::IpAddr;
+
+use crate::phase1;
+
+/// Everything a [`Member`](super::Member) needs to know.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Settings {
+    /// The gateways; VPNs refer to them by name. Two that are equal but for their name share their phase 1 SAs.
+    pub gateways: Vec<GatewaySettings>,
+    /// When phase 1 messages are sent again.
+    pub retransmission: phase1::Retransmission,
+    /// The VPNs. Names are unique in a checked configuration.
+    pub vpns: Vec<VpnSettings>,
+}
+
+/// One `ike gateway` statement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewaySettings {
+    /// How phase 1 is done. Its `peer` lists the servers in order of preference, one to
+    /// [`crate::timeline::SERVERS_MAX`]; more are not asked.
+    pub phase1: phase1::Gateway,
+    /// UDP port of the servers, 848.
+    pub server_port: u16,
+    /// UDP port that we send from, 848. The address is `phase1.local_address`, or unspecified without one.
+    pub local_port: u16,
+}
+
+/// One `ipsec vpn` statement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VpnSettings {
+    /// Name in the configuration.
+    pub name: String,
+    /// Name of the gateway it registers over.
+    pub gateway: String,
+    /// Number of the group.
+    pub group_id: u32,
+    /// `clear`, `set` or `copy`: shown, and the data path's business.
+    pub df_bit: String,
+    /// Routing instance, `default`: shown.
+    pub routing_instance: String,
+    /// Whether recovery probes are configured: shown, not active yet.
+    pub recovery_probe: bool,
+}
+
+impl GatewaySettings {
+    /// The servers in order of preference.
+    pub fn servers(&self) -> &[IpAddr] {
+        let servers: &[IpAddr] = match &self.phase1.peer {
+            phase1::Peer::Addresses(addresses) => addresses,
+            phase1::Peer::Dynamic(_) => &[],
+        };
+        &servers[..servers.len().min(crate::timeline::SERVERS_MAX as usize)]
+    }
+}

@@ -1,0 +1,158 @@
+//! One VPN of the member: its state, its tries, its keys, its counters.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use wire::selector::Selector;
+
+use super::sa_set::SaSet;
+use super::settings::{GatewaySettings, VpnSettings};
+use super::state::State;
+use crate::phase1::AssociationId;
+use crate::time::Instant;
+use crate::timeline::TRIES_PER_SERVER;
+
+/// Time between two tries while no key tells a shorter one.
+const TRY_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Tunnel numbers that a VPN remembers; beyond it policies that come and go get new numbers.
+const TUNNEL_IDS: usize = 2048;
+
+/// Counters of a VPN since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counters {
+    pub(super) pulls_succeeded: u64,
+    pub(super) pulls_refused: u64,
+    pub(super) pulls_timed_out: u64,
+    pub(super) pulls_aborted: u64,
+    pub(super) failovers: u64,
+    pub(super) deletes_received: u64,
+    pub(super) unsupported_algorithms: u64,
+    pub(super) exceeded_keys: u64,
+}
+
+/// One VPN.
+#[derive(Debug)]
+pub(super) struct Vpn {
+    pub(super) settings: VpnSettings,
+    pub(super) name: Arc<str>,
+    pub(super) gateway: GatewaySettings,
+    pub(super) state: State,
+    /// Address that the shell told with the interface, where the gateway has none.
+    pub(super) local_address: Option<IpAddr>,
+    /// Place in the server list of the server that is tried.
+    pub(super) server: usize,
+    /// Tries at that server so far.
+    pub(super) tries: u32,
+    /// When the present try is over.
+    pub(super) try_ends: Instant,
+    pub(super) last_pull: Option<Instant>,
+    /// The server that gave the present keys.
+    pub(super) registered_with: Option<IpAddr>,
+    pub(super) sas: SaSet,
+    pub(super) counters: Counters,
+    pub(super) last_failure: Option<String>,
+    /// The phase 1 SA of the last registration, and how many there were over it.
+    pub(super) pulled_over: Option<AssociationId>,
+    pub(super) pulls_there: u64,
+    tunnels: BTreeMap<Arc<[Selector]>, u32>,
+}
+
+impl Vpn {
+    pub(super) fn new(settings: VpnSettings, gateway: GatewaySettings) -> Self {
+        Self {
+            name: settings.name.as_str().into(),
+            settings,
+            gateway,
+            state: State::Down,
+            local_address: None,
+            server: 0,
+            tries: 0,
+            try_ends: Instant::ORIGIN,
+            last_pull: None,
+            registered_with: None,
+            sas: SaSet::default(),
+            counters: Counters::default(),
+            last_failure: None,
+            pulled_over: None,
+            pulls_there: 0,
+            tunnels: BTreeMap::new(),
+        }
+    }
+
+    /// Whether a change of these settings needs a new registration; the rest is for display and the data path.
+    pub(super) fn registers_alike(&self, settings: &VpnSettings, gateway: &GatewaySettings) -> bool {
+        (&self.settings.group_id, &self.settings.gateway) == (&settings.group_id, &settings.gateway)
+            && self.gateway == *gateway
+    }
+
+    /// The server that is tried, if there is any.
+    pub(super) fn current_server(&self) -> Option<IpAddr> {
+        self.gateway.servers().get(self.server).copied()
+    }
+
+    pub(super) fn try_interval(&self) -> Duration {
+        self.sas.try_interval().unwrap_or(TRY_INTERVAL)
+    }
+
+    /// Counts a try that failed. After the last one at a server, the next server's turn has come: returns true then.
+    pub(super) fn count_try(&mut self) -> bool {
+        self.tries += 1;
+        if self.tries < TRIES_PER_SERVER {
+            return false;
+        }
+        self.tries = 0;
+        let servers = self.gateway.servers().len().max(1);
+        self.server = (self.server + 1) % servers;
+        self.counters.failovers += u64::from(servers > 1);
+        true
+    }
+
+    /// When a registered VPN registers again.
+    pub(super) fn next_registration(&self) -> Option<Instant> {
+        let wanted = self.sas.next_registration()?;
+        // A PULL that brought no successor is repeated, but not faster than tries.
+        Some(self.last_pull.map_or(wanted, |last| wanted.max(last + self.try_interval())))
+    }
+
+    /// The number printed as `ID` of the SAs with these policies.
+    pub(super) fn tunnel_id(&self, selectors: &Arc<[Selector]>) -> u32 {
+        self.tunnels.get(selectors).copied().unwrap_or_default()
+    }
+
+    /// The lowest number in use; 0 before the first registration.
+    pub(super) fn first_tunnel_id(&self) -> u32 {
+        self.tunnels.values().min().copied().unwrap_or_default()
+    }
+
+    /// Notes a registration over a phase 1 SA.
+    pub(super) fn note_pull(&mut self, now: Instant, association: AssociationId) {
+        self.last_pull = Some(now);
+        self.pulls_there = if self.pulled_over == Some(association) { self.pulls_there + 1 } else { 1 };
+        self.pulled_over = Some(association);
+    }
+
+    /// Gives every set of policies a number, `next` being the first free one.
+    pub(super) fn number_tunnels(&mut self, next: &mut u32) {
+        for held in self.sas.iter() {
+            if self.tunnels.len() < TUNNEL_IDS && !self.tunnels.contains_key(&held.sa.selectors) {
+                self.tunnels.insert(Arc::clone(&held.sa.selectors), *next);
+                *next += 1;
+            }
+        }
+    }
+
+    /// The earliest moment at which something is to be done.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let state = match &self.state {
+            State::Down => None,
+            State::Connecting(_) => Some(self.try_ends),
+            State::Pulling(pull) => Some(pull.repeat_at.min(self.try_ends)),
+            State::Registered => self.next_registration(),
+            State::Waiting(until) => Some(*until),
+        };
+        state.into_iter().chain(self.sas.next_expiry()).min()
+    }
+}

@@ -1,0 +1,31 @@
+//! Group policy on the wire: TEKs as SA TEK payloads and key packets, written by the server and read by the member.
+//!
+//! ```text
+//! SA payload     DOI GDOI, situation 0
+//!   GAP          ACTIVATION_TIME_DELAY, DEACTIVATION_TIME_DELAY; only while a successor waits for its activation
+//!   SAT ...      per ipsec-sa in the server's order, oldest TEK first, one SAT for each match policy
+//! KD payload     one TEK key packet for each SPI
+//! ```
+//!
+//! All SATs of one TEK share SPI and keys. What RFC 6407 does not carry travels in two private attributes of a TEK's
+//! first SAT, and only to members that show our vendor id: [`CONFIGURED_LIFETIME`] and [`ACTIVATION_DELAY`].
+//!
+//! Not implemented here: counter-mode TEKs (they need sender ids), KEKs (a SAK is accepted and not used), AH.
+
+mod algorithms;
+mod decode;
+mod encode;
+mod size;
+
+pub use decode::{MAXIMUM_TEKS, Offer, PolicyError, ReceivedTek, RefusedTek, TekRefusal};
+pub use encode::{TekView, Template};
+pub use size::{DATAGRAM_LIMIT, MessageSize};
+
+/// Private SAT attribute: the TEK's configured lifetime in seconds, four octets.
+pub const CONFIGURED_LIFETIME: u16 = 32001;
+
+/// Private SAT attribute: seconds until this TEK starts to encrypt, two octets.
+pub const ACTIVATION_DELAY: u16 = 32002;
+
+/// First of the attribute classes that RFC 2407 leaves to private use.
+const PRIVATE_USE: u16 = 32001;

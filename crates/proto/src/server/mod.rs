@@ -1,0 +1,279 @@
+//! The key server: groups, their TEKs, and the members that register.
+//!
+//! ```text
+//!   datagram → phase1::Endpoint → GROUPKEY-PULL message → registration → group
+//!   time     → phase1::Endpoint, TEKs of each group (timeline), unfinished registrations
+//! ```
+//!
+//! [`Server`] only routes: [`registration`] owns the exchanges, [`group`] a group with its TEKs ([`tek`]) and
+//! [`members`]. Nothing of a group changes before HASH(3) has proved the member live.
+//!
+//! Not here yet: GROUPKEY-PUSH and KEKs, sender ids for counter modes, pseudo-time, server clusters.
+
+mod event;
+mod group;
+mod members;
+mod registration;
+mod settings;
+mod show;
+mod tek;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use crypto::Random;
+
+use crate::Role;
+use crate::log::{Entry, Facility, Journal, Level};
+use crate::path::Path;
+use crate::phase1::{self, Endpoint, Outcome, VENDOR_ID_GROUPVPN};
+use crate::policy::MessageSize;
+use crate::time::Instant;
+
+use group::Group;
+use registration::Registrations;
+
+pub use event::Event;
+pub use settings::{GroupSettings, IpsecSaSettings, MatchPolicy, Settings};
+
+/// The key server role.
+pub struct Server {
+    settings: Settings,
+    endpoint: Endpoint,
+    random: Box<dyn Random + Send>,
+    groups: Vec<Group>,
+    by_id: BTreeMap<u32, usize>,
+    by_address: BTreeMap<Ipv4Addr, usize>,
+    /// SPIs of all live TEKs of all groups.
+    spis: BTreeSet<u32>,
+    registrations: Registrations,
+    groups_due: Option<Instant>,
+    journal: Journal,
+    events: VecDeque<Event>,
+}
+
+/// Octets of the messages that carry the policy and the keys of a group, at their largest. What does not
+/// [fit](MessageSize::fits) cannot be handed out.
+pub fn message_size(group: &GroupSettings) -> MessageSize {
+    let selectors: Vec<Vec<_>> =
+        group.ipsec_sas.iter().map(|sa| sa.policies.iter().map(|policy| policy.selector).collect()).collect();
+    MessageSize::of(
+        group.ipsec_sas.iter().zip(&selectors).map(|(sa, selectors)| (sa.suite, selectors.as_slice())),
+    )
+}
+
+impl Server {
+    /// A server with fresh TEKs for every group.
+    pub fn new(now: Instant, settings: Settings, mut random: Box<dyn Random + Send>) -> Self {
+        let endpoint = Endpoint::new(endpoint_settings(&Settings::default()), &mut *random);
+        let mut server = Self {
+            settings: Settings::default(),
+            endpoint,
+            random,
+            groups: Vec::new(),
+            by_id: BTreeMap::new(),
+            by_address: BTreeMap::new(),
+            spis: BTreeSet::new(),
+            registrations: Registrations::default(),
+            groups_due: None,
+            journal: Journal::default(),
+            events: VecDeque::new(),
+        };
+        server.configure(now, settings);
+        server
+    }
+
+    /// Applies a new configuration. Groups, TEKs and phase 1 SAs that it does not touch keep running; a member whose
+    /// gateway is no longer listed is forgotten; a changed `ipsec-sa` takes effect with the next TEK.
+    pub fn configure(&mut self, now: Instant, settings: Settings) {
+        self.endpoint.configure(now, endpoint_settings(&settings));
+        let mut old = std::mem::take(&mut self.groups);
+        for wanted in &settings.groups {
+            let known = old
+                .iter()
+                .position(|group| (&group.settings.name, group.settings.id) == (&wanted.name, wanted.id));
+            let group = match known {
+                Some(position) => {
+                    let mut group = old.swap_remove(position);
+                    if group.settings != *wanted {
+                        let removed = group.change(wanted.clone());
+                        self.journal.record(
+                            now,
+                            Entry::new(Level::Info, Facility::Config, "group changed")
+                                .with("group", &wanted.name)
+                                .with("members-removed", removed),
+                        );
+                    }
+                    group
+                }
+                None => Group::new(wanted.clone()),
+            };
+            self.note_limits(now, wanted);
+            self.groups.push(group);
+        }
+        for removed in old {
+            removed.forget(&mut self.spis);
+            self.journal.record(
+                now,
+                Entry::new(Level::Info, Facility::Config, "group removed")
+                    .with("group", &removed.settings.name),
+            );
+        }
+        self.settings = settings;
+        self.index_groups();
+        for group in &mut self.groups {
+            group.advance(now, &mut *self.random, &mut self.spis);
+        }
+        self.update_due(now);
+        self.drain_endpoint(now);
+    }
+
+    /// Sets the counters of one group, or of all, to zero. Returns how many groups that were.
+    pub fn clear_statistics(&mut self, group: Option<&str>) -> u64 {
+        let mut cleared = 0;
+        for candidate in &mut self.groups {
+            if group.is_none_or(|name| name == candidate.settings.name) {
+                candidate.statistics = group::Statistics::default();
+                candidate.members.clear_statistics();
+                cleared += 1;
+            }
+        }
+        cleared
+    }
+
+    /// Deletes phase 1 SAs: all, or those with a peer address or an index. Returns how many.
+    pub fn clear_ike(&mut self, now: Instant, peer: Option<std::net::IpAddr>, index: Option<u32>) -> u64 {
+        let cleared = phase1_clear(&mut self.endpoint, now, peer, index);
+        self.drain_endpoint(now);
+        cleared
+    }
+
+    /// Says goodbye to every peer: phase 1 SAs are deleted and the peers told. Group SAs live on at the members.
+    pub fn shut_down(&mut self, now: Instant) {
+        self.clear_ike(now, None, None);
+    }
+
+    fn index_groups(&mut self) {
+        self.by_id.clear();
+        self.by_address.clear();
+        for (index, group) in self.groups.iter().enumerate() {
+            self.by_id.entry(group.settings.id).or_insert(index);
+            if let Some(address) = group.settings.multicast_group {
+                self.by_address.entry(address).or_insert(index);
+            }
+        }
+    }
+
+    fn note_limits(&mut self, now: Instant, group: &GroupSettings) {
+        for sa in &group.ipsec_sas {
+            if matches!(sa.suite, crypto::EspSuite::Gcm { .. }) {
+                self.journal.record(
+                    now,
+                    Entry::new(Level::Warn, Facility::Config, "counter-mode suites are not active yet")
+                        .with("group", &group.name)
+                        .with("ipsec-sa", &sa.name),
+                );
+            }
+        }
+    }
+
+    fn update_due(&mut self, now: Instant) {
+        self.groups_due = self.groups.iter().filter_map(|group| group.due(now)).min();
+    }
+
+    fn drain_endpoint(&mut self, now: Instant) {
+        while let Some(event) = self.endpoint.poll_event() {
+            match event {
+                phase1::Event::Closed { association, .. } => self.abandon_registrations(now, association),
+                // A member that refuses our policy says so and deletes phase 1; the notice is what is worth a line.
+                phase1::Event::Notified { association, notification } => {
+                    let peer = self.endpoint.association(association).map(|sa| sa.path().remote.to_string());
+                    self.journal.record(
+                        now,
+                        Entry::new(Level::Info, Facility::Ike, "notification from a member")
+                            .with("peer", peer.unwrap_or_default())
+                            .with("type", notification.kind),
+                    );
+                }
+                phase1::Event::Established { .. }
+                | phase1::Event::Failed { .. }
+                | phase1::Event::Deleted { .. } => {}
+            }
+        }
+    }
+}
+
+impl Role for Server {
+    type Event = Event;
+
+    fn handle_datagram(&mut self, now: Instant, path: Path, datagram: &[u8]) {
+        let outcome = self.endpoint.handle_datagram(now, path, datagram, &mut *self.random);
+        self.drain_endpoint(now);
+        match outcome {
+            Outcome::Handled => {}
+            Outcome::Phase2(message) => self.handle_phase2(now, message),
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.endpoint.handle_timeout(now);
+        self.drain_endpoint(now);
+        if self.groups_due.is_some_and(|due| due <= now) {
+            for group in &mut self.groups {
+                if group.due(now).is_some_and(|due| due <= now) {
+                    group.advance(now, &mut *self.random, &mut self.spis);
+                }
+            }
+            self.update_due(now);
+        }
+        self.expire_registrations(now);
+    }
+
+    fn poll_transmit(&mut self, buffer: &mut Vec<u8>) -> Option<Path> {
+        self.endpoint.poll_transmit(buffer)
+    }
+
+    fn poll_event(&mut self) -> Option<Event> {
+        let event = self.events.pop_front();
+        let event = event.or_else(|| self.endpoint.poll_log().map(Event::Log));
+        event.or_else(|| self.journal.poll().map(Event::Log))
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        [self.endpoint.poll_timeout(), self.groups_due, self.registrations.due()].into_iter().flatten().min()
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("groups", &self.groups.len()).finish_non_exhaustive()
+    }
+}
+
+fn endpoint_settings(settings: &Settings) -> phase1::Settings {
+    phase1::Settings {
+        gateways: settings.gateways.clone(),
+        vendor_ids: vec![VENDOR_ID_GROUPVPN.to_vec()],
+        retransmission: settings.retransmission,
+    }
+}
+
+/// Deletes the phase 1 SAs that both conditions name.
+pub(crate) fn phase1_clear(
+    endpoint: &mut Endpoint,
+    now: Instant,
+    peer: Option<std::net::IpAddr>,
+    index: Option<u32>,
+) -> u64 {
+    let chosen: Vec<_> = endpoint
+        .associations()
+        .filter(|sa| peer.is_none_or(|peer| sa.path().remote.ip() == peer))
+        .filter(|sa| index.is_none_or(|index| sa.id().index() == u64::from(index)))
+        .map(|sa| sa.id())
+        .collect();
+    for association in &chosen {
+        endpoint.delete(now, *association);
+    }
+    chosen.len() as u64
+}
