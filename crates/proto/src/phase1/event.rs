@@ -2,9 +2,11 @@
 
 use std::fmt;
 
-use wire::isakmp::{Delete, Identity, MessageId, Notification};
+use crypto::Digest;
+use wire::isakmp::{Delete, Identity, MessageId, Notification, Payloads};
 use wire::registry::{ExchangeType, NotifyType, PayloadType};
 
+use super::keys::Iv;
 use crate::path::Path;
 
 /// Names one phase 1 exchange and the SA that comes of it. Never reused by the same endpoint.
@@ -51,8 +53,15 @@ pub struct Phase2Message {
     /// The payloads and whatever padding follows them.
     pub payloads: Vec<u8>,
     /// IV of the next message, and the digest by which a repetition is known.
-    pub(super) next_iv: Vec<u8>,
-    pub(super) digest: [u8; 32],
+    pub(super) next_iv: Iv,
+    pub(super) digest: Digest,
+}
+
+impl Phase2Message {
+    /// The payloads, cut apart; the padding is dropped.
+    pub fn parse(&self) -> wire::Result<Payloads<'_>> {
+        Payloads::parse_decrypted(self.first_payload, &self.payloads)
+    }
 }
 
 impl fmt::Debug for Phase2Message {
@@ -179,5 +188,22 @@ pub enum CloseReason {
     Reconfigured,
     /// The peer started more exchanges than one SA may carry.
     #[error("too many exchanges")]
+    Exhausted,
+}
+
+/// Why a phase 2 message cannot be sent or accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Phase2Error {
+    /// The SA is gone.
+    #[error("the phase 1 SA is gone")]
+    NoAssociation,
+    /// The exchange was never started, or is forgotten.
+    #[error("there is no such exchange")]
+    NoExchange,
+    /// A UDP datagram cannot carry that many payloads.
+    #[error("the message does not fit a datagram")]
+    TooLong,
+    /// The SA has carried as many exchanges as it may; a new one is needed.
+    #[error("the phase 1 SA has carried too many exchanges")]
     Exhausted,
 }

@@ -1,0 +1,4 @@
+//! Phase 1 as two peers see it.
+
+mod main_mode;
+mod peers;
