@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * What the programs and the daemon agree on. src/datapath/programs.rs and src/sys/maps.rs mirror this file.
+ * What the programs and the daemon agree on. src/datapath/marks.rs, metadata.rs and maps.rs mirror this file.
  *
  * These programs are dual-licensed because the kernel lends bpf_fib_lookup() to GPL-compatible programs only.
  */
@@ -62,8 +62,7 @@ struct prefix {
 	__u64 destination;
 	__u64 exclude_source;
 	__u64 exclude_destination;
-	__u32 flags;
-	__u32 reserved;
+	__u64 flags;
 };
 
 struct spi_key {

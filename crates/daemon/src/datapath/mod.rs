@@ -7,15 +7,30 @@
 //! The control side publishes the whole truth each time: tables, links, peers. The data path compares it with what it has
 //! and attaches, replaces or detaches accordingly. Whoever attached before, a crashed predecessor included, is replaced.
 
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use dataplane::Tables;
+use dataplane::{InterfaceId, Tables, TablesBuilder};
 
-use crate::netlink::Links;
+use crate::netlink::{Link, Links};
 
+mod attached;
+mod classification;
+mod icmp;
+mod lane;
 mod marks;
+mod metadata;
+mod programs;
+mod tap;
+mod tc;
+mod wire;
+
+use attached::Attached;
+use lane::Lane;
+use programs::Programs;
 
 pub use marks::{CLEAR_MARK, CONTROL_MARK, INJECT_MARK, TX_MARK};
 
@@ -69,22 +84,33 @@ pub struct InterfaceStatistics {
 /// Why the data path could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A system call failed; the text says what for.
-    #[error("{0}: {1}")]
-    System(&'static str, #[source] io::Error),
+    /// The kernel refused the tc programs.
+    #[error("cannot load the tc programs (CAP_BPF and CAP_NET_ADMIN are needed): {0}")]
+    Programs(#[source] io::Error),
+    /// The lane could not start.
+    #[error("cannot start the lane (CAP_NET_RAW is needed): {0}")]
+    Lane(#[source] io::Error),
 }
 
 /// The running data path: programs in the kernel, one TAP per external interface, a thread with the engine.
 ///
 /// Dropping it without [`DataPath::stop`] is like a crash: closed.
-#[derive(Debug)]
-pub struct DataPath {}
+pub struct DataPath {
+    programs: Programs,
+    lane: Lane,
+    attached: BTreeMap<u32, Attached>,
+    /// Interfaces that were found free of a predecessor's programs, or have ours.
+    searched: BTreeSet<u32>,
+}
 
 impl DataPath {
     /// Loads the programs and starts the lane; attaches to nothing before the first [`DataPath::publish`].
-    /// Blocks for some milliseconds.
-    pub fn start(_options: Options) -> Result<Self, StartError> {
-        Err(StartError::System("packet input and output", io::ErrorKind::Unsupported.into()))
+    /// Blocks for some milliseconds. All of it is in the network namespace of the calling thread.
+    pub fn start(options: Options) -> Result<Self, StartError> {
+        let programs = Programs::load().map_err(StartError::Programs)?;
+        let lane = Lane::start(options.clock_origin, Arc::new(TablesBuilder::new().build()))
+            .map_err(StartError::Lane)?;
+        Ok(Self { programs, lane, attached: BTreeMap::new(), searched: BTreeSet::new() })
     }
 
     /// Makes all of this valid: to be called after every change of any of it. Attaches to interfaces that are new,
@@ -92,23 +118,112 @@ impl DataPath {
     ///
     /// Returns the interfaces that it failed for, each on every call until it succeeds; the others are served.
     #[must_use]
-    pub fn publish(&mut self, _publication: Publication<'_>) -> Vec<AttachError> {
-        Vec::new()
+    pub fn publish(&mut self, publication: Publication<'_>) -> Vec<AttachError> {
+        let Publication { tables, links, peers } = publication;
+        let wanted = tables.external_interfaces();
+        let mut errors = Vec::new();
+
+        // A packet that the maps send to the engine finds the new tables there, or the old ones: both judge exactly.
+        self.lane.tables.store(Arc::clone(tables));
+        let indices: Vec<u32> = wanted.iter().map(|id| id.0).collect();
+        let stored = self.programs.set_spis(&indices, &tables.known_spis());
+        let stored = stored.and(self.programs.set_peers(peers));
+        if let Err(error) = stored {
+            tracing::error!(%error, "the tc programs' maps are full");
+        }
+        // First those that go: a re-created interface needs the name of its former TAP.
+        self.detach_unless(|index| indices.contains(&index) && links.by_index(index).is_some());
+        for InterfaceId(index) in wanted {
+            let Some(link) = links.by_index(index) else { continue };
+            if let Err(source) = self.attach_or_update(link, tables) {
+                errors.push(AttachError { interface: link.name.clone(), source });
+            }
+        }
+        self.detach_predecessors(links);
+        errors
     }
 
     /// Counters since the start, by interface; the engine's own are in the tables.
     pub fn statistics(&self) -> Vec<InterfaceStatistics> {
-        Vec::new()
+        self.attached
+            .iter()
+            .map(|(index, attached)| InterfaceStatistics {
+                interface: attached.name().into(),
+                counters: self.programs.counters(*index).chain(attached.counters()).collect(),
+            })
+            .collect()
     }
 
     /// Ends the lane, and leaves the interfaces closed or detached.
-    pub fn stop(self, _behaviour: StopBehaviour) -> io::Result<()> {
-        Ok(())
+    pub fn stop(mut self, behaviour: StopBehaviour) -> io::Result<()> {
+        match behaviour {
+            StopBehaviour::Closed => Ok(()),
+            StopBehaviour::Detach => {
+                self.detach_unless(|_| false);
+                drop(self);
+                detach_all().map(|_| ())
+            }
+        }
+    }
+
+    fn attach_or_update(&mut self, link: &Link, tables: &Tables) -> io::Result<()> {
+        let attached = match self.attached.entry(link.index) {
+            Entry::Occupied(entry) => {
+                let attached = entry.into_mut();
+                attached.update(&mut self.programs, &self.lane, link, tables)?;
+                attached
+            }
+            Entry::Vacant(entry) => {
+                entry.insert(Attached::prepare(&mut self.programs, &self.lane, link, tables)?)
+            }
+        };
+        attached.hook(&self.programs)
+    }
+
+    /// Detaches first, then forgets: what passes in between is dropped, not leaked.
+    fn detach_unless(&mut self, keep: impl Fn(u32) -> bool) {
+        let leaving: Vec<u32> = self.attached.keys().copied().filter(|index| !keep(*index)).collect();
+        for index in leaving {
+            if let Err(error) = tc::detach(index) {
+                tracing::warn!(%error, interface = index, "cannot detach");
+            }
+            if let Some(attached) = self.attached.remove(&index) {
+                self.lane.remove(index);
+                attached.forget(&mut self.programs);
+                tracing::info!(interface = attached.name(), "detached");
+            }
+        }
+    }
+
+    /// Removes what a predecessor left on interfaces that are external no longer. Each interface is looked at once.
+    fn detach_predecessors(&mut self, links: &Links) {
+        let taps: BTreeSet<u32> = self.attached.values().map(Attached::tap).collect();
+        self.searched.retain(|index| links.by_index(*index).is_some());
+        for link in links.iter() {
+            let ours = self.attached.contains_key(&link.index) || taps.contains(&link.index);
+            if !self.searched.insert(link.index) || ours {
+                continue;
+            }
+            match tc::detach(link.index) {
+                Ok(true) => tracing::info!(interface = link.name, "detached what an earlier daemon left"),
+                Ok(false) => {}
+                Err(error) => tracing::warn!(%error, interface = link.name, "cannot detach"),
+            }
+        }
     }
 }
 
 /// Removes all that any daemon of ours has attached in this network namespace, running or not: `gvpnd --detach`.
 /// Returns the names of the interfaces it was removed from.
 pub fn detach_all() -> io::Result<Vec<String>> {
-    Ok(Vec::new())
+    let mut names = Vec::new();
+    let mut result = Ok(());
+    for link in Links::read()?.iter() {
+        match tc::detach(link.index) {
+            Ok(true) => names.push(link.name.clone()),
+            Ok(false) => {}
+            Err(error) => result = Err(error),
+        }
+    }
+    result.map(|()| names)
 }

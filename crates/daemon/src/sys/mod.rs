@@ -1,2 +1,5 @@
 //! System calls that have no safe wrapper elsewhere. The only module of this crate where `unsafe` is allowed.
 #![allow(unsafe_code)]
+
+pub mod packet;
+pub mod tun;

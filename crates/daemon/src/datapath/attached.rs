@@ -1,0 +1,149 @@
+//! One external interface with our programs on it.
+
+use std::io;
+use std::sync::Arc;
+
+use dataplane::{InterfaceId, Tables};
+
+use super::classification::Classification;
+use super::lane::{Lane, Order, Port, PortCounters};
+use super::programs::{InterfaceEntry, Programs, Table};
+use super::tap::Tap;
+use super::tc::{self, Hook};
+use super::wire::{self, Wire};
+use crate::netlink::Link;
+
+/// What was made for one external interface. The TAP and the sockets are the lane's.
+pub(super) struct Attached {
+    link: Link,
+    entry: InterfaceEntry,
+    classification: Classification,
+    counters: Arc<PortCounters>,
+    /// Both programs are attached. Where one failed, the other stays: it keeps its direction closed.
+    hooked: bool,
+}
+
+impl Attached {
+    /// Makes the TAP and fills the maps, so that the programs find everything from the first packet on.
+    pub(super) fn prepare(
+        programs: &mut Programs,
+        lane: &Lane,
+        link: &Link,
+        tables: &Tables,
+    ) -> io::Result<Self> {
+        if !link.ethernet {
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "only interfaces with Ethernet headers can be external",
+            ));
+        }
+        let tap = Tap::create(link, &programs.inject)?;
+        let wire = Wire::open(link)?;
+        let counters = Arc::<PortCounters>::default();
+        let (table, classification) = store(programs, link, tables)?;
+        let entry = entry(tap.index, table, link, tables);
+        let attached = Self {
+            link: link.clone(),
+            entry,
+            classification,
+            counters: Arc::clone(&counters),
+            hooked: false,
+        };
+        let port = Port { interface: link.index, mac: link.mac, tap, wire, counters };
+        let made = programs.set_interface(link.index, entry).and_then(|()| lane.order(Order::Add(port)));
+        if let Err(error) = made {
+            attached.forget(programs);
+            return Err(error);
+        }
+        Ok(attached)
+    }
+
+    /// Attaches the programs, in the place of any predecessor's. Does nothing where that is done.
+    pub(super) fn hook(&mut self, programs: &Programs) -> io::Result<()> {
+        if !self.hooked {
+            tc::attach(self.link.index, Hook::Egress, &programs.egress, "gvpn_egress")?;
+            tc::attach(self.link.index, Hook::Ingress, &programs.ingress, "gvpn_ingress")?;
+            self.hooked = true;
+            tracing::info!(interface = self.link.name, tap = self.entry.tap, "attached");
+        }
+        Ok(())
+    }
+
+    /// Follows changes of tables and link.
+    pub(super) fn update(
+        &mut self,
+        programs: &mut Programs,
+        lane: &Lane,
+        link: &Link,
+        tables: &Tables,
+    ) -> io::Result<()> {
+        if self.link.mac != link.mac || wire::bypasses(&self.link) != wire::bypasses(link) {
+            let wire = Wire::open(link)?;
+            lane.order(Order::Change { interface: link.index, mac: link.mac, wire })?;
+        }
+        self.link = link.clone();
+
+        let wanted = classification(link, tables);
+        let mut entry = entry(self.entry.tap, self.entry.table, link, tables);
+        if wanted == self.classification {
+            if entry != self.entry {
+                programs.set_interface(link.index, entry)?;
+                self.entry = entry;
+            }
+            return Ok(());
+        }
+        let (table, stored) = store(programs, link, tables)?;
+        entry.table = table;
+        if let Err(error) = programs.set_interface(link.index, entry) {
+            programs.remove_table(table, &stored);
+            return Err(error);
+        }
+        let former = std::mem::replace(&mut self.classification, stored);
+        programs.remove_table(self.entry.table, &former);
+        self.entry = entry;
+        Ok(())
+    }
+
+    /// Frees the maps' entries, after detaching.
+    pub(super) fn forget(&self, programs: &mut Programs) {
+        programs.remove_interface(self.link.index, self.entry.tap);
+        programs.remove_table(self.entry.table, &self.classification);
+    }
+
+    /// Name of the interface.
+    pub(super) fn name(&self) -> &str {
+        &self.link.name
+    }
+
+    /// Kernel index of the TAP.
+    pub(super) fn tap(&self) -> u32 {
+        self.entry.tap
+    }
+
+    /// The lane's counters.
+    pub(super) fn counters(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.counters.iter()
+    }
+}
+
+fn classification(link: &Link, tables: &Tables) -> Classification {
+    Classification::new(&tables.egress_candidates(InterfaceId(link.index)), link.on_link_prefixes())
+}
+
+fn entry(tap: u32, table: Table, link: &Link, tables: &Tables) -> InterfaceEntry {
+    let id = InterfaceId(link.index);
+    InterfaceEntry::new(tap, table, &tables.egress_candidates(id), &tables.ingress_candidates(id))
+}
+
+/// Stores the prefixes, or, where they do not fit, "everything": slower, never leaking.
+fn store(programs: &mut Programs, link: &Link, tables: &Tables) -> io::Result<(Table, Classification)> {
+    let exact = classification(link, tables);
+    match programs.add_table(&exact) {
+        Ok(table) => Ok((table, exact)),
+        Err(error) => {
+            tracing::warn!(%error, interface = link.name, "prefixes do not fit: the engine gets every packet");
+            let everything = Classification::everything(link.on_link_prefixes());
+            Ok((programs.add_table(&everything)?, everything))
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! The tc programs in the kernel and their maps (`bpf/layout.h`).
+//!
+//! Each start loads programs and maps afresh; what a predecessor left attached keeps its own until it is replaced.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, OwnedFd};
+
+use aya::maps::lpm_trie::{Key, LpmTrie};
+use aya::maps::{HashMap, Map, MapData, MapError, PerCpuHashMap};
+use aya::programs::SchedClassifier;
+use aya::{Ebpf, Pod};
+use dataplane::Candidates;
+use ipnet::IpNet;
+
+use super::classification::{Classification, PrefixValue};
+
+const OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/gvpn.bpf.o"));
+
+const ALL_LEAVING: u32 = 0x1;
+const ALL_ARRIVING: u32 = 0x2;
+
+/// Counters of the programs, in the order of `enum counter`.
+const COUNTERS: [&str; 9] = [
+    "leaving-to-engine",
+    "arriving-to-engine",
+    "esp-to-engine",
+    "excluded",
+    "transit",
+    "transit-esp",
+    "other-protocol-dropped",
+    "pim-register-dropped",
+    "unreadable-dropped",
+];
+
+/// Number of a generation of prefixes in the tries. Generations let an interface change from one set to another in one
+/// step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Table(u32);
+
+/// What the programs know of one external interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct InterfaceEntry {
+    /// Kernel index of its TAP.
+    pub(super) tap: u32,
+    /// Its prefixes.
+    pub(super) table: Table,
+    /// Every forwarded packet that leaves goes to the engine.
+    pub(super) all_leaving: bool,
+    /// Every clear packet that arrives and would go inward goes to the engine.
+    pub(super) all_arriving: bool,
+}
+
+impl InterfaceEntry {
+    pub(super) fn new(tap: u32, table: Table, egress: &Candidates, ingress: &Candidates) -> Self {
+        Self { tap, table, all_leaving: egress.all_forwarded, all_arriving: ingress.all_forwarded }
+    }
+}
+
+/// Loaded programs and maps. Dropping them detaches nothing: attached filters hold them.
+pub(super) struct Programs {
+    /// Leaving by an external interface.
+    pub(super) egress: OwnedFd,
+    /// Arriving on an external interface.
+    pub(super) ingress: OwnedFd,
+    /// Written to a TAP by the daemon.
+    pub(super) inject: OwnedFd,
+    interfaces: HashMap<MapData, u32, [u32; 4]>,
+    taps: HashMap<MapData, u32, u32>,
+    prefixes4: LpmTrie<MapData, [u32; 2], PrefixValue>,
+    prefixes6: LpmTrie<MapData, [u32; 5], PrefixValue>,
+    spis: HashMap<MapData, [u32; 2], u32>,
+    peers: HashMap<MapData, [u32; 4], u32>,
+    statistics: PerCpuHashMap<MapData, u32, [u64; COUNTERS.len()]>,
+    known_spis: BTreeSet<[u32; 2]>,
+    known_peers: BTreeSet<[u32; 4]>,
+    last_table: u32,
+}
+
+impl Programs {
+    /// Loads everything into the kernel; attaches nothing.
+    pub(super) fn load() -> io::Result<Self> {
+        let mut object = Ebpf::load(OBJECT).map_err(io::Error::other)?;
+        let mut program = |name: &str| -> io::Result<OwnedFd> {
+            let program = object.program_mut(name).ok_or(io::ErrorKind::NotFound)?;
+            let program: &mut SchedClassifier = program.try_into().map_err(io::Error::other)?;
+            program.load().map_err(io::Error::other)?;
+            program.fd().map_err(io::Error::other)?.as_fd().try_clone_to_owned()
+        };
+        let (egress, ingress, inject) =
+            (program("gvpn_egress")?, program("gvpn_ingress")?, program("gvpn_inject")?);
+        Ok(Self {
+            egress,
+            ingress,
+            inject,
+            interfaces: map(&mut object, "interfaces")?,
+            taps: map(&mut object, "taps")?,
+            prefixes4: map(&mut object, "prefixes4")?,
+            prefixes6: map(&mut object, "prefixes6")?,
+            spis: map(&mut object, "spis")?,
+            peers: map(&mut object, "peers")?,
+            statistics: map(&mut object, "statistics")?,
+            known_spis: BTreeSet::new(),
+            known_peers: BTreeSet::new(),
+            last_table: 0,
+        })
+    }
+
+    /// Stores prefixes as a new table, which nobody uses yet. On failure nothing of it remains.
+    pub(super) fn add_table(&mut self, classification: &Classification) -> io::Result<Table> {
+        self.last_table += 1;
+        let table = Table(self.last_table);
+        for (prefix, value) in classification.iter() {
+            if let Err(error) = self.insert_prefix(table, prefix, value) {
+                self.remove_table(table, classification);
+                return Err(io::Error::other(error));
+            }
+        }
+        Ok(table)
+    }
+
+    /// Removes the prefixes of a table that no interface uses any longer.
+    pub(super) fn remove_table(&mut self, table: Table, classification: &Classification) {
+        for (prefix, _) in classification.iter() {
+            // Not there: it could not be stored either.
+            let _ = match prefix {
+                IpNet::V4(_) => self.prefixes4.remove(&key4(table, prefix)),
+                IpNet::V6(_) => self.prefixes6.remove(&key6(table, prefix)),
+            };
+        }
+    }
+
+    /// Makes an entry valid for an interface, in one step.
+    pub(super) fn set_interface(&mut self, interface: u32, entry: InterfaceEntry) -> io::Result<()> {
+        if self.statistics.get(&interface, 0).is_err() {
+            let cpus = aya::util::nr_cpus().map_err(|(_, error)| error)?;
+            let zero = aya::maps::PerCpuValues::try_from(vec![[0; COUNTERS.len()]; cpus])?;
+            self.statistics.insert(interface, zero, 0).map_err(io::Error::other)?;
+        }
+        self.taps.insert(entry.tap, interface, 0).map_err(io::Error::other)?;
+        let flags = if entry.all_leaving { ALL_LEAVING } else { 0 }
+            | if entry.all_arriving { ALL_ARRIVING } else { 0 };
+        self.interfaces.insert(interface, [entry.tap, entry.table.0, flags, 0], 0).map_err(io::Error::other)
+    }
+
+    /// Forgets an interface that is attached to no longer.
+    pub(super) fn remove_interface(&mut self, interface: u32, tap: u32) {
+        let _ = self.interfaces.remove(&interface);
+        let _ = self.taps.remove(&tap);
+        let _ = self.statistics.remove(&interface);
+    }
+
+    /// Sets the SPIs that are the engine's on each of the interfaces.
+    pub(super) fn set_spis(&mut self, interfaces: &[u32], spis: &[u32]) -> io::Result<()> {
+        let wanted: BTreeSet<[u32; 2]> = interfaces
+            .iter()
+            .flat_map(|interface| spis.iter().map(|spi| [*interface, u32::from_ne_bytes(spi.to_be_bytes())]))
+            .collect();
+        exchange(&mut self.spis, &mut self.known_spis, wanted)
+    }
+
+    /// Sets the addresses with which GDOI and IKE pass.
+    pub(super) fn set_peers(&mut self, peers: &[IpAddr]) -> io::Result<()> {
+        let words = |address: &IpAddr| {
+            let octets = match address {
+                IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+                IpAddr::V6(address) => address.octets(),
+            };
+            words(octets)
+        };
+        exchange(&mut self.peers, &mut self.known_peers, peers.iter().map(words).collect())
+    }
+
+    /// Counters of one interface, summed over the processors.
+    pub(super) fn counters(&self, interface: u32) -> impl Iterator<Item = (&'static str, u64)> {
+        let values = self.statistics.get(&interface, 0).ok();
+        COUNTERS.iter().enumerate().map(move |(number, name)| {
+            let sum = values.iter().flat_map(|cpus| cpus.iter()).map(|counters| counters[number]).sum();
+            (*name, sum)
+        })
+    }
+
+    fn insert_prefix(&mut self, table: Table, prefix: IpNet, value: &PrefixValue) -> Result<(), MapError> {
+        match prefix {
+            IpNet::V4(_) => self.prefixes4.insert(&key4(table, prefix), value, 0),
+            IpNet::V6(_) => self.prefixes6.insert(&key6(table, prefix), value, 0),
+        }
+    }
+}
+
+/// Takes a map out of the object, with the key and value sizes checked.
+fn map<M: TryFrom<Map, Error = MapError>>(object: &mut Ebpf, name: &str) -> io::Result<M> {
+    let map = object.take_map(name).ok_or(io::ErrorKind::NotFound)?;
+    M::try_from(map).map_err(io::Error::other)
+}
+
+/// Adds what is new, then removes what is not wanted.
+fn exchange<K: Pod + Ord>(
+    map: &mut HashMap<MapData, K, u32>,
+    known: &mut BTreeSet<K>,
+    wanted: BTreeSet<K>,
+) -> io::Result<()> {
+    for key in wanted.difference(known) {
+        map.insert(key, 1, 0).map_err(io::Error::other)?;
+    }
+    for key in known.difference(&wanted) {
+        let _ = map.remove(key);
+    }
+    *known = wanted;
+    Ok(())
+}
+
+/// Sixteen octets as the four words of the programs, in memory order.
+fn words(octets: [u8; 16]) -> [u32; 4] {
+    std::array::from_fn(|word| {
+        u32::from_ne_bytes(octets[word * 4..][..4].try_into().expect("four octets of sixteen"))
+    })
+}
+
+fn key4(table: Table, prefix: IpNet) -> Key<[u32; 2]> {
+    let IpAddr::V4(address) = prefix.network() else { unreachable!("called for IPv4 prefixes only") };
+    Key::new(32 + u32::from(prefix.prefix_len()), [table.0, u32::from_ne_bytes(address.octets())])
+}
+
+fn key6(table: Table, prefix: IpNet) -> Key<[u32; 5]> {
+    let IpAddr::V6(address) = prefix.network() else { unreachable!("called for IPv6 prefixes only") };
+    let [a, b, c, d] = words(address.octets());
+    Key::new(32 + u32::from(prefix.prefix_len()), [table.0, a, b, c, d])
+}

@@ -1,0 +1,59 @@
+//! TAP devices with virtio-net headers.
+
+use std::ffi::{c_int, c_uint, c_void};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
+
+/// Makes a non-persistent TAP device of this name and kernel index: it vanishes when the returned file is closed.
+///
+/// Reads and writes are one frame each, behind the ten octets of `struct virtio_net_hdr`, and never block. The kernel
+/// may hand over TCP and UDP super-frames with partial checksums.
+pub fn create_tap(name: &str, index: u32) -> io::Result<File> {
+    let tap = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
+        .open("/dev/net/tun")?;
+
+    let index = c_uint::try_from(index).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // TUNSETIFINDEX reads one unsigned int.
+    ioctl(&tap, libc::TUNSETIFINDEX, (&raw const index).cast())?;
+
+    let mut request = libc::ifreq {
+        ifr_name: [0; libc::IFNAMSIZ],
+        ifr_ifru: libc::__c_anonymous_ifr_ifru {
+            ifru_flags: (libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR) as i16,
+        },
+    };
+    if name.is_empty() || name.len() >= request.ifr_name.len() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *to = from as libc::c_char;
+    }
+    // TUNSETIFF reads and writes one ifreq; only the copy's name may change, which we know.
+    ioctl(&tap, libc::TUNSETIFF, (&raw mut request).cast_const().cast())?;
+
+    let header_length = dataplane::VnetHeader::LENGTH as c_int;
+    // TUNSETVNETHDRSZ reads one int.
+    ioctl(&tap, libc::TUNSETVNETHDRSZ, (&raw const header_length).cast())?;
+
+    let tcp = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
+    let udp = libc::TUN_F_USO4 | libc::TUN_F_USO6;
+    // TUNSETOFFLOAD takes its flags in place of a pointer. Linux before 6.2 knows no UDP super-frames.
+    ioctl(&tap, libc::TUNSETOFFLOAD, (tcp | udp) as usize as *const c_void)
+        .or_else(|_| ioctl(&tap, libc::TUNSETOFFLOAD, tcp as usize as *const c_void))?;
+    Ok(tap)
+}
+
+/// `argument` must be what `request` expects: a pointer to a live object of its type, or a number.
+fn ioctl(file: &File, request: libc::Ioctl, argument: *const c_void) -> io::Result<()> {
+    // SAFETY: the descriptor is open for the duration of the call, and the callers above, the only ones, pass for each
+    // request a pointer to a local variable of the type that it reads (and for TUNSETIFF writes), or a plain number.
+    match unsafe { libc::ioctl(file.as_raw_fd(), request, argument) } {
+        0.. => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
