@@ -218,7 +218,8 @@ int gvpn_ingress(struct __sk_buff *skb)
 		return to_engine(skb, interface, METADATA_WIRE, COUNTER_ESP_TO_ENGINE);
 	if (route == ROUTE_HERE)
 		return TC_ACT_UNSPEC;
-	return to_engine(skb, interface, METADATA_INGRESS, COUNTER_ARRIVING_TO_ENGINE);
+	return to_engine(skb, interface, p.protocol == PROTOCOL_ESP ? METADATA_WIRE : METADATA_INGRESS,
+			 COUNTER_ARRIVING_TO_ENGINE);
 }
 
 /* On the TAP: what the daemon writes enters the kernel as if the external interface had received it. */

@@ -1,66 +1,17 @@
 //! The interfaces stay closed: before registration, without keys, after a crash; and open again when all is detached.
 
+mod gateway;
 mod network;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant as Clock;
 
-use daemon::datapath::{DataPath, Options, Publication, StopBehaviour, detach_all};
-use daemon::netlink::Links;
-use dataplane::{
-    AddressPair, Binding, Counters, DefaultPolicy, DfBit, InterfaceId, Policy, Registration, Selector,
-    Tables, TablesBuilder, Vpn,
-};
-use network::{Capture, Network, Resident, privileged};
+use daemon::datapath::{StopBehaviour, detach_all};
+use dataplane::{AddressPair, TablesBuilder};
+use gateway::{Vpn, gateway, publish};
+use network::{Capture, Network, privileged};
 
 const ICMP: u8 = 1;
-
-/// A VPN on `wan` with one policy between 10.1.0.0/24 and 10.2.0.0/24 that has no key.
-fn keyless(registration: Registration, exclude: &[AddressPair]) -> impl Fn(&Links) -> Arc<Tables> + use<> {
-    let exclude = exclude.to_vec();
-    move |links| {
-        let selector = Selector::between("10.1.0.0/24".parse().unwrap(), "10.2.0.0/24".parse().unwrap());
-        let mut builder = TablesBuilder::new();
-        let interfaces: Vec<InterfaceId> =
-            links.by_name("wan").map(|link| InterfaceId(link.index)).into_iter().collect();
-        for id in &interfaces {
-            builder.interface(*id, 1500);
-        }
-        builder.default_policy(DefaultPolicy::PermitAll).local_addresses(links.local_addresses());
-        builder.vpn(Vpn {
-            name: "test".into(),
-            interfaces,
-            binding: Binding::Zone,
-            registration,
-            df_bit: DfBit::Clear,
-            tunnel_mtu: None,
-            policies: vec![Policy { selector, sas: Vec::new(), drop_clear_from: dataplane::Instant::ZERO }],
-            exclude: exclude.clone(),
-            fail_open: Vec::new(),
-            counters: Arc::<Counters>::default(),
-        });
-        Arc::new(builder.build())
-    }
-}
-
-fn publish(datapath: &mut DataPath, tables: &impl Fn(&Links) -> Arc<Tables>) {
-    let links = Links::read().unwrap();
-    let errors = datapath.publish(Publication { tables: &tables(&links), links: &links, peers: &[] });
-    assert!(errors.is_empty(), "{errors:?}");
-}
-
-fn gateway(
-    network: &Network,
-    node: &str,
-    tables: impl Fn(&Links) -> Arc<Tables> + Send + 'static,
-) -> Resident<DataPath> {
-    network.resident(node, move || {
-        let mut datapath = DataPath::start(Options { clock_origin: Clock::now() }).expect("can start");
-        publish(&mut datapath, &tables);
-        datapath
-    })
-}
 
 /// Pings that cross the core in clear.
 fn leaks(capture: &mut Capture, from: &str, to: &str) -> usize {
@@ -102,7 +53,7 @@ fn nothing_leaks_before_registration_and_the_router_keeps_its_links() {
     assert!(network.pings("ha", "10.2.0.2"), "the network is in order");
     assert_ne!(leaks(&mut capture, "10.1.0.2", "10.2.0.2"), 0, "the capture sees a leak");
 
-    let gateway = gateway(&network, "ga", keyless(Registration::NotYet, &[]));
+    let gateway = gateway(&network, "ga", Vpn::unregistered().tables());
     assert!(!network.pings("ha", "10.2.0.2"));
     assert!(!network.pings("ha", "-I 20.1.0.2 20.2.0.2"), "policies are not known: all forwarded is dropped");
     assert!(!network.pings("ga", "-I 10.1.0.1 10.2.0.2"), "own, and of the last known policy");
@@ -125,7 +76,7 @@ fn a_registered_gateway_without_keys_closes_its_policies_only() {
     let exclude =
         AddressPair { source: "10.1.0.2/32".parse().unwrap(), destination: "10.2.0.1/32".parse().unwrap() };
     let mut capture = Capture::start(&network, "core");
-    let gateway = gateway(&network, "ga", keyless(Registration::Registered, &[exclude]));
+    let gateway = gateway(&network, "ga", Vpn::keyless().excluding(exclude).tables());
     assert!(!network.pings("ha", "10.2.0.2"));
     assert!(!network.pings("hb", "10.1.0.2"), "clear from outside is not let in");
     assert!(network.pings("ha", "-I 20.1.0.2 20.2.0.2"), "permit-all");
@@ -146,7 +97,7 @@ fn detaching_without_a_daemon_leaves_nothing() {
         return;
     }
     let network = Network::new();
-    let gateway = gateway(&network, "ga", keyless(Registration::Registered, &[]));
+    let gateway = gateway(&network, "ga", Vpn::keyless().tables());
     assert!(leftovers(&network, "ga").contains("gvpn_egress"), "the search finds what is there");
     drop(gateway);
     assert!(!network.pings("ha", "10.2.0.2"));
@@ -162,7 +113,7 @@ fn an_orderly_stop_with_detach_leaves_nothing() {
         return;
     }
     let network = Network::new();
-    let gateway = gateway(&network, "ga", keyless(Registration::Registered, &[]));
+    let gateway = gateway(&network, "ga", Vpn::keyless().tables());
     gateway.take(|datapath| datapath.stop(StopBehaviour::Detach).unwrap());
     assert_eq!(leftovers(&network, "ga"), "");
     assert!(network.pings("ha", "10.2.0.2"));
@@ -174,8 +125,8 @@ fn a_successor_takes_over_and_frees_interfaces_that_are_external_no_longer() {
         return;
     }
     let network = Network::new();
-    drop(gateway(&network, "ga", keyless(Registration::NotYet, &[])));
-    let second = gateway(&network, "ga", keyless(Registration::Registered, &[]));
+    drop(gateway(&network, "ga", Vpn::unregistered().tables()));
+    let second = gateway(&network, "ga", Vpn::keyless().tables());
     assert!(network.pings("ha", "-I 20.1.0.2 20.2.0.2"), "the second's rules hold");
     assert!(!network.pings("ha", "10.2.0.2"));
     drop(second);
@@ -191,16 +142,16 @@ fn an_interface_that_is_made_again_is_closed_again() {
         return;
     }
     let network = Network::new();
-    let gateway = gateway(&network, "ga", keyless(Registration::Registered, &[]));
+    let gateway = gateway(&network, "ga", Vpn::keyless().tables());
     network.ip("ga", "link del wan");
-    let tables = keyless(Registration::Registered, &[]);
+    let tables = Vpn::keyless().tables();
     gateway.with(move |datapath| publish(datapath, &tables));
     assert_eq!(leftovers(&network, "ga"), "");
     network.link("ga", "wan", "12.1.1.1/30", "core", "to-a", "12.1.1.2/30");
     network.ip("ga", "route add default via 12.1.1.2");
     network.ip("core", "route add 10.1.0.0/24 via 12.1.1.1");
     network.ip("core", "route add 20.1.0.0/24 via 12.1.1.1");
-    let tables = keyless(Registration::Registered, &[]);
+    let tables = Vpn::keyless().tables();
     gateway.with(move |datapath| publish(datapath, &tables));
     assert!(network.pings("ha", "-I 20.1.0.2 20.2.0.2"));
     assert!(!network.pings("ha", "10.2.0.2"));

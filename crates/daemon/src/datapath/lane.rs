@@ -13,6 +13,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Instant as Clock;
 
 use arc_swap::ArcSwap;
+use crypto::OsRandom;
 use dataplane::{
     Destination, Engine, FrameBuffer, FrameIn, FrameOut, Instant, InterfaceId, Tables, VnetHeader,
 };
@@ -175,7 +176,7 @@ impl Worker {
             wake,
             epoll,
             ports: Vec::new(),
-            engine: Engine::new(),
+            engine: Engine::new(&mut OsRandom::new().map_err(io::Error::other)?),
             arena: vec![0; ARENA].into_boxed_slice(),
             output: FrameBuffer::with_capacity(4 * BATCH, 2 * ARENA),
             batch: SendBatch::new(),

@@ -163,6 +163,7 @@ pub struct Resident<T> {
     thread: Option<JoinHandle<()>>,
 }
 
+#[allow(dead_code, reason = "each test program uses a part")]
 impl<T: 'static> Resident<T> {
     /// Works on the value, and waits for the result.
     pub fn with<R: Send + 'static>(&self, work: impl FnOnce(&mut T) -> R + Send + 'static) -> R {
@@ -212,7 +213,7 @@ impl Capture {
             let protocol = Protocol::from(i32::from((libc::ETH_P_ALL as u16).to_be()));
             let socket =
                 Socket::new(Domain::PACKET, Type::RAW.nonblocking(), Some(protocol)).expect("root may");
-            socket.set_recv_buffer_size(64 << 20).expect("a size");
+            rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, 256 << 20).expect("a size");
             socket
         });
         Self { socket: socket.join().expect("no panic") }
