@@ -8,6 +8,7 @@ use md5::Md5;
 use sha1::Sha1;
 use sha2::{Sha256, Sha384, Sha512};
 use subtle::ConstantTimeEq;
+use zeroize::Zeroize;
 
 use crate::Secret;
 
@@ -141,7 +142,10 @@ impl PrfKey {
 
     /// HMAC of the concatenation of `parts`.
     pub fn prf(&self, parts: &[&[u8]]) -> Secret {
-        Secret::from_slice(&self.tag(parts))
+        let mut tag = self.tag(parts);
+        let secret = Secret::from_slice(&tag);
+        tag.bytes.zeroize();
+        secret
     }
 
     /// HMAC of the concatenation of `parts`, without allocation; for values that travel in the clear.

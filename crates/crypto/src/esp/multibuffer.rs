@@ -10,7 +10,7 @@ use std::ptr::NonNull;
 use super::{EspKeyError, EspSuite, Frame, MAX_FRAME_LEN, Verdict};
 use crate::{CbcCipher, Integrity};
 
-/// Packets handed to the C half at a time.
+/// Packets handed to the C half at a time; `BATCH` of the shim.
 const BATCH: usize = 64;
 
 /// As `struct multibuffer_packet` of the shim.

@@ -18,8 +18,8 @@ enum integrity { HMAC_NONE, HMAC_MD5, HMAC_SHA1, HMAC_SHA256, HMAC_SHA384, HMAC_
 #define GCM_ICV_LEN 16
 #define MAX_ICV_LEN 32
 #define MAX_HASH_BLOCK 128
-/* Tags of packets being verified wait in a buffer of so many; the library queues at most twice as many jobs. */
-#define BATCH 128
+/* Packets worked on at a time; the caller's batches are no larger. */
+#define BATCH 64
 
 struct multibuffer_packet {
 	uint8_t *bytes;         /* from the SPI on */
@@ -168,9 +168,8 @@ void multibuffer_key_free(struct multibuffer_key *key)
 	free(key);
 }
 
-static IMB_JOB *next_job(IMB_MGR *manager, const struct multibuffer_key *key)
+static IMB_JOB *blank(IMB_JOB *job, const struct multibuffer_key *key)
 {
-	IMB_JOB *job = IMB_GET_NEXT_JOB(manager);
 	job->cipher_mode = IMB_CIPHER_NULL;
 	job->hash_alg = IMB_AUTH_NULL;
 	job->key_len_in_bytes = key->key_len;
@@ -288,26 +287,78 @@ static void gcm(IMB_MGR *manager, const struct multibuffer_key *key, const struc
 #undef RUN
 }
 
-/* 0 when every packet was sealed. */
-int multibuffer_seal(IMB_MGR *manager, const struct multibuffer_key *key, struct multibuffer_packet *packets,
-		     size_t count)
+/* The calls for one algorithm at a time know AES and SHA only; they are faster, most of all for short packets. */
+static int has_bursts(const struct multibuffer_key *key)
 {
-	if (key->cipher == CIPHER_AES_GCM) {
+	return key->cipher == CIPHER_AES_CBC && key->hash != IMB_AUTH_MD5;
+}
+
+/* The packets whose number is in `chosen` are encrypted or decrypted; 0 on success. */
+static int cipher_all(IMB_MGR *manager, const struct multibuffer_key *key, const struct multibuffer_packet *packets,
+		      const uint8_t *chosen, size_t count, IMB_CIPHER_DIRECTION direction)
+{
+	if (has_bursts(key)) {
+		IMB_JOB jobs[BATCH];
+		memset(jobs, 0, count * sizeof(jobs[0]));
 		for (size_t i = 0; i < count; i++)
-			gcm(manager, key, &packets[i], 1, icv_of(key, &packets[i]));
-		return 0;
+			set_cipher(blank(&jobs[i], key), key, &packets[chosen[i]]);
+		return IMB_SUBMIT_CIPHER_BURST(manager, jobs, count, key->mode, direction, key->key_len) == count ? 0 : -1;
 	}
 	size_t done = 0;
 	for (size_t i = 0; i < count; i++) {
-		IMB_JOB *job = next_job(manager, key);
-		set_cipher(job, key, &packets[i]);
-		set_hash(job, key, &packets[i], icv_of(key, &packets[i]));
-		job->cipher_direction = IMB_DIR_ENCRYPT;
+		IMB_JOB *job = blank(IMB_GET_NEXT_JOB(manager), key);
+		set_cipher(job, key, &packets[chosen[i]]);
+		job->cipher_direction = direction;
 		job->chain_order = IMB_ORDER_CIPHER_HASH;
 		done += submit(manager);
 	}
 	done += flush(manager);
 	return done == count ? 0 : -1;
+}
+
+/* Tag i of packet i goes to tags[i]; 0 on success. */
+static int hash_all(IMB_MGR *manager, const struct multibuffer_key *key, const struct multibuffer_packet *packets,
+		    uint8_t **tags, size_t count)
+{
+	if (has_bursts(key)) {
+		IMB_JOB jobs[BATCH];
+		memset(jobs, 0, count * sizeof(jobs[0]));
+		for (size_t i = 0; i < count; i++)
+			set_hash(blank(&jobs[i], key), key, &packets[i], tags[i]);
+		return IMB_SUBMIT_HASH_BURST(manager, jobs, count, key->hash) == count ? 0 : -1;
+	}
+	size_t done = 0;
+	for (size_t i = 0; i < count; i++) {
+		IMB_JOB *job = blank(IMB_GET_NEXT_JOB(manager), key);
+		set_hash(job, key, &packets[i], tags[i]);
+		job->cipher_direction = IMB_DIR_ENCRYPT;
+		job->chain_order = IMB_ORDER_HASH_CIPHER;
+		done += submit(manager);
+	}
+	done += flush(manager);
+	return done == count ? 0 : -1;
+}
+
+/* 0 when every packet was sealed; at most BATCH of them. */
+int multibuffer_seal(IMB_MGR *manager, const struct multibuffer_key *key, struct multibuffer_packet *packets,
+		     size_t count)
+{
+	uint8_t all[BATCH];
+	uint8_t *tags[BATCH];
+	if (count == 0 || count > BATCH)
+		return count == 0 ? 0 : -1;
+	for (size_t i = 0; i < count; i++) {
+		all[i] = (uint8_t)i;
+		tags[i] = icv_of(key, &packets[i]);
+	}
+	if (key->cipher == CIPHER_AES_GCM) {
+		for (size_t i = 0; i < count; i++)
+			gcm(manager, key, &packets[i], 1, tags[i]);
+		return 0;
+	}
+	if (cipher_all(manager, key, packets, all, count, IMB_DIR_ENCRYPT) != 0)
+		return -1;
+	return hash_all(manager, key, packets, tags, count);
 }
 
 static int open_gcm(IMB_MGR *manager, const struct multibuffer_key *key, struct multibuffer_packet *packets,
@@ -327,47 +378,30 @@ static int open_gcm(IMB_MGR *manager, const struct multibuffer_key *key, struct 
 static int open_cbc(IMB_MGR *manager, const struct multibuffer_key *key, struct multibuffer_packet *packets,
 		    size_t count)
 {
-	uint8_t tags[BATCH][MAX_ICV_LEN];
-	size_t done = 0;
-	for (size_t i = 0; i < count; i++) {
-		IMB_JOB *job = next_job(manager, key);
-		set_hash(job, key, &packets[i], tags[i]);
-		job->cipher_direction = IMB_DIR_ENCRYPT;
-		job->chain_order = IMB_ORDER_HASH_CIPHER;
-		done += submit(manager);
-	}
-	done += flush(manager);
-	if (done != count)
+	uint8_t computed[BATCH][MAX_ICV_LEN];
+	uint8_t *tags[BATCH];
+	uint8_t authentic[BATCH];
+	size_t authentic_count = 0;
+	for (size_t i = 0; i < count; i++)
+		tags[i] = computed[i];
+	if (hash_all(manager, key, packets, tags, count) != 0)
 		return -1;
-	size_t authentic = 0;
-	done = 0;
 	for (size_t i = 0; i < count; i++) {
 		packets[i].authentic = equal_in_constant_time(tags[i], icv_of(key, &packets[i]), key->icv_len);
-		if (!packets[i].authentic)
-			continue;
-		authentic++;
-		IMB_JOB *job = next_job(manager, key);
-		set_cipher(job, key, &packets[i]);
-		job->cipher_direction = IMB_DIR_DECRYPT;
-		job->chain_order = IMB_ORDER_CIPHER_HASH;
-		done += submit(manager);
+		if (packets[i].authentic)
+			authentic[authentic_count++] = (uint8_t)i;
 	}
-	done += flush(manager);
-	return done == authentic ? 0 : -1;
+	if (authentic_count == 0)
+		return 0;
+	return cipher_all(manager, key, packets, authentic, authentic_count, IMB_DIR_DECRYPT);
 }
 
-/* 0 when every packet was judged; `authentic` then tells the verdict of each. */
+/* 0 when every packet was judged, at most BATCH of them; `authentic` then tells the verdict of each. */
 int multibuffer_open(IMB_MGR *manager, const struct multibuffer_key *key, struct multibuffer_packet *packets,
 		     size_t count)
 {
-	while (count > 0) {
-		size_t now = count < BATCH ? count : BATCH;
-		int failed = key->cipher == CIPHER_AES_GCM ? open_gcm(manager, key, packets, now)
-							   : open_cbc(manager, key, packets, now);
-		if (failed)
-			return -1;
-		packets += now;
-		count -= now;
-	}
-	return 0;
+	if (count == 0 || count > BATCH)
+		return count == 0 ? 0 : -1;
+	return key->cipher == CIPHER_AES_GCM ? open_gcm(manager, key, packets, count)
+					     : open_cbc(manager, key, packets, count);
 }
