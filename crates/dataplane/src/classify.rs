@@ -6,13 +6,15 @@
 
 use crate::classifier::{Flow, Ports, Prefix};
 use crate::tables::{Interface, VpnIndex};
-use crate::{Binding, DefaultPolicy, DropReason, Instant, Registration, Tables};
+use crate::{Binding, DefaultPolicy, DropReason, Instant, PassReason, Registration, Tables};
 
 /// What happens to a packet, and on whose account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// Passes as it is.
     Clear {
+        /// Why.
+        reason: PassReason,
         /// Position of the VPN that lets it pass, if one does.
         vpn: Option<u32>,
     },
@@ -160,7 +162,7 @@ impl Tables {
             return verdict;
         }
         if excluded.is_some() {
-            return Verdict::Clear { vpn: excluded };
+            return Verdict::Clear { reason: PassReason::Excluded, vpn: excluded };
         }
         // Row 8.
         if injected {
@@ -170,39 +172,46 @@ impl Tables {
             };
         }
         if failed_open.is_some() {
-            return Verdict::Clear { vpn: failed_open };
+            return Verdict::Clear { reason: PassReason::FailOpen, vpn: failed_open };
         }
         // Row 11.
         if own {
-            return Verdict::Clear { vpn: interface.vpns.first().copied() };
+            return Verdict::Clear { reason: PassReason::Own, vpn: interface.vpns.first().copied() };
         }
         self.without_policy(interface)
     }
 
     /// Rows 9 and 10, registered: every VPN of the interface has to let the packet go.
     fn without_policy(&self, interface: &Interface) -> Verdict {
+        let mut reason = PassReason::DefaultPolicy;
         for &at in &interface.vpns {
             match self.vpns()[at as usize].binding {
                 Binding::Zone => match self.default_policy {
                     DefaultPolicy::PermitAll => {}
                     DefaultPolicy::DenyAll => return Verdict::drop(DropReason::NoPolicyDefaultDeny, at),
                 },
-                Binding::ServiceSet { forward_mismatch: true } => {}
+                Binding::ServiceSet { forward_mismatch: true } => reason = PassReason::ForwardMismatch,
                 Binding::ServiceSet { forward_mismatch: false } => {
                     return Verdict::drop(DropReason::NoPolicyServiceSet, at);
                 }
             }
         }
-        Verdict::Clear { vpn: interface.vpns.first().copied() }
+        Verdict::Clear { reason, vpn: interface.vpns.first().copied() }
     }
 
     /// Row 8 of the packets that arrive: clear and forwarded inward.
     pub(crate) fn classify_ingress(&self, now: Instant, interface: &Interface, flow: &Flow) -> Verdict {
         let mut unknown = None;
+        let mut pass = PassReason::Inbound;
         for &at in &interface.vpns {
             let (vpn, index) = (&self.vpns()[at as usize], &self.indexes[at as usize]);
             let registered = vpn.registration == Registration::Registered;
-            if index.excludes(flow) || !registered && index.fails_open(flow) {
+            if index.excludes(flow) {
+                pass = PassReason::Excluded;
+                continue;
+            }
+            if !registered && index.fails_open(flow) {
+                pass = PassReason::FailOpen;
                 continue;
             }
             let enforced = |policy: u32| vpn.policies[policy as usize].drop_clear_from <= now;
@@ -215,7 +224,7 @@ impl Tables {
                 Match::None => {}
             }
         }
-        unknown.unwrap_or(Verdict::Clear { vpn: interface.vpns.first().copied() })
+        unknown.unwrap_or(Verdict::Clear { reason: pass, vpn: interface.vpns.first().copied() })
     }
 
     /// Row 3 of the packets that arrive: a packet decrypted with `sa` is one of a policy of that SA.
@@ -223,7 +232,7 @@ impl Tables {
         let vpn = self.sas[sa as usize].vpn;
         let index = &self.indexes[vpn as usize];
         match index.policy_match(flow, |policy| index.policy_sas[policy as usize].contains(&sa)) {
-            Match::Policy(_) => Verdict::Clear { vpn: Some(vpn) },
+            Match::Policy(_) => Verdict::Clear { reason: PassReason::Inbound, vpn: Some(vpn) },
             Match::Ambiguous => Verdict::drop(DropReason::AmbiguousFragment, vpn),
             Match::None => Verdict::drop(DropReason::InnerPolicyMismatch, vpn),
         }
@@ -243,7 +252,7 @@ impl Tables {
 
     /// Row 4 of the packets that arrive: ESP with an SPI we do not know is dropped where a policy claims its addresses.
     pub(crate) fn classify_unknown_esp(&self, now: Instant, interface: &Interface, flow: &Flow) -> Verdict {
-        let pass = Verdict::Clear { vpn: interface.vpns.first().copied() };
+        let pass = Verdict::Clear { reason: PassReason::ForeignEsp, vpn: interface.vpns.first().copied() };
         if self.is_local(flow.destination) {
             return pass;
         }

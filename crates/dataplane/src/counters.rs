@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::DropReason;
+use crate::{DropReason, PassReason};
 
 /// Packets and octets of one direction of one SA or VPN.
 #[derive(Debug, Default)]
@@ -35,41 +35,53 @@ impl Traffic {
     }
 }
 
-/// One counter per [`DropReason`].
-#[derive(Debug)]
-pub struct Drops([AtomicU64; DropReason::COUNT]);
+macro_rules! reason_counters {
+    ($counters:ident, $reason:ident, $what:literal) => {
+        #[doc = concat!("Packets ", $what, ", one counter per reason.")]
+        #[derive(Debug)]
+        pub struct $counters([AtomicU64; $reason::COUNT]);
 
-impl Default for Drops {
-    fn default() -> Self {
-        Self(std::array::from_fn(|_| AtomicU64::new(0)))
-    }
+        impl Default for $counters {
+            fn default() -> Self {
+                Self(std::array::from_fn(|_| AtomicU64::new(0)))
+            }
+        }
+
+        impl $counters {
+            pub(crate) fn add(&self, reason: $reason, packets: u64) {
+                self.0[reason as usize].fetch_add(packets, Ordering::Relaxed);
+            }
+
+            #[doc = concat!("Packets ", $what, " for one reason.")]
+            pub fn count(&self, reason: $reason) -> u64 {
+                self.0[reason as usize].load(Ordering::Relaxed)
+            }
+
+            #[doc = concat!("Packets ", $what, " for any reason.")]
+            pub fn total(&self) -> u64 {
+                self.0.iter().map(|counter| counter.load(Ordering::Relaxed)).sum()
+            }
+
+            /// Every reason with its count.
+            pub fn all(&self) -> impl Iterator<Item = ($reason, u64)> {
+                $reason::ALL.iter().map(|&reason| (reason, self.count(reason)))
+            }
+
+            /// The reasons that have occurred, with their counts.
+            pub fn occurred(&self) -> impl Iterator<Item = ($reason, u64)> {
+                self.all().filter(|(_, count)| *count != 0)
+            }
+
+            /// Starts again from zero.
+            pub fn reset(&self) {
+                self.0.iter().for_each(|counter| counter.store(0, Ordering::Relaxed));
+            }
+        }
+    };
 }
 
-impl Drops {
-    pub(crate) fn add(&self, reason: DropReason, packets: u64) {
-        self.0[reason as usize].fetch_add(packets, Ordering::Relaxed);
-    }
-
-    /// Packets dropped for one reason.
-    pub fn count(&self, reason: DropReason) -> u64 {
-        self.0[reason as usize].load(Ordering::Relaxed)
-    }
-
-    /// Packets dropped for any reason.
-    pub fn total(&self) -> u64 {
-        self.0.iter().map(|counter| counter.load(Ordering::Relaxed)).sum()
-    }
-
-    /// The reasons that have occurred, with their counts.
-    pub fn occurred(&self) -> impl Iterator<Item = (DropReason, u64)> {
-        DropReason::ALL.iter().map(|&reason| (reason, self.count(reason))).filter(|(_, count)| *count != 0)
-    }
-
-    /// Starts again from zero.
-    pub fn reset(&self) {
-        self.0.iter().for_each(|counter| counter.store(0, Ordering::Relaxed));
-    }
-}
+reason_counters!(Drops, DropReason, "dropped");
+reason_counters!(Passes, PassReason, "passed as they are");
 
 /// What happened to the packets of one VPN, or to those that belong to none.
 #[derive(Debug, Default)]
@@ -78,10 +90,8 @@ pub struct Counters {
     pub encrypted: Traffic,
     /// Decrypted packets, as they are after decryption.
     pub decrypted: Traffic,
-    /// Packets that left in clear, as the rules say.
-    pub clear_out: Traffic,
-    /// Clear packets from outside that were let in.
-    pub clear_in: Traffic,
+    /// Packets that passed as they are, by reason.
+    pub passed: Passes,
     /// Packets dropped, by reason.
     pub drops: Drops,
 }
@@ -89,9 +99,9 @@ pub struct Counters {
 impl Counters {
     /// Starts again from zero.
     pub fn reset(&self) {
-        for traffic in [&self.encrypted, &self.decrypted, &self.clear_out, &self.clear_in] {
-            traffic.reset();
-        }
+        self.encrypted.reset();
+        self.decrypted.reset();
+        self.passed.reset();
         self.drops.reset();
     }
 }

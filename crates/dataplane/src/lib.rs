@@ -6,22 +6,22 @@
 mod classifier;
 mod classify;
 mod counters;
-mod drop_reason;
 mod engine;
 mod flow_cache;
 mod fragment_tracker;
 mod frame;
 mod ip;
 mod policy;
+mod reason;
 mod sa;
 mod tables;
 mod time;
 
-pub use counters::{Counters, Drops, Traffic};
-pub use drop_reason::DropReason;
+pub use counters::{Counters, Drops, Passes, Traffic};
 pub use engine::Engine;
 pub use frame::{Destination, FrameBuffer, FrameIn, FrameOut, InterfaceId, Origin, VnetHeader};
 pub use policy::{AddressPair, outside_scope, scope_contains};
+pub use reason::{DropReason, PassReason};
 pub use sa::{GroupSa, SaError, SaSettings};
 pub use tables::{
     Binding, Candidates, DefaultPolicy, DfBit, Policy, Registration, Tables, TablesBuilder, Vpn,

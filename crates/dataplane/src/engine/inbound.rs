@@ -2,13 +2,14 @@
 
 use crypto::esp::{EspOpener, EspSuite, Frame, HEADER_LEN as ESP_HEADER_LENGTH, Verdict as Opened};
 
+use super::merge::Merger;
 use super::{CRYPTO_BATCH, Context, Engine, LaneSa, Rules};
 use crate::classify::Verdict;
 use crate::ip::{
     self, ETHERNET_LENGTH, Ipv4, PROTOCOL_ESP, PROTOCOL_IPV4, PROTOCOL_NONE, long, set_header_checksum,
 };
 use crate::tables::Interface;
-use crate::{Destination, DropReason, FrameBuffer, FrameIn, GroupSa, InterfaceId, VnetHeader};
+use crate::{Destination, DropReason, FrameBuffer, FrameIn, GroupSa, InterfaceId};
 
 /// State of the receiving direction.
 #[derive(Debug)]
@@ -17,6 +18,7 @@ pub(super) struct Inbound {
     scratch: Vec<u8>,
     used: usize,
     jobs: Vec<Job>,
+    merger: Merger,
 }
 
 /// An ESP frame that waits for its key, or an opened one.
@@ -35,7 +37,7 @@ struct Job {
 
 impl Inbound {
     pub(super) fn new() -> Self {
-        Self { scratch: Vec::new(), used: 0, jobs: Vec::new() }
+        Self { scratch: Vec::new(), used: 0, jobs: Vec::new(), merger: Merger::default() }
     }
 
     /// Copies an ESP packet with its Ethernet header, to be opened at the end of the batch.
@@ -146,7 +148,9 @@ impl Engine {
         let Some((_, verdict, _)) = self.judge(context, frame, Rules::UnknownEsp) else { return };
         match verdict {
             Verdict::Drop { reason, vpn } => context.drop(reason, vpn),
-            Verdict::Clear { .. } | Verdict::Encrypt { .. } => {
+            Verdict::Encrypt { .. } => unreachable!("the rules of arriving packets never encrypt"),
+            Verdict::Clear { reason, vpn } => {
+                context.counters(vpn).passed.add(reason, 1);
                 output.push_copy(frame.interface, Destination::Inject, frame.vnet, frame.bytes);
             }
         }
@@ -167,16 +171,12 @@ impl Engine {
                     let octets = inner.len() as u64;
                     bound.sa.inbound.traffic.add(1, octets);
                     context.counters(Some(bound.vpn)).decrypted.add(1, octets);
-                    let length = ETHERNET_LENGTH + inner.len();
-                    let (_, bytes) =
-                        output.push(job.interface, Destination::Inject, VnetHeader::default(), length);
-                    let (ethernet, packet) = bytes.split_at_mut(ETHERNET_LENGTH);
-                    ethernet.copy_from_slice(&scratch[job.start..job.start + ETHERNET_LENGTH]);
-                    packet.copy_from_slice(&scratch[inner]);
+                    self.inbound.merger.push(job.interface, &scratch, job.start, inner);
                 }
                 Err(reason) => context.drop(reason, Some(bound.vpn)),
             }
         }
+        self.inbound.merger.flush(&scratch, output);
         self.inbound.scratch = scratch;
         self.inbound.jobs = jobs;
         self.inbound.jobs.clear();

@@ -9,6 +9,7 @@
 
 mod icmp;
 mod inbound;
+mod merge;
 mod outbound;
 mod segment;
 
@@ -21,7 +22,9 @@ use crate::flow_cache::{CacheKey, FlowCache};
 use crate::fragment_tracker::{FragmentTracker, Side};
 use crate::ip::{self, ETHERNET_LENGTH, Ipv4};
 use crate::tables::Interface;
-use crate::{Counters, Destination, DropReason, FrameBuffer, FrameIn, Instant, InterfaceId, Origin, Tables};
+use crate::{
+    Counters, Destination, DropReason, FrameBuffer, FrameIn, Instant, InterfaceId, Origin, PassReason, Tables,
+};
 
 use inbound::Inbound;
 use outbound::Outbound;
@@ -110,7 +113,7 @@ impl Engine {
         let mut first_identification = [0; 2];
         random.fill(&mut first_identification);
         Self {
-            cache: FlowCache::new(Verdict::Clear { vpn: None }),
+            cache: FlowCache::new(Verdict::Drop { reason: DropReason::Malformed, vpn: None }),
             tracker: FragmentTracker::new(),
             lane_sas: Vec::new(),
             generation: 0,
@@ -183,8 +186,8 @@ impl Engine {
         let rules = Rules::Egress { own, injected };
         let Some((interface, verdict, packet)) = self.judge(context, frame, rules) else { return };
         match (verdict, packet) {
-            (Verdict::Clear { vpn }, _) => {
-                context.counters(vpn).clear_out.add(1, (frame.bytes.len() - ETHERNET_LENGTH) as u64);
+            (Verdict::Clear { reason, vpn }, _) => {
+                context.counters(vpn).passed.add(reason, 1);
                 output.push_copy(frame.interface, Destination::WireClear, frame.vnet, frame.bytes);
             }
             (Verdict::Drop { reason, vpn }, _) => context.drop(reason, vpn),
@@ -201,8 +204,8 @@ impl Engine {
     fn ingress(&mut self, context: Context<'_>, frame: &FrameIn<'_>, output: &mut FrameBuffer) {
         let Some((_, verdict, packet)) = self.judge(context, frame, Rules::Ingress) else { return };
         match verdict {
-            Verdict::Clear { vpn } => {
-                context.counters(vpn).clear_in.add(1, (frame.bytes.len() - ETHERNET_LENGTH) as u64);
+            Verdict::Clear { reason, vpn } => {
+                context.counters(vpn).passed.add(reason, 1);
                 output.push_copy(frame.interface, Destination::Inject, frame.vnet, frame.bytes);
             }
             Verdict::Drop { vpn, .. }
@@ -246,7 +249,9 @@ impl Engine {
                 };
                 Some((interface, self.lookup(context, interface, frame.interface, flow, rules), None))
             }
-            ip::ETHERTYPE_ARP => Some((interface, Verdict::Clear { vpn: None }, None)),
+            ip::ETHERTYPE_ARP => {
+                Some((interface, Verdict::Clear { reason: PassReason::LinkControl, vpn: None }, None))
+            }
             _ => {
                 context.drop(DropReason::NotIp, None);
                 None

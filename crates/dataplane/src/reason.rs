@@ -1,15 +1,18 @@
-//! Why a packet was dropped: one row yields the variant, the counter's name and the text.
+//! Why a packet was dropped, or passed in clear: one row yields the variant, the counter's name and the text.
 
-macro_rules! drop_reasons {
-    ($( $(#[$doc:meta])* $variant:ident, $name:literal, $text:literal; )*) => {
-        /// Why the engine did not pass a packet on.
+macro_rules! reasons {
+    ($(#[$doc:meta])* $enumeration:ident: $( $variant:ident, $name:literal, $text:literal; )*) => {
+        $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u8)]
-        pub enum DropReason {
-            $( #[doc = $text] $(#[$doc])* $variant, )*
+        pub enum $enumeration {
+            $( #[doc = $text] $variant, )*
         }
 
-        impl DropReason {
+        impl $enumeration {
+            /// Number of reasons, and of counters.
+            pub const COUNT: usize = Self::ALL.len();
+
             /// Every reason, in the order of the counters.
             pub const ALL: &'static [Self] = &[ $( Self::$variant, )* ];
 
@@ -26,7 +29,22 @@ macro_rules! drop_reasons {
     };
 }
 
-drop_reasons! {
+reasons! {
+    /// Why the engine let a packet pass as it is.
+    PassReason:
+    Excluded, "exclude", "An exclude rule exempts the packet.";
+    FailOpen, "fail-open", "Not registered, and a fail-open rule lets the packet pass.";
+    DefaultPolicy, "default-policy", "No policy matches and the default policy is permit-all.";
+    ForwardMismatch, "forward-policy-mismatch", "No policy matches and the service set forwards such packets.";
+    Own, "own", "A packet of this machine that no policy matches.";
+    LinkControl, "link-control", "Address resolution.";
+    ForeignEsp, "foreign-esp", "ESP of an SPI that is not ours.";
+    Inbound, "inbound", "A packet from outside that no policy matches.";
+}
+
+reasons! {
+    /// Why the engine did not pass a packet on.
+    DropReason:
     // Frames.
     Malformed, "malformed", "The frame or its IP header is malformed.";
     NotIp, "not-ip", "A frame that is neither IPv4, IPv6 nor ARP reached the engine.";
@@ -35,7 +53,7 @@ drop_reasons! {
     // Leaving.
     NotRegistered, "not-registered", "The member has never registered: what to protect is not known yet.";
     NotRegisteredPolicy, "not-registered-policy", "Not registered, and the last known policies protect the packet.";
-    NoLiveKey, "no-live-key", "A policy protects the packet, but none of its keys is live.";
+    NoLiveKey, "no-live-tek", "A policy protects the packet, but none of its TEKs is live.";
     NoPolicyDefaultDeny, "no-policy-default-deny", "No policy matches and the default policy is deny-all.";
     NoPolicyServiceSet, "no-policy-service-set", "No policy matches in the service set.";
     NoPolicyInjected, "no-policy-injected", "A decrypted packet leaves again and no policy matches it.";
@@ -67,24 +85,23 @@ drop_reasons! {
     IcmpQuotingEsp, "icmp-quoting-esp", "An ICMP error about our ESP that needs no translation.";
 }
 
-impl DropReason {
-    /// Number of reasons, and of counters.
-    pub const COUNT: usize = Self::ALL.len();
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn names_are_unique_and_variants_index_their_counters() {
-        let mut names: Vec<_> = DropReason::ALL.iter().map(|reason| reason.name()).collect();
-        for (index, reason) in DropReason::ALL.iter().enumerate() {
-            assert_eq!(*reason as usize, index);
-            assert!(reason.text().ends_with('.'));
+        let drops = DropReason::ALL.iter().map(|reason| (*reason as usize, reason.name(), reason.text()));
+        let passes = PassReason::ALL.iter().map(|reason| (*reason as usize, reason.name(), reason.text()));
+        for rows in [drops.collect::<Vec<_>>(), passes.collect()] {
+            for (position, (index, _, text)) in rows.iter().enumerate() {
+                assert_eq!(*index, position);
+                assert!(text.ends_with('.'));
+            }
+            let mut names: Vec<_> = rows.iter().map(|row| row.1).collect();
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(names.len(), rows.len());
         }
-        names.sort_unstable();
-        names.dedup();
-        assert_eq!(names.len(), DropReason::COUNT);
     }
 }
