@@ -123,28 +123,29 @@ impl Configuration {
             .collect()
     }
 
-    /// The external side of a VPN: to-zones of the policies that tunnel into it. Scope policies are written in pairs
-    /// (trust to untrust and back), and the external zone is where packets of the first of a pair go.
+    /// The external zones of a VPN: the to-zones of the policies that tunnel into it. Scope policies come in pairs
+    /// (trust to untrust and back), so of each pair one zone is inside: `untrust` is the outer one where it is
+    /// concerned, else the to-zone of the policy that is written first.
     fn protected_zones(&self, vpn: &str) -> Vec<&Zone> {
         let mut outside: Vec<&str> = Vec::new();
         let mut inside: Vec<&str> = Vec::new();
-        let bindings = self
+        let scoped = self
             .policies
             .iter()
             .filter(|policy| policy.vpn() == Some(vpn))
-            .map(|policy| (policy.from_zone.as_str(), policy.to_zone.as_str()))
-            .chain(
-                self.ipsec_policies
-                    .iter()
-                    .filter(|policy| policy.vpn == vpn)
-                    .map(|policy| (policy.from_zone.as_str(), policy.to_zone.as_str())),
-            );
-        for (from, to) in bindings {
-            if !inside.contains(&to) && !outside.contains(&to) {
-                outside.push(to);
+            .map(|policy| (policy.from_zone.as_str(), policy.to_zone.as_str()));
+        let bound = self
+            .ipsec_policies
+            .iter()
+            .filter(|policy| policy.vpn == vpn)
+            .map(|policy| (policy.from_zone.as_str(), policy.to_zone.as_str()));
+        for (from, to) in scoped.chain(bound) {
+            let (inner, outer) = if from == "untrust" { (to, from) } else { (from, to) };
+            if !inside.contains(&outer) && !outside.contains(&outer) {
+                outside.push(outer);
             }
-            if !outside.contains(&from) && !inside.contains(&from) {
-                inside.push(from);
+            if !outside.contains(&inner) && !inside.contains(&inner) {
+                inside.push(inner);
             }
         }
         self.zones.iter().filter(|zone| outside.contains(&zone.name.as_str())).collect()

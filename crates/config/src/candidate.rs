@@ -1,0 +1,69 @@
+//! A configuration on its way in: text, tree, model and findings together.
+
+use crate::build::validate;
+use crate::finding::{Finding, Severity};
+use crate::model::Configuration;
+use crate::tree::{LoadMode, Tree};
+
+/// What a text came to.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// The statements, shown back whatever is wrong with them.
+    pub tree: Tree,
+    /// The meaning; `None` with any error, and for fragments.
+    pub model: Option<Configuration>,
+    /// Everything there is to say, in text order. Callers add what only they can know (sizes of datagrams, path MTUs).
+    pub findings: Vec<Finding>,
+}
+
+impl Candidate {
+    /// Whether anything forbids a commit.
+    pub fn has_errors(&self) -> bool {
+        self.findings.iter().any(|finding| finding.severity == Severity::Error)
+    }
+
+    /// The errors alone.
+    pub fn errors(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(|finding| finding.severity == Severity::Error)
+    }
+
+    /// Adds a finding of the caller's. An error takes the model away.
+    pub fn add(&mut self, finding: Finding) {
+        if finding.severity == Severity::Error {
+            self.model = None;
+        }
+        self.findings.push(finding);
+    }
+}
+
+/// Reads a whole configuration, or with `at` the part of one that stands at that path:
+/// `read(text, &["security", "group-vpn", "server", "ike"])`. Prompt lines that name a path place what follows them.
+/// In a part, references to what is elsewhere are warnings, and there is no model.
+pub fn read(text: &str, at: &[&str]) -> Candidate {
+    let mut tree = Tree::default();
+    let loaded = tree.load(text, at, LoadMode::Override);
+    let fragment = !at.is_empty() || loaded.placed_by_prompt;
+    finish(tree, loaded.findings, fragment)
+}
+
+/// Reads a text into a configuration that is there, and validates the result. Statements of the old configuration have
+/// no place in the text, so findings about them carry only their path.
+pub fn load(current: &Tree, text: &str, at: &[&str], mode: LoadMode) -> Candidate {
+    let mut tree = current.clone();
+    let loaded = tree.load(text, at, mode);
+    finish(tree, loaded.findings, false)
+}
+
+/// Validates a tree, for instance after a rollback.
+pub fn check(tree: Tree) -> Candidate {
+    finish(tree, Vec::new(), false)
+}
+
+fn finish(tree: Tree, mut findings: Vec<Finding>, fragment: bool) -> Candidate {
+    let failed = findings.iter().any(|finding| finding.severity == Severity::Error);
+    let (model, more) = validate(&tree, fragment);
+    findings.extend(more);
+    findings.sort_by_key(|finding| (finding.span.line == 0, finding.span.start));
+    findings.dedup();
+    Candidate { tree, model: model.filter(|_| !failed), findings }
+}

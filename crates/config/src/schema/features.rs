@@ -1,0 +1,12 @@
+//! Names of features whose statements are accepted before they act.
+
+pub(super) const REKEY_BY_PUSH: &str = "rekey by push";
+pub(super) const ANTI_REPLAY: &str = "time-based anti-replay";
+pub(super) const COUNTER_MODE: &str = "AES-GCM";
+pub(super) const SERVICE_SETS: &str = "service sets";
+pub(super) const ROUTING_INSTANCES: &str = "routing instances";
+pub(super) const SERVER_CLUSTER: &str = "server clusters";
+pub(super) const CERTIFICATES: &str = "certificates";
+pub(super) const PROPOSAL_SETS: &str = "predefined proposal sets";
+pub(super) const POLICY_LOG: &str = "log and count of policies";
+pub(crate) const IPV6_TRAFFIC: &str = "IPv6 traffic";

@@ -1,0 +1,8 @@
+//! Text to statements: lexer and grammar, before any statement has a meaning.
+
+mod grammar;
+mod token;
+
+pub(crate) use grammar::{Command, Item, MAX_DEPTH, Section, Statement, Tag, parse};
+pub use token::Word;
+pub(crate) use token::written;
