@@ -1,6 +1,7 @@
 //! Repository chores: benchmarks, fuzzing, checks. `cargo xtask --help` lists them.
 
 mod bench;
+mod fuzz;
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -21,6 +22,8 @@ enum Chore {
     /// Measure.
     #[command(subcommand)]
     Bench(Bench),
+    /// Run the fuzz targets of the codec (needs cargo-fuzz).
+    Fuzz(fuzz::Options),
 }
 
 #[derive(Subcommand)]
@@ -32,6 +35,7 @@ enum Bench {
 fn main() -> ExitCode {
     let result = match Arguments::parse().chore {
         Chore::Bench(Bench::DataPath(options)) => bench::data_path::run(&options),
+        Chore::Fuzz(options) => fuzz::run(&options),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
