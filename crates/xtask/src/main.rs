@@ -30,11 +30,14 @@ enum Chore {
 enum Bench {
     /// Throughput and CPU time of the data path beside plain forwarding and peers (needs root).
     DataPath(bench::data_path::Options),
+    /// Registrations: one member at a time, then many at once with one server (needs root).
+    Registration(bench::registration::Options),
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().chore {
         Chore::Bench(Bench::DataPath(options)) => bench::data_path::run(&options),
+        Chore::Bench(Bench::Registration(options)) => bench::registration::run(&options),
         Chore::Fuzz(options) => fuzz::run(&options),
     };
     match result {

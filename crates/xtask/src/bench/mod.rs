@@ -1,3 +1,4 @@
 //! `cargo xtask bench`: what is measured, and against whom.
 
 pub mod data_path;
+pub mod registration;
