@@ -216,6 +216,7 @@ impl Station {
             recovery_probe: false,
         };
         let settings = Settings { gateways: vec![gateway], vpns: vec![vpn], ..Settings::default() };
+        let random = Box::new(OsRandom::new().context("random numbers")?);
         let socket =
             UdpSocket::bind(SocketAddr::new(local, PORT)).with_context(|| format!("binding {local}"))?;
         socket.set_nonblocking(true)?;
