@@ -17,8 +17,8 @@ const LIFETIME: Duration = Duration::from_secs(30);
 pub(crate) enum Side {
     Egress,
     Ingress,
-    /// Decrypted, hence from a member of the group of this SA.
-    Decrypted(u32),
+    /// Decrypted, hence from a member of the group of the SA with this [`crate::GroupSa::id`].
+    Decrypted(u64),
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -170,8 +170,8 @@ fn a_udp_super_frame_crosses_as_its_datagrams() {
     let sent = run_batch(&mut engine(), at(1), &tables, &[(OWN_FORWARDED, vnet(1472), frame)]);
     let received = run_batch(&mut engine(), at(1), &tables, &wires(sent));
     assert_eq!(received.len(), 3 * 2 + 1);
-    assert_eq!(received[0].packet().0.more_fragments, true);
-    assert_eq!(received[1].packet().0.more_fragments, false);
+    assert!(received[0].packet().0.more_fragments);
+    assert!(!received[1].packet().0.more_fragments);
 }
 
 #[test]

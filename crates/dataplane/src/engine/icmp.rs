@@ -1,4 +1,5 @@
-//! ICMP errors of our own: "fragmentation needed" for packets that do not fit into ESP.
+//! ICMP errors towards hosts: "fragmentation needed" for packets that do not fit into ESP, and what routers say about
+//! our ESP, translated into what they would have said about the packet inside.
 
 use std::time::Duration;
 
@@ -57,32 +58,60 @@ pub(super) fn fragmentation_needed(
         && unicast(packet.destination())
         && packet.fragment_offset() == 0
         && packet.quoted().is_none();
-    if !answerable || !limit.allow(now) {
-        return;
+    if answerable {
+        let quote = &packet.bytes[..packet.bytes.len().min(QUOTE_LENGTH)];
+        let message = Message { kind: 3, code: 4, rest: mtu as u32, source: 0, quote };
+        message.send(limit, now, interface, packet.source(), output);
     }
-    let quote = &packet.bytes[..packet.bytes.len().min(QUOTE_LENGTH)];
-    let length = ETHERNET_LENGTH + IPV4_LENGTH + ICMP_LENGTH + quote.len();
-    let (_, frame) = output.push(interface, Destination::IcmpToHost, VnetHeader::default(), length);
-    let (ethernet, rest) = frame.split_at_mut(ETHERNET_LENGTH);
-    let (header, icmp) = rest.split_at_mut(IPV4_LENGTH);
-    ethernet.fill(0);
-    put_word(ethernet, 12, ETHERTYPE_IPV4);
-    header.fill(0);
-    header[0] = 0x45;
-    // Internetwork control, as routers send their errors (RFC 1812 section 4.3.2.5).
-    header[1] = 0xc0;
-    put_word(header, 2, (length - ETHERNET_LENGTH) as u16);
-    header[8] = 64;
-    header[9] = PROTOCOL_ICMP;
-    put_long(header, 16, packet.source());
-    ip::set_header_checksum(header);
-    icmp[..ICMP_LENGTH].fill(0);
-    icmp[0] = 3;
-    icmp[1] = 4;
-    put_word(icmp, 6, mtu as u16);
-    icmp[ICMP_LENGTH..].copy_from_slice(quote);
-    let value = checksum(sum(icmp));
-    put_word(icmp, 2, value);
+}
+
+/// An ICMP error.
+pub(super) struct Message<'a> {
+    pub(super) kind: u8,
+    pub(super) code: u8,
+    /// The four octets behind the checksum.
+    pub(super) rest: u32,
+    /// Whom it is from; 0 for this machine.
+    pub(super) source: u32,
+    pub(super) quote: &'a [u8],
+}
+
+impl Message<'_> {
+    /// Appends the frame, unless the rate forbids it.
+    pub(super) fn send(
+        &self,
+        limit: &mut IcmpLimit,
+        now: Instant,
+        interface: InterfaceId,
+        destination: u32,
+        output: &mut FrameBuffer,
+    ) {
+        if !limit.allow(now) {
+            return;
+        }
+        let length = ETHERNET_LENGTH + IPV4_LENGTH + ICMP_LENGTH + self.quote.len();
+        let (_, frame) = output.push(interface, Destination::IcmpToHost, VnetHeader::default(), length);
+        let (ethernet, rest) = frame.split_at_mut(ETHERNET_LENGTH);
+        let (header, icmp) = rest.split_at_mut(IPV4_LENGTH);
+        ethernet.fill(0);
+        put_word(ethernet, 12, ETHERTYPE_IPV4);
+        header.fill(0);
+        header[0] = 0x45;
+        // Internetwork control, as routers send their errors (RFC 1812 section 4.3.2.5).
+        header[1] = 0xc0;
+        put_word(header, 2, (length - ETHERNET_LENGTH) as u16);
+        header[8] = 64;
+        header[9] = PROTOCOL_ICMP;
+        put_long(header, 12, self.source);
+        put_long(header, 16, destination);
+        ip::set_header_checksum(header);
+        (icmp[0], icmp[1]) = (self.kind, self.code);
+        put_word(icmp, 2, 0);
+        put_long(icmp, 4, self.rest);
+        icmp[ICMP_LENGTH..].copy_from_slice(self.quote);
+        let value = checksum(sum(icmp));
+        put_word(icmp, 2, value);
+    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use crypto::esp::{EspOpener, EspSuite, Frame, HEADER_LEN as ESP_HEADER_LENGTH, Verdict as Opened};
 
 use super::merge::Merger;
+use super::reassembly::{Key, Reassembly, State};
 use super::{CRYPTO_BATCH, Context, Engine, LaneSa, Rules};
 use crate::classify::Verdict;
 use crate::ip::{
@@ -19,6 +20,9 @@ pub(super) struct Inbound {
     used: usize,
     jobs: Vec<Job>,
     merger: Merger,
+    reassembly: Reassembly,
+    /// A packet put together from fragments.
+    assembled: Vec<u8>,
 }
 
 /// An ESP frame that waits for its key, or an opened one.
@@ -37,7 +41,14 @@ struct Job {
 
 impl Inbound {
     pub(super) fn new() -> Self {
-        Self { scratch: Vec::new(), used: 0, jobs: Vec::new(), merger: Merger::default() }
+        Self {
+            scratch: Vec::new(),
+            used: 0,
+            jobs: Vec::new(),
+            merger: Merger::default(),
+            reassembly: Reassembly::default(),
+            assembled: Vec::new(),
+        }
     }
 
     /// Copies an ESP packet with its Ethernet header, to be opened at the end of the batch.
@@ -106,9 +117,13 @@ impl Engine {
             _ => None,
         };
         match packet {
+            Some(packet) if packet.protocol() == PROTOCOL_ESP && packet.is_fragment() => {
+                self.esp_fragment(context, frame, ethernet, &packet, output);
+            }
             Some(packet) if packet.protocol() == PROTOCOL_ESP => {
                 self.esp(context, frame, ethernet, &packet, output);
             }
+            Some(packet) if self.path_error(context, frame.interface, &packet, output) => {}
             _ => self.ingress(context, frame, output),
         }
     }
@@ -128,6 +143,7 @@ impl Engine {
             return context.drop(DropReason::EspTooShort, None);
         }
         let spi = long(packet.payload(), 0);
+        // A reassembled packet is ours, and `frame` only its last fragment.
         let Some(sa) = context.sa_for(interface, spi, packet) else {
             return self.foreign_esp(context, frame, output);
         };
@@ -136,6 +152,68 @@ impl Engine {
             return context.drop(DropReason::SaExpired, Some(bound.vpn));
         }
         self.inbound.push(sa, frame.interface, ethernet, packet);
+    }
+
+    /// Row 2: fragments are kept until the first one's SPI tells whose they are.
+    fn esp_fragment(
+        &mut self,
+        context: Context<'_>,
+        frame: &FrameIn<'_>,
+        ethernet: &[u8],
+        packet: &Ipv4<'_>,
+        output: &mut FrameBuffer,
+    ) {
+        let Some(interface) = context.tables.interface(frame.interface) else {
+            return context.drop(DropReason::UnknownInterface, None);
+        };
+        let key = Key {
+            interface: frame.interface,
+            source: packet.source(),
+            destination: packet.destination(),
+            identification: packet.identification(),
+        };
+        let mut reassembly = std::mem::take(&mut self.inbound.reassembly);
+        let entry = reassembly.entry(context.now, key);
+        match entry.state {
+            State::Foreign => self.foreign_esp(context, frame, output),
+            State::Refused => context.drop(DropReason::ReassemblyInvalid, None),
+            State::Collecting => match entry.add(ethernet, packet) {
+                Err(_) => {
+                    let lost = entry.frames().len() as u64 + 1;
+                    context.counters(None).drops.add(DropReason::ReassemblyInvalid, lost);
+                    entry.state = State::Refused;
+                    entry.clear();
+                }
+                Ok(is_whole) => {
+                    let first = packet.fragment_offset() == 0;
+                    let ours = || {
+                        let spi = packet.payload().get(..ESP_HEADER_LENGTH).map(|header| long(header, 0));
+                        spi.is_some_and(|spi| context.sa_for(interface, spi, packet).is_some())
+                    };
+                    if first && !ours() {
+                        for bytes in entry.frames() {
+                            self.foreign_esp(context, &FrameIn { bytes, ..*frame }, output);
+                        }
+                        entry.state = State::Foreign;
+                        entry.clear();
+                    } else if is_whole {
+                        let mut assembled = std::mem::take(&mut self.inbound.assembled);
+                        entry.assemble(&mut assembled);
+                        reassembly.finish(key);
+                        let (ethernet, rest) = assembled.split_at(ETHERNET_LENGTH);
+                        match Ipv4::parse(rest) {
+                            Some(whole) => self.esp(context, frame, ethernet, &whole, output),
+                            None => context.drop(DropReason::ReassemblyInvalid, None),
+                        }
+                        self.inbound.assembled = assembled;
+                    }
+                }
+            },
+        }
+        let drops = &context.counters(None).drops;
+        drops.add(DropReason::ReassemblyTimeout, std::mem::take(&mut reassembly.timed_out));
+        drops.add(DropReason::ReassemblyFull, std::mem::take(&mut reassembly.pushed_out));
+        self.inbound.reassembly = reassembly;
     }
 
     /// Rows 4 and 5: ESP that is not ours.
@@ -225,7 +303,7 @@ impl Engine {
 
 impl Context<'_> {
     /// The SA of an SPI. Where two groups on the interface use the same number, the addresses decide.
-    fn sa_for(&self, interface: &Interface, spi: u32, outer: &Ipv4<'_>) -> Option<u32> {
+    pub(super) fn sa_for(&self, interface: &Interface, spi: u32, outer: &Ipv4<'_>) -> Option<u32> {
         let bound = |sa: &u32| interface.vpns.contains(&self.tables.sas[*sa as usize].vpn);
         let mut candidates = self.tables.sas_of(spi).filter(bound);
         let first = candidates.next()?;

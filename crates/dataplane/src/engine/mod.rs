@@ -11,7 +11,10 @@ mod icmp;
 mod inbound;
 mod merge;
 mod outbound;
+mod path_error;
+mod reassembly;
 mod segment;
+mod sent;
 
 use crypto::Random;
 use crypto::esp::{EspOpener, EspSealer, IvSource};
@@ -98,11 +101,11 @@ impl Rules {
         class << 32 | u64::from(id)
     }
 
-    fn side(self) -> Side {
+    fn side(self, tables: &Tables) -> Side {
         match self {
             Self::Egress { .. } => Side::Egress,
             Self::Ingress | Self::UnknownEsp => Side::Ingress,
-            Self::Decrypted { sa } => Side::Decrypted(sa),
+            Self::Decrypted { sa } => Side::Decrypted(tables.sas[sa as usize].sa.id()),
         }
     }
 }
@@ -164,8 +167,6 @@ impl Engine {
                 .collect();
             self.generation = tables.generation;
             self.valid_until = Instant::ZERO;
-            // Side::Decrypted and the contexts of the cache name SAs by position.
-            self.tracker = FragmentTracker::new();
         }
         if now >= self.valid_until || now < self.last_batch {
             self.cache.invalidate();
@@ -270,7 +271,8 @@ impl Engine {
     ) -> Verdict {
         let mut flow = packet.flow();
         if packet.is_fragment() {
-            flow = self.tracker.resolve(context.now, rules.side(), packet.identification(), flow);
+            flow =
+                self.tracker.resolve(context.now, rules.side(context.tables), packet.identification(), flow);
         }
         let own = self.lookup(context, interface, id, flow, rules);
         match packet.quoted() {

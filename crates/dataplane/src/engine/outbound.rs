@@ -6,11 +6,12 @@ use crypto::esp::{EspSealer, EspSuite, Frame, HEADER_LEN as ESP_HEADER_LENGTH, I
 
 use super::icmp::{IcmpLimit, fragmentation_needed};
 use super::segment::{Fragments, TcpSegments, UdpDatagrams};
+use super::sent::{PathMtus, SentRing};
 use super::{CRYPTO_BATCH, Context, LaneSa};
 use crate::frame::FrameIndex;
 use crate::ip::{
     DONT_FRAGMENT, ETHERNET_LENGTH, IPV4_LENGTH, Ipv4, PROTOCOL_ESP, PROTOCOL_IPV4, PROTOCOL_UDP, checksum,
-    put_long, put_word, set_header_checksum, sum,
+    long, put_long, put_word, set_header_checksum, sum,
 };
 use crate::tables::Interface;
 use crate::{Destination, DfBit, DropReason, FrameBuffer, FrameIn, InterfaceId, VnetHeader};
@@ -23,7 +24,9 @@ const SMALLEST_MTU: usize = 68;
 pub(super) struct Outbound {
     iv: IvSource,
     next_identification: u16,
-    icmp_limit: IcmpLimit,
+    pub(super) icmp_limit: IcmpLimit,
+    pub(super) sent: SentRing,
+    pub(super) path_mtus: PathMtus,
     jobs: Vec<Job>,
     /// A packet that is changed before it is cut: checksum completed, or taken out of a super-frame.
     stash: Vec<u8>,
@@ -53,8 +56,15 @@ struct Envelope<'a> {
 
 impl Outbound {
     pub(super) fn new(iv: IvSource, next_identification: u16) -> Self {
-        let icmp_limit = IcmpLimit::new();
-        Self { iv, next_identification, icmp_limit, jobs: Vec::new(), stash: Vec::new() }
+        Self {
+            iv,
+            next_identification,
+            icmp_limit: IcmpLimit::new(),
+            sent: SentRing::new(),
+            path_mtus: PathMtus::new(),
+            jobs: Vec::new(),
+            stash: Vec::new(),
+        }
     }
 
     /// Wraps the packets of one frame for `sa`; they are sealed at the end of the batch.
@@ -69,7 +79,8 @@ impl Outbound {
     ) {
         let bound = &context.tables.sas[sa as usize];
         let vpn = &context.tables.vpns()[bound.vpn as usize];
-        let mtu = min(interface.mtu, vpn.tunnel_mtu.unwrap_or(u16::MAX));
+        let path_mtu = self.path_mtus.find(context.now, packet.destination());
+        let mtu = min(min(interface.mtu, vpn.tunnel_mtu.unwrap_or(u16::MAX)), path_mtu.unwrap_or(u16::MAX));
         let result = match largest_inner(bound.sa.suite(), mtu.into()) {
             None => Err(DropReason::TooSmallMtu),
             Some(largest) => {
@@ -253,8 +264,7 @@ impl Outbound {
             let mut sequence = bound.sa.outbound.reserve_sequence(jobs.len() as u32);
             let mut octets = 0;
             for jobs in jobs.chunks(CRYPTO_BATCH) {
-                let iv = &mut self.iv;
-                octets += seal_chunk(sealer, iv, &mut sequence, jobs, output);
+                octets += seal_chunk(sealer, &mut self.iv, &mut self.sent, &mut sequence, jobs, output);
             }
             bound.sa.outbound.traffic.add(jobs.len() as u64, octets);
             context.counters(Some(bound.vpn)).encrypted.add(jobs.len() as u64, octets);
@@ -267,6 +277,7 @@ impl Outbound {
 fn seal_chunk(
     sealer: &mut EspSealer,
     iv: &mut IvSource,
+    sent: &mut SentRing,
     sequence: &mut u32,
     jobs: &[Job],
     output: &mut FrameBuffer,
@@ -278,11 +289,13 @@ fn seal_chunk(
     }
     let mut frames: [Frame<'_>; CRYPTO_BATCH] = std::array::from_fn(|_| Frame::new(&mut []));
     let (mut rest, mut position) = (output.arena_mut(), 0);
-    for (frame, range) in frames.iter_mut().zip(&ranges[..jobs.len()]) {
+    for ((frame, range), job) in frames.iter_mut().zip(&ranges).zip(jobs) {
         let (bytes, behind) = rest[range.start - position..].split_at_mut(range.len());
         (rest, position) = (behind, range.end);
         let esp = &mut bytes[ETHERNET_LENGTH + IPV4_LENGTH..];
         put_long(esp, 4, *sequence);
+        let inner = &esp[ESP_HEADER_LENGTH + iv_length..][..job.inner_length as usize];
+        sent.record(long(esp, 0), *sequence, inner);
         *sequence = sequence.wrapping_add(1);
         iv.fill(&mut esp[ESP_HEADER_LENGTH..ESP_HEADER_LENGTH + iv_length]);
         *frame = Frame::new(esp);
@@ -304,7 +317,7 @@ impl LaneSa {
 }
 
 /// Octets of the largest inner packet whose ESP packet has at most `mtu` octets.
-fn largest_inner(suite: EspSuite, mtu: usize) -> Option<usize> {
+pub(super) fn largest_inner(suite: EspSuite, mtu: usize) -> Option<usize> {
     let fixed = IPV4_LENGTH + ESP_HEADER_LENGTH + suite.iv_len() + suite.icv_len();
     let room = mtu.checked_sub(fixed)?;
     let largest = (room - room % suite.alignment()).checked_sub(2)?;

@@ -253,3 +253,18 @@ pub fn single(output: Vec<Out>) -> Out {
 pub fn reasons(vpn: &Vpn) -> Vec<(DropReason, u64)> {
     vpn.counters.drops.occurred().collect()
 }
+
+/// An ESP packet around any plaintext (payload, padding, pad length, next header), as a member with the key of
+/// [`sa`] could make it.
+pub fn seal(suite: EspSuite, outer: &Packet, plain: &[u8]) -> Vec<u8> {
+    use crypto::esp::{EspSealer, Frame};
+    let cipher_key: Vec<u8> = (0..suite.cipher_key_len()).map(|octet| octet as u8 ^ 0x5a).collect();
+    let integrity_key: Vec<u8> = (0..suite.integrity_key_len()).map(|octet| octet as u8 ^ 0xa5).collect();
+    let mut sealer = EspSealer::new(suite, &cipher_key, &integrity_key).unwrap();
+    let mut esp = [&SPI.to_be_bytes()[..], &[0, 0, 0, 9]].concat();
+    esp.resize(8 + suite.iv_len(), 0x33);
+    esp.extend_from_slice(plain);
+    esp.resize(esp.len() + suite.icv_len(), 0);
+    sealer.seal(&mut [Frame::new(&mut esp)]);
+    Packet { protocol: 50, payload: esp, ..outer.clone() }.frame()
+}

@@ -1,0 +1,57 @@
+//! ICMP errors that routers on the path send about our ESP packets.
+//!
+//! Anyone on the path can make them up; so they are believed as far as RFC 4301 section 6.1.1 allows: the path MTU is
+//! lowered within bounds, and a host is told only about a packet that was really sent a moment ago.
+
+use super::icmp::Message;
+use super::outbound::largest_inner;
+use super::sent::SMALLEST_PATH_MTU;
+use super::{Context, Engine};
+use crate::ip::{Ipv4, PROTOCOL_ESP, long, word};
+use crate::{DropReason, FrameBuffer, InterfaceId};
+
+const UNREACHABLE: u8 = 3;
+const FRAGMENTATION_NEEDED: u8 = 4;
+
+impl Engine {
+    /// Row 6 of the packets that arrive. False if the packet is not an error about ESP with an SPI of ours.
+    pub(super) fn path_error(
+        &mut self,
+        context: Context<'_>,
+        id: InterfaceId,
+        packet: &Ipv4<'_>,
+        output: &mut FrameBuffer,
+    ) -> bool {
+        let Some(interface) = context.tables.interface(id) else { return false };
+        let about_esp = |quoted: &Ipv4<'_>| {
+            quoted.protocol() == PROTOCOL_ESP && quoted.fragment_offset() == 0 && quoted.payload().len() >= 8
+        };
+        let Some(quoted) = packet.quoted().filter(about_esp) else { return false };
+        let (spi, sequence) = (long(quoted.payload(), 0), long(quoted.payload(), 4));
+        let Some(sa) = context.sa_for(interface, spi, &quoted) else { return false };
+        let bound = &context.tables.sas[sa as usize];
+
+        let icmp = packet.payload();
+        let (kind, code) = (icmp[0], icmp[1]);
+        let mut rest = long(icmp, 4);
+        if (kind, code) == (UNREACHABLE, FRAGMENTATION_NEEDED) {
+            // Routers older than RFC 1191 say nothing; then the smallest MTU that is believed is certain to pass.
+            let mtu = word(icmp, 6).max(SMALLEST_PATH_MTU);
+            self.outbound.path_mtus.lower(context.now, quoted.destination(), mtu);
+            rest = largest_inner(bound.sa.suite(), mtu.into()).unwrap_or_default() as u32;
+        }
+        let inner =
+            self.outbound.sent.find(spi, sequence).filter(|inner| {
+                (long(inner, 12), long(inner, 16)) == (quoted.source(), quoted.destination())
+            });
+        match inner {
+            Some(inner) => {
+                let destination = long(inner, 12);
+                let message = Message { kind, code, rest, source: packet.source(), quote: inner };
+                message.send(&mut self.outbound.icmp_limit, context.now, id, destination, output);
+            }
+            None => context.drop(DropReason::IcmpQuotingEsp, Some(bound.vpn)),
+        }
+        true
+    }
+}

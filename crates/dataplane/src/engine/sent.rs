@@ -1,0 +1,137 @@
+//! Remembers what was inside the ESP packets sent last, so that an ICMP error about one can be sent on to its host, and
+//! what such errors say about path MTUs.
+
+use std::time::Duration;
+
+use crate::Instant;
+use crate::ip::IPV4_LENGTH;
+
+/// Packets remembered: a power of two. At 100,000 packets a second this is 40 ms, at ordinary rates seconds.
+const PACKETS: usize = 4096;
+/// Header and eight octets of the inner packet, what every ICMP error quotes. Headers with more options are not kept.
+const QUOTE: usize = IPV4_LENGTH + 20 + 8;
+
+/// Destinations with a lowered path MTU.
+const PATHS: usize = 256;
+/// RFC 1191 section 6.3 suggests to try again after ten minutes.
+const PATH_LIFETIME: Duration = Duration::from_secs(600);
+/// As Linux' `min_pmtu`: an error, which anyone on the path can forge, must not push packets below this size.
+pub(super) const SMALLEST_PATH_MTU: u16 = 552;
+
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    spi: u32,
+    sequence: u32,
+    length: u8,
+    quote: [u8; QUOTE],
+}
+
+/// The ring of sent packets. A sequence number has its place; a later packet at that place overwrites it.
+#[derive(Debug)]
+pub(super) struct SentRing(Vec<Sent>);
+
+impl SentRing {
+    pub(super) fn new() -> Self {
+        Self(vec![Sent { spi: 0, sequence: 0, length: 0, quote: [0; QUOTE] }; PACKETS])
+    }
+
+    /// Remembers the inner packet sent with this SPI and sequence number.
+    pub(super) fn record(&mut self, spi: u32, sequence: u32, inner: &[u8]) {
+        let wanted = usize::from(inner[0] & 0x0f) * 4 + 8;
+        let length = wanted.min(inner.len());
+        if length > QUOTE {
+            return;
+        }
+        let slot = &mut self.0[place(spi, sequence)];
+        (slot.spi, slot.sequence, slot.length) = (spi, sequence, length as u8);
+        slot.quote[..length].copy_from_slice(&inner[..length]);
+    }
+
+    /// The beginning of the inner packet, if it is still known.
+    pub(super) fn find(&self, spi: u32, sequence: u32) -> Option<&[u8]> {
+        let slot = &self.0[place(spi, sequence)];
+        (slot.length > 0 && (slot.spi, slot.sequence) == (spi, sequence))
+            .then(|| &slot.quote[..slot.length.into()])
+    }
+}
+
+fn place(spi: u32, sequence: u32) -> usize {
+    sequence.wrapping_add(spi.wrapping_mul(0x9e37_79b1)) as usize % PACKETS
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Path {
+    destination: u32,
+    mtu: u16,
+    expires_at: Instant,
+}
+
+/// The path MTUs that are smaller than the interface's.
+#[derive(Debug)]
+pub(super) struct PathMtus {
+    paths: Vec<Option<Path>>,
+    /// Nothing was ever learnt: the usual case, at no cost.
+    is_empty: bool,
+}
+
+impl PathMtus {
+    pub(super) fn new() -> Self {
+        Self { paths: vec![None; PATHS], is_empty: true }
+    }
+
+    /// Lowers the MTU of a path for a while; never raises it.
+    pub(super) fn lower(&mut self, now: Instant, destination: u32, mtu: u16) {
+        let mtu = mtu.max(SMALLEST_PATH_MTU).min(self.find(now, destination).unwrap_or(u16::MAX));
+        let expires_at = now.saturating_add(PATH_LIFETIME);
+        self.paths[slot(destination)] = Some(Path { destination, mtu, expires_at });
+        self.is_empty = false;
+    }
+
+    /// The path's MTU, if it was lowered.
+    pub(super) fn find(&self, now: Instant, destination: u32) -> Option<u16> {
+        if self.is_empty {
+            return None;
+        }
+        let path = self.paths[slot(destination)]?;
+        (path.destination == destination && now < path.expires_at).then_some(path.mtu)
+    }
+}
+
+fn slot(destination: u32) -> usize {
+    (destination.wrapping_mul(0x9e37_79b1) >> 16) as usize % PATHS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_packets_sent_last() {
+        let mut ring = SentRing::new();
+        let mut inner = [0x45; 100];
+        for sequence in 0..10_000u32 {
+            inner[1] = sequence as u8;
+            ring.record(500, sequence, &inner);
+        }
+        assert_eq!(ring.find(500, 9_999).unwrap()[..2], [0x45, 9_999u32 as u8]);
+        assert_eq!(ring.find(500, 9_999).unwrap().len(), 28);
+        assert_eq!(ring.find(501, 9_999), None);
+        let found = (0..10_000).filter(|sequence| ring.find(500, *sequence).is_some()).count();
+        assert_eq!(found, PACKETS);
+    }
+
+    #[test]
+    fn path_mtus_are_bounded_below_and_forgotten() {
+        let mut paths = PathMtus::new();
+        let now = Instant::from_micros(7);
+        assert_eq!(paths.find(now, 1), None);
+        paths.lower(now, 1, 1300);
+        paths.lower(now, 1, 1400);
+        assert_eq!(paths.find(now, 1), Some(1300));
+        paths.lower(now, 1, 60);
+        assert_eq!(paths.find(now, 1), Some(SMALLEST_PATH_MTU));
+        assert_eq!(paths.find(now.saturating_add(PATH_LIFETIME), 1), None);
+        (0..100_000).for_each(|destination| paths.lower(now, destination, 1000));
+        assert_eq!(paths.paths.len(), PATHS);
+    }
+}
