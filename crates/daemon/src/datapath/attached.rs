@@ -58,8 +58,15 @@ impl Attached {
         Ok(attached)
     }
 
-    /// Attaches the programs, in the place of any predecessor's. Does nothing where that is done.
+    /// Attaches the programs, in the place of any predecessor's, and again if somebody has removed them.
     pub(super) fn hook(&mut self, programs: &Programs) -> io::Result<()> {
+        if self.hooked && !tc::is_attached(self.link.index)? {
+            tracing::warn!(
+                interface = self.link.name,
+                "somebody removed the tc programs; attaching them again"
+            );
+            self.hooked = false;
+        }
         if !self.hooked {
             tc::attach(self.link.index, Hook::Egress, &programs.egress, "gvpn_egress")?;
             tc::attach(self.link.index, Hook::Ingress, &programs.ingress, "gvpn_ingress")?;

@@ -201,7 +201,12 @@ impl DataPath {
         self.searched.retain(|index| links.by_index(*index).is_some());
         for link in links.iter() {
             let ours = self.attached.contains_key(&link.index) || taps.contains(&link.index);
-            if !self.searched.insert(link.index) || ours {
+            if ours || !self.searched.insert(link.index) {
+                continue;
+            }
+            // A TAP is there only as long as its daemon lives: another one, for other interfaces than ours.
+            let is_served = links.by_name(&tap::name(&link.name, link.index)).is_some();
+            if is_served || tap::is_name(&link.name) {
                 continue;
             }
             match tc::detach(link.index) {
@@ -218,7 +223,8 @@ impl DataPath {
 pub fn detach_all() -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     let mut result = Ok(());
-    for link in Links::read()?.iter() {
+    // The TAPs of a daemon that still runs are its own business, and vanish with it.
+    for link in Links::read()?.iter().filter(|link| !tap::is_name(&link.name)) {
         match tc::detach(link.index) {
             Ok(true) => names.push(link.name.clone()),
             Ok(false) => {}

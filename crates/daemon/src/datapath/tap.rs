@@ -55,11 +55,18 @@ impl Tap {
     }
 }
 
-/// `gvpn-eth1`, or by index where that would be longer than a name may be.
-fn name(interface: &str, index: u32) -> String {
-    let name = format!("gvpn-{interface}");
-    if name.len() < libc::IFNAMSIZ { name } else { format!("gvpn-{index}") }
+/// Name of the TAP of an interface: `gvpn-eth1`, or by index where that would be longer than a name may be.
+pub(super) fn name(interface: &str, index: u32) -> String {
+    let name = format!("{NAME_PREFIX}{interface}");
+    if name.len() < libc::IFNAMSIZ { name } else { format!("{NAME_PREFIX}{index}") }
 }
+
+/// Is this the name of a TAP, of this daemon or of another?
+pub(super) fn is_name(interface: &str) -> bool {
+    interface.starts_with(NAME_PREFIX)
+}
+
+const NAME_PREFIX: &str = "gvpn-";
 
 /// The attached programs redirect to the TAP's index even when it is gone. An index that the kernel might give to another
 /// device later would lead clear packets there: so it is drawn from a range that the kernel does not count up to.

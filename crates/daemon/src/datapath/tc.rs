@@ -83,6 +83,17 @@ pub(super) fn detach(interface: u32) -> io::Result<bool> {
     Ok(found)
 }
 
+/// Both of our filters are there.
+pub(super) fn is_attached(interface: u32) -> io::Result<bool> {
+    let mut socket = RouteSocket::open()?;
+    for hook in Hook::BOTH {
+        if !filters(&mut socket, interface, hook)?.contains(&FilterOwner::Us) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 fn add_clsact(socket: &mut RouteSocket, interface: u32) -> io::Result<()> {
     let mut message = TcMessage::with_index(interface as i32);
     message.header.handle = TcHandle { major: TcHandle::CLSACT.major, minor: 0 };

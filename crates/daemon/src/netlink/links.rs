@@ -48,6 +48,8 @@ impl Link {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Links {
     by_index: BTreeMap<u32, Link>,
+    /// Counts changes of queueing disciplines and filters, so that such a change makes another view.
+    pub(super) filter_changes: u64,
 }
 
 impl Links {
@@ -68,7 +70,7 @@ impl Links {
                 link.addresses.push(address);
             }
         })?;
-        Ok(Self { by_index })
+        Ok(Self { by_index, filter_changes: 0 })
     }
 
     /// The link of a kernel index.

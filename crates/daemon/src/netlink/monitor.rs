@@ -1,10 +1,12 @@
-//! Watches links and addresses.
+//! Watches links, addresses, queueing disciplines and filters.
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
+use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
+use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::{MulticastGroup, new_multicast_connection};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -25,22 +27,34 @@ pub struct Monitor {
 impl Monitor {
     /// Starts to watch the network namespace of the calling thread; needs a running `tokio` runtime of that thread.
     pub fn start() -> io::Result<Self> {
-        use MulticastGroup::{Ipv4Ifaddr, Ipv6Ifaddr, Link};
-        let (connection, handle, mut messages) = new_multicast_connection(&[Link, Ipv4Ifaddr, Ipv6Ifaddr])?;
+        use MulticastGroup::{Ipv4Ifaddr, Ipv6Ifaddr, Link, Tc};
+        let (connection, handle, mut messages) =
+            new_multicast_connection(&[Link, Ipv4Ifaddr, Ipv6Ifaddr, Tc])?;
         let (sender, links) = watch::channel(Arc::new(Links::read()?));
         let connection = tokio::spawn(connection);
         let reader = tokio::spawn(async move {
             // The connection ends when its last handle is dropped.
             let _handle = handle;
+            let mut filter_changes = 0;
             loop {
-                if let Ok(None) = tokio::time::timeout(REFRESH, messages.next()).await {
-                    tracing::error!("netlink monitor lost its connection");
-                    return;
+                let first = tokio::time::timeout(REFRESH, messages.next()).await;
+                match &first {
+                    Ok(Some((message, _))) => filter_changes += u64::from(is_filter_change(message)),
+                    Ok(None) => {
+                        tracing::error!("netlink monitor lost its connection");
+                        return;
+                    }
+                    Err(_) => {}
                 }
-                tokio::time::sleep(BURST).await;
-                while let Ok(Some(_)) = tokio::time::timeout(Duration::ZERO, messages.next()).await {}
+                if first.is_ok() {
+                    tokio::time::sleep(BURST).await;
+                }
+                while let Some(Some((message, _))) = messages.next().now_or_never() {
+                    filter_changes += u64::from(is_filter_change(&message));
+                }
                 match Links::read() {
-                    Ok(current) => {
+                    Ok(mut current) => {
+                        current.filter_changes = filter_changes;
                         sender.send_if_modified(|known| {
                             let changed = **known != current;
                             if changed {
@@ -60,6 +74,17 @@ impl Monitor {
     pub fn links(&self) -> watch::Receiver<Arc<Links>> {
         self.links.clone()
     }
+}
+
+/// Somebody changed a queueing discipline or a filter: perhaps removed ours.
+fn is_filter_change(message: &NetlinkMessage<RouteNetlinkMessage>) -> bool {
+    use RouteNetlinkMessage::{DelQueueDiscipline, DelTrafficFilter, NewQueueDiscipline, NewTrafficFilter};
+    matches!(
+        message.payload,
+        NetlinkPayload::InnerMessage(
+            NewQueueDiscipline(_) | DelQueueDiscipline(_) | NewTrafficFilter(_) | DelTrafficFilter(_)
+        )
+    )
 }
 
 impl Drop for Monitor {

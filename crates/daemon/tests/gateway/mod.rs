@@ -107,6 +107,10 @@ fn prefix(text: &str) -> ipnet::IpNet {
     text.parse().expect("a prefix")
 }
 
+/// A data path on a node.
+#[allow(dead_code, reason = "each test program uses a part")]
+pub type Running = Resident<DataPath>;
+
 /// Starts a data path on a node; returns when the interfaces are attached.
 pub fn gateway(
     network: &Network,

@@ -1,5 +1,6 @@
 //! Networks of namespaces for the tests that need root.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
@@ -30,23 +31,18 @@ fn run_quietly(command: &[&str]) -> bool {
 /// between the gateways' interface `wan` and the core.
 pub struct Network {
     prefix: String,
+    nodes: RefCell<Vec<&'static str>>,
 }
-
-/// The hosts of a [`Network`].
-pub const NODES: [&str; 5] = ["ha", "ga", "core", "gb", "hb"];
 
 impl Network {
     /// Makes it, with names that no other test or run uses.
     pub fn new() -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let network = Self { prefix: format!("gvt{}x{number}", std::process::id()) };
-        for node in NODES {
-            run(&["ip", "netns", "add", &network.namespace(node)]);
-            network.ip(node, "link set lo up");
-            for setting in ["ip_forward=1", "conf.all.rp_filter=1", "conf.default.rp_filter=1"] {
-                network.run(node, &["sysctl", "-qw", &format!("net.ipv4.{setting}")]);
-            }
+        let prefix = format!("gvt{}x{number}", std::process::id());
+        let network = Self { prefix, nodes: RefCell::default() };
+        for node in ["ha", "ga", "core", "gb", "hb"] {
+            network.node(node);
         }
         network.link("ha", "lan", "10.1.0.2/24", "ga", "lan", "10.1.0.1/24");
         network.link("ga", "wan", "12.1.1.1/30", "core", "to-a", "12.1.1.2/30");
@@ -71,6 +67,16 @@ impl Network {
             network.ip("core", &format!("route add {prefix} via {gateway}"));
         }
         network
+    }
+
+    /// Adds a router.
+    pub fn node(&self, node: &'static str) {
+        run(&["ip", "netns", "add", &self.namespace(node)]);
+        self.nodes.borrow_mut().push(node);
+        self.ip(node, "link set lo up");
+        for setting in ["ip_forward=1", "conf.all.rp_filter=1", "conf.default.rp_filter=1"] {
+            self.run(node, &["sysctl", "-qw", &format!("net.ipv4.{setting}")]);
+        }
     }
 
     /// Joins two nodes by a veth pair.
@@ -149,7 +155,7 @@ impl Network {
 
 impl Drop for Network {
     fn drop(&mut self) {
-        for node in NODES {
+        for node in self.nodes.borrow().iter() {
             run_quietly(&["ip", "netns", "del", &self.namespace(node)]);
         }
     }
@@ -198,6 +204,27 @@ impl<T> Drop for Resident<T> {
 pub fn enter(namespace: &str) {
     let file = File::open(format!("/run/netns/{namespace}")).expect("the namespace exists");
     move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).expect("root may enter it");
+}
+
+/// Sends one IPv4 packet of a protocol from inside a node; the kernel makes the header.
+#[allow(dead_code, reason = "each test program uses a part")]
+pub fn send_raw(
+    network: &Network,
+    node: &str,
+    source: Ipv4Addr,
+    destination: Ipv4Addr,
+    protocol: u8,
+    payload: &[u8],
+) {
+    let payload = payload.to_vec();
+    let sent = network.inside(node, move || {
+        use socket2::{Domain, Protocol, Socket, Type};
+        let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(i32::from(protocol))))
+            .expect("root may");
+        socket.bind(&std::net::SocketAddr::from((source, 0)).into()).expect("an address of the node");
+        socket.send_to(&payload, &std::net::SocketAddr::from((destination, 0)).into()).expect("sent");
+    });
+    sent.join().expect("no panic");
 }
 
 /// What the interfaces of a node see, in both directions.
