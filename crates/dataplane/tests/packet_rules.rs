@@ -34,6 +34,9 @@ enum State {
 }
 use State::*;
 
+/// Row, origin, binding, default policy, packet, and the fate in each state.
+type Row<'a> = (&'a str, Origin, Binding, DefaultPolicy, &'a Packet, [Fate; 5]);
+
 const STATES: [State; 5] = [New, NewWithLastKnown, Live, Expired, Keyless];
 
 fn vpn(state: State, binding: Binding) -> Vpn {
@@ -115,7 +118,7 @@ fn packets_that_leave() {
     let error_smuggled = Packet::icmp_error("31.1.1.2", "41.1.1.2", &nothing);
 
     #[rustfmt::skip]
-    let rows: &[(&str, Origin, Binding, DefaultPolicy, &Packet, [Fate; 5])] = &[
+    let rows: &[Row<'_>] = &[
         // row, origin, binding, default policy, packet, [New, NewWithLastKnown, Live, Expired, Keyless]
         ("6 exclude",               FORWARDED, ZONE,    DenyAll,   &udp("31.1.1.50", "41.1.1.2"), [Clear(P::Excluded); 5]),
         ("6 exclude, mirror",       FORWARDED, ZONE,    DenyAll,   &udp("41.1.1.2", "31.1.1.50"), [Clear(P::Excluded); 5]),
@@ -275,7 +278,7 @@ fn what_was_sealed_wrongly_by_a_member_is_dropped_with_its_reason() {
         ("congestion",           seal(&congested, &aligned(&inner, 4)), Dropped(D::EcnDrop)),
     ];
     for (row, frame, expected) in rows {
-        assert_eq!(fate(&tables, &[vpn.clone()], Origin::Wire, frame), *expected, "{row}");
+        assert_eq!(fate(&tables, std::slice::from_ref(&vpn), Origin::Wire, frame), *expected, "{row}");
     }
 }
 
@@ -285,9 +288,9 @@ fn frames_of_other_protocols_and_interfaces() {
     let tables = tables(&vpn);
     let with_type = |ethertype: u16, rest: &[u8]| [&ETHERNET[..12], &ethertype.to_be_bytes(), rest].concat();
     let arp = with_type(0x0806, &[0; 28]);
-    assert_eq!(fate(&tables, &[vpn.clone()], FORWARDED, &arp), Clear(P::LinkControl));
+    assert_eq!(fate(&tables, std::slice::from_ref(&vpn), FORWARDED, &arp), Clear(P::LinkControl));
     let tagged = with_type(0x8100, &[0; 60]);
-    assert_eq!(fate(&tables, &[vpn.clone()], OWN, &tagged), Dropped(D::NotIp));
+    assert_eq!(fate(&tables, std::slice::from_ref(&vpn), OWN, &tagged), Dropped(D::NotIp));
     let mut output = FrameBuffer::new();
     let bytes = &udp("31.1.1.2", "41.1.1.2").frame()[..];
     let frame = FrameIn { interface: InterfaceId(99), origin: OWN, vnet: VnetHeader::default(), bytes };
@@ -314,9 +317,12 @@ fn ipv6_that_a_policy_protects_is_dropped_and_other_ipv6_follows_the_default() {
         (DefaultPolicy::DenyAll, Dropped(D::NoPolicyDefaultDeny)),
     ] {
         let tables = tables_of(std::slice::from_ref(&vpn), default_policy);
-        assert_eq!(fate(&tables, &[vpn.clone()], FORWARDED, &inside), Dropped(D::Ipv6NotActive));
-        assert_eq!(fate(&tables, &[vpn.clone()], Origin::Ingress, &inside), Dropped(D::ClearInbound));
-        assert_eq!(fate(&tables, &[vpn.clone()], FORWARDED, &outside), expected);
+        assert_eq!(fate(&tables, std::slice::from_ref(&vpn), FORWARDED, &inside), Dropped(D::Ipv6NotActive));
+        assert_eq!(
+            fate(&tables, std::slice::from_ref(&vpn), Origin::Ingress, &inside),
+            Dropped(D::ClearInbound)
+        );
+        assert_eq!(fate(&tables, std::slice::from_ref(&vpn), FORWARDED, &outside), expected);
     }
 }
 
