@@ -15,7 +15,7 @@ pub(super) fn skeyid_of_pre_shared_key(hash: Hash, key: &Secret, nonce_i: &[u8],
 #[derive(Clone, Debug)]
 pub(super) struct Keys {
     pub(super) hash: Hash,
-    skeyid: PrfKey,
+    pub(super) skeyid: PrfKey,
     pub(super) skeyid_d: Secret,
     pub(super) skeyid_a: Secret,
     pub(super) protection: Protection,
@@ -36,14 +36,7 @@ impl Keys {
         cookie_r: Cookie,
     ) -> Result<Self, NoStrongKey> {
         let prf = PrfKey::new(hash, skeyid.expose());
-        let g_xy = shared.expose();
-        //= https://www.rfc-editor.org/rfc/rfc2409#section-5
-        //# SKEYID_d = prf(SKEYID, g^xy | CKY-I | CKY-R | 0)
-        //# SKEYID_a = prf(SKEYID, SKEYID_d | g^xy | CKY-I | CKY-R | 1)
-        //# SKEYID_e = prf(SKEYID, SKEYID_a | g^xy | CKY-I | CKY-R | 2)
-        let skeyid_d = prf.prf(&[g_xy, &cookie_i.0, &cookie_r.0, &[0]]);
-        let skeyid_a = prf.prf(&[skeyid_d.expose(), g_xy, &cookie_i.0, &cookie_r.0, &[1]]);
-        let skeyid_e = prf.prf(&[skeyid_a.expose(), g_xy, &cookie_i.0, &cookie_r.0, &[2]]);
+        let [skeyid_d, skeyid_a, skeyid_e] = skeyids(&prf, shared, cookie_i, cookie_r);
         let key = encryption_key(hash, cipher, &skeyid_e)?;
         Ok(Self { hash, skeyid: prf, skeyid_d, skeyid_a, protection: Protection { hash, cipher, key } })
     }
@@ -54,7 +47,25 @@ impl Keys {
     }
 }
 
-fn encryption_key(hash: Hash, cipher: CbcCipher, skeyid_e: &Secret) -> Result<Secret, NoStrongKey> {
+/// SKEYID_d, SKEYID_a, SKEYID_e.
+//= https://www.rfc-editor.org/rfc/rfc2409#section-5
+//# SKEYID_d = prf(SKEYID, g^xy | CKY-I | CKY-R | 0)
+//# SKEYID_a = prf(SKEYID, SKEYID_d | g^xy | CKY-I | CKY-R | 1)
+//# SKEYID_e = prf(SKEYID, SKEYID_a | g^xy | CKY-I | CKY-R | 2)
+pub(super) fn skeyids(prf: &PrfKey, shared: &Secret, cookie_i: Cookie, cookie_r: Cookie) -> [Secret; 3] {
+    let g_xy = shared.expose();
+    let skeyid_d = prf.prf(&[g_xy, &cookie_i.0, &cookie_r.0, &[0]]);
+    let skeyid_a = prf.prf(&[skeyid_d.expose(), g_xy, &cookie_i.0, &cookie_r.0, &[1]]);
+    let skeyid_e = prf.prf(&[skeyid_a.expose(), g_xy, &cookie_i.0, &cookie_r.0, &[2]]);
+    [skeyid_d, skeyid_a, skeyid_e]
+}
+
+/// The key of the cipher.
+pub(super) fn encryption_key(
+    hash: Hash,
+    cipher: CbcCipher,
+    skeyid_e: &Secret,
+) -> Result<Secret, NoStrongKey> {
     let length = cipher.key_len();
     if cipher == CbcCipher::Des {
         //= https://www.rfc-editor.org/rfc/rfc2409#appendix-B
@@ -92,9 +103,9 @@ fn expand(hash: Hash, skeyid_e: &Secret, length: usize) -> Secret {
 /// Encryption of ISAKMP messages: cipher and key. The IV belongs to each exchange.
 #[derive(Clone, Debug)]
 pub(super) struct Protection {
-    hash: Hash,
-    cipher: CbcCipher,
-    key: Secret,
+    pub(super) hash: Hash,
+    pub(super) cipher: CbcCipher,
+    pub(super) key: Secret,
 }
 
 /// One cipher block: an IV, or the last ciphertext block that becomes the next one.

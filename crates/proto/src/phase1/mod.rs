@@ -43,6 +43,8 @@ mod exchange;
 mod frame;
 mod half_open;
 mod keys;
+#[cfg(test)]
+mod known_answers;
 mod liveness;
 mod main_mode;
 mod message_ids;

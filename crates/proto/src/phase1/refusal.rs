@@ -18,7 +18,7 @@ pub(super) struct Refusal {
     /// What is wrong with which field.
     pub(super) error: Option<wire::Error>,
     /// Why the exchange will have failed, should nothing better arrive.
-    pub(super) failure: Option<Failure>,
+    pub(super) failure: Option<Box<Failure>>,
     /// The keys of both peers are the same, and the failure is certain.
     pub(super) authenticated: Option<Box<Authenticated>>,
 }
@@ -47,7 +47,7 @@ impl Refusal {
     }
 
     pub(super) fn because(mut self, failure: Failure) -> Self {
-        self.failure = Some(failure);
+        self.failure = Some(Box::new(failure));
         self
     }
 

@@ -242,8 +242,8 @@ impl Endpoint {
             return;
         };
         let (path, marker, gateway) = (pending.path, pending.non_esp_marker, pending.gateway().clone());
-        if refusal.failure.is_some() {
-            pending.failure.clone_from(&refusal.failure);
+        if let Some(failure) = &refusal.failure {
+            pending.failure = Some((**failure).clone());
         }
         let (cookies, doi) = (Cookies::of(&message.header), pending.state.doi());
         self.log_refusal(now, path, Some(&gateway.name), &refusal);
@@ -270,7 +270,7 @@ impl Endpoint {
             }
         }
         if let Some(failure) = refusal.failure {
-            self.fail(now, id, failure);
+            self.fail(now, id, *failure);
         }
     }
 
