@@ -181,6 +181,8 @@ impl Endpoint {
             Some(_) => {
                 self.refuse(now, path, marker, &message.header, NotifyType::INVALID_COOKIE, "unknown cookies")
             }
+            // A late copy of the first message of what is an SA by now.
+            None if first.is_some() && cookies.responder.is_zero() => {}
             None => self.handle_unknown(now, path, marker, &message, digest, random),
         }
         Outcome::Handled

@@ -136,7 +136,9 @@ impl Proof {
 
 /// The payloads of a message that was decrypted with keys nobody has proved yet: if they make no sense, the keys differ.
 pub(super) fn decrypted<'a>(message: &Message<'_>, clear: &'a [u8]) -> Result<Payloads<'a>, Refusal> {
-    let keys_differ = |refusal: Refusal| refusal.because(Failure::PreSharedKeysDiffer);
+    let keys_differ = |refusal: Refusal| {
+        Refusal { reason: "the message does not decrypt", ..refusal }.because(Failure::PreSharedKeysDiffer)
+    };
     let payloads = Payloads::parse_decrypted(message.header.next_payload, clear)
         .map_err(|error| keys_differ(Refusal::malformed(error)))?;
     known_payloads(&payloads).map_err(keys_differ)?;

@@ -290,7 +290,13 @@ impl Endpoint {
         let opened = if message.is_encrypted() { open_notice(pending, message) } else { None };
         let payloads = match &opened {
             Some(clear) => Payloads::parse_decrypted(message.header.next_payload, clear),
-            None if message.is_encrypted() => return,
+            None if message.is_encrypted() => {
+                // Whoever cannot decrypt our last message often says so under his own keys.
+                if pending.state.keys().is_some() {
+                    pending.failure = Some(Failure::PreSharedKeysDiffer);
+                }
+                return;
+            }
             None => message.payloads(),
         };
         let Ok(payloads) = payloads else {
@@ -343,7 +349,12 @@ impl Endpoint {
         };
         let (path, marker, cookies) = (pending.path, pending.non_esp_marker, pending.cookies);
         self.half_open.remove(id, path.remote.ip());
-        self.by_first_message.remove(&(cookies.initiator, path.remote));
+        if pending.is_responder() {
+            // Kept, so that a late copy of message 1 does not start another exchange.
+            self.by_first_message.insert((cookies.initiator, path.remote), id);
+        } else {
+            self.by_first_message.remove(&(cookies.initiator, path.remote));
+        }
         self.index(cookies, id);
         if let Some(answer) = &answer {
             self.transmit(path, marker, answer);
@@ -430,7 +441,8 @@ impl Endpoint {
     }
 
     fn log_refusal(&mut self, now: Instant, path: Path, gateway: Option<&str>, refusal: &Refusal) {
-        let mut entry = Entry::new(Level::Warn, Facility::Ike, "phase 1 message not accepted")
+        let level = if refusal.failure.is_some() { Level::Warn } else { Level::Info };
+        let mut entry = Entry::new(level, Facility::Ike, "phase 1 message not accepted")
             .with("peer", path.remote)
             .with("reason", refusal.reason);
         if let Some(gateway) = gateway {

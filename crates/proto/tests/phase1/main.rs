@@ -1,4 +1,7 @@
-//! Phase 1 as two peers see it.
+//! Phase 1 as two peers see it, on virtual time.
 
+mod aggressive_mode;
+mod established;
+mod hostile;
 mod main_mode;
 mod peers;

@@ -208,6 +208,20 @@ impl World {
     /// Connects and expects both to agree.
     pub fn establish(&mut self) -> (AssociationId, AssociationId) {
         self.connect();
+        self.establish_rest()
+    }
+
+    /// Connects once more.
+    pub fn establish_again(&mut self) {
+        let before = self.member.events.len();
+        self.connect();
+        self.run_for(Duration::from_secs(5));
+        let new = &self.member.events[before..];
+        assert!(new.iter().any(|event| matches!(event, Event::Established { .. })), "{new:?}");
+    }
+
+    /// Waits until both agree.
+    pub fn establish_rest(&mut self) -> (AssociationId, AssociationId) {
         self.run_for(Duration::from_secs(5));
         match (self.member.established(), self.server.established()) {
             (Some(member), Some(server)) => (member, server),
