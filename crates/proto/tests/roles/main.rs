@@ -1,0 +1,11 @@
+//! Dialogues of key server and member on virtual time, and recorded sessions of other implementations.
+
+mod change;
+mod damage;
+mod dialogue;
+mod foreign;
+mod refusal;
+mod scale;
+mod sessions;
+mod stranger;
+mod world;
