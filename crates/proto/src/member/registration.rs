@@ -26,7 +26,7 @@ const REPEATS_PER_TRY: u32 = 3;
 enum End {
     /// We know why: the rest of the interval is waited out.
     Refused(RegistrationFailure),
-    /// The interval passed: the next try begins at once.
+    /// Nobody answered: the next try begins when the interval has passed, which it mostly has.
     Silent(RegistrationFailure),
 }
 
@@ -71,10 +71,11 @@ impl Member {
             State::Connecting(_) => {}
             State::Pulling(pull) if try_ended => {
                 let association = pull.association;
+                let reason = pull.told.map_or(RegistrationFailure::NoAnswer, RegistrationFailure::Refused);
                 self.end_pull(index);
                 // A server that does not answer has perhaps forgotten the phase 1 SA.
                 self.endpoint.delete(now, association);
-                self.end_try(now, index, End::Silent(RegistrationFailure::NoAnswer));
+                self.end_try(now, index, End::Silent(reason));
             }
             State::Pulling(pull) if pull.repeat_at <= now => {
                 pull.repeat_at = now + pull.repeat_after;
@@ -107,7 +108,12 @@ impl Member {
         self.connecting.retain(|_, connecting| *connecting != association);
         for index in 0..self.vpns.len() {
             if matches!(self.vpns[index].state, State::Connecting(Some(awaited)) if awaited == association) {
-                self.end_try(now, index, End::Refused(RegistrationFailure::Phase1(failure.clone())));
+                let reason = RegistrationFailure::Phase1(failure.clone());
+                let end = match failure {
+                    Failure::NoAnswer | Failure::TimedOut => End::Silent(reason),
+                    _ => End::Refused(reason),
+                };
+                self.end_try(now, index, end);
             }
         }
     }
@@ -148,6 +154,19 @@ impl Member {
         };
         let candidates = self.vpns.iter().enumerate().filter(|(_, vpn)| meant(&vpn.state));
         let Some((index, _)) = candidates.min_by_key(|(_, vpn)| started(&vpn.state)) else { return };
+        // Whoever changes a header on the way makes the server complain of it under the SA's protection, so complaints
+        // of form that name no exchange of ours do not end one. They explain the silence that may follow.
+        let of_form = !matches!(
+            notification.kind,
+            NotifyType::INVALID_ID_INFORMATION
+                | NotifyType::AUTHENTICATION_FAILED
+                | NotifyType::NO_PROPOSAL_CHOSEN
+                | pull::NOTIFY_GROUP_FULL
+        );
+        if let (true, None, State::Pulling(pull)) = (of_form, refused, &mut self.vpns[index].state) {
+            pull.told = Some(notification.kind);
+            return;
+        }
         let reason = match notification.kind {
             NotifyType::INVALID_ID_INFORMATION => RegistrationFailure::UnknownGroup,
             NotifyType::AUTHENTICATION_FAILED => RegistrationFailure::NotAuthorized,
@@ -234,6 +253,7 @@ impl Member {
                 started: now,
                 ni,
                 awaiting: Awaiting::Message2,
+                told: None,
                 repeat_at: now + repeat_after,
                 repeat_after: repeat_after * 2,
             })),
@@ -435,9 +455,11 @@ impl Member {
             }
             End::Silent(reason) => {
                 vpn.counters.pulls_timed_out += 1;
-                vpn.state.step(Trigger::Failed, State::Waiting(now));
+                vpn.state.step(Trigger::Failed, State::Waiting(vpn.try_ends.max(now)));
                 self.report(now, index, server, reason);
-                self.begin_try(now, index);
+                if self.vpns[index].try_ends <= now {
+                    self.begin_try(now, index);
+                }
             }
         }
     }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use wire::isakmp::MessageId;
+use wire::registry::NotifyType;
 
 use crate::phase1::AssociationId;
 use crate::policy::Offer;
@@ -80,6 +81,8 @@ pub(super) struct Pull {
     pub(super) started: Instant,
     pub(super) ni: OwnNonce,
     pub(super) awaiting: Awaiting,
+    /// A complaint of the server that may have to do with this exchange.
+    pub(super) told: Option<NotifyType>,
     /// When the last message is sent again, and how long after that once more.
     pub(super) repeat_at: Instant,
     pub(super) repeat_after: Duration,

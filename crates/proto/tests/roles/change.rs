@@ -10,7 +10,8 @@ fn three_groups() -> proto::server::Settings {
 
 #[test]
 fn a_commit_that_changes_nothing_touches_nothing() {
-    let mut world = World::new(three_groups(), vec![member_settings(0, &[1, 2, 3]), member_settings(1, &[1])]);
+    let mut world =
+        World::new(three_groups(), vec![member_settings(0, &[1, 2, 3]), member_settings(1, &[1])]);
     world.up();
     world.run(seconds(1));
     let (keys, events) = (world.server_spis(), world.member_events.len());
@@ -87,7 +88,8 @@ fn a_registration_in_progress_does_not_outlive_its_group() {
     });
     world.up();
     world.run(seconds(1));
-    world.act(|world, now| world.server().configure(now, server_settings(1, vec![group(2, 1, &[policy(1)])])));
+    world
+        .act(|world, now| world.server().configure(now, server_settings(1, vec![group(2, 1, &[policy(1)])])));
     world.run(seconds(4));
     assert_eq!(world.registered(0), 0);
     assert_eq!(world.failures(0), ["the server has no group with this number"]);

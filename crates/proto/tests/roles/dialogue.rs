@@ -32,7 +32,8 @@ fn the_first_registration_encrypts_at_once_with_the_servers_terms() {
     world.run(seconds(100));
     world.up();
     world.run(seconds(1));
-    let (at, _, event) = world.member_events.iter().find(|(_, _, event)| matches!(event, Event::InstallSas { .. })).unwrap();
+    let (at, _, event) =
+        world.member_events.iter().find(|(_, _, event)| matches!(event, Event::InstallSas { .. })).unwrap();
     let Event::InstallSas { vpn, sas, closed } = event else { unreachable!() };
     assert_eq!(&**vpn, "vpn-1");
     assert!(closed.is_empty());
@@ -50,7 +51,9 @@ fn the_first_registration_encrypts_at_once_with_the_servers_terms() {
 
 #[test]
 fn each_lost_message_is_made_good_by_a_repetition_with_the_same_bytes() {
-    for label in ["pull (1)", "pull (2)", "pull (3)", "pull (4)", "main (1)", "main (4)", "main (5)", "main (6)"] {
+    for label in
+        ["pull (1)", "pull (2)", "pull (3)", "pull (4)", "main (1)", "main (4)", "main (5)", "main (6)"]
+    {
         let lost = Rc::new(Cell::new(0));
         let count = Rc::clone(&lost);
         let mut world = World::pair().with_network(move |seen| {
@@ -67,7 +70,10 @@ fn each_lost_message_is_made_good_by_a_repetition_with_the_same_bytes() {
         assert_eq!(world.statistics().pull_succeeded, 1, "{label}");
         let again = world.trace.iter().filter(|line| line.contains("again")).count();
         assert!(again >= 1, "{label}: {:#?}", world.trace);
-        assert_eq!(distinct(world.trace.iter().filter(|line| line.contains("pull") && !line.contains("again"))), 4);
+        assert_eq!(
+            distinct(world.trace.iter().filter(|line| line.contains("pull") && !line.contains("again"))),
+            4
+        );
     }
 }
 
@@ -101,7 +107,11 @@ fn a_third_of_all_datagrams_lost_delays_but_does_not_prevent() {
             if state.is_multiple_of(3) { Fate::Lose } else { Fate::Deliver }
         });
         world.up();
-        assert!(world.run_until(seconds(300), |world| world.registered(0) == 1), "{seed}: {:#?}", world.trace);
+        assert!(
+            world.run_until(seconds(300), |world| world.registered(0) == 1),
+            "{seed}: {:#?}",
+            world.trace
+        );
     }
 }
 
@@ -116,7 +126,11 @@ fn the_member_registers_again_in_the_window_and_all_switch_together() {
     world.run(seconds(3240));
     assert_eq!(world.server_spis().len(), 2, "the successor is made with 360 s left");
     world.run(seconds(107));
-    assert_eq!((0..3).map(|member| world.registered(member)).sum::<usize>(), 3, "nobody asks before 252 s are left");
+    assert_eq!(
+        (0..3).map(|member| world.registered(member)).sum::<usize>(),
+        3,
+        "nobody asks before 252 s are left"
+    );
     world.run(seconds(75));
     assert!((0..3).all(|member| world.registered(member) == 2), "everybody has asked when 178 s are left");
     let activations: Vec<_> = (0..3)

@@ -21,7 +21,11 @@ fn our_server(groups: Vec<proto::server::GroupSettings>) -> Server {
 }
 
 /// Registers with the group of this identity; returns the bodies of SA and KD.
-fn register(stranger: &mut Stranger, server: &mut Server, group: &Identity<'_>) -> Option<(Vec<u8>, Vec<u8>)> {
+fn register(
+    stranger: &mut Stranger,
+    server: &mut Server,
+    group: &Identity<'_>,
+) -> Option<(Vec<u8>, Vec<u8>)> {
     let id = stranger.start();
     let ni = [7; 8];
     let message = pull::message_1(stranger.association(), id, &ni, group).unwrap();
@@ -59,8 +63,8 @@ fn a_foreign_member_gets_no_private_attributes_and_no_gap_without_a_successor() 
     }
     let keys = wire::gdoi::KeyDownload::parse(&kd).unwrap();
     assert_eq!(keys.packets.len(), 2, "one key packet for each TEK");
-    let Some(proto::server::Event::Registered { gateway, .. }) =
-        std::iter::from_fn(|| server.poll_event()).find(|event| !matches!(event, proto::server::Event::Log(_)))
+    let Some(proto::server::Event::Registered { gateway, .. }) = std::iter::from_fn(|| server.poll_event())
+        .find(|event| !matches!(event, proto::server::Event::Log(_)))
     else {
         panic!("the registration is reported")
     };
@@ -78,7 +82,7 @@ fn a_foreign_member_is_told_the_activation_of_a_successor_by_gap() {
     let sa = GroupSecurityAssociation::parse(&sa).unwrap();
     assert_eq!(sa.teks.len(), 2);
     let gap = sa.policy.unwrap().attributes;
-    assert_eq!(gap.number(GapAttribute::ACTIVATION_TIME_DELAY), Some(240), "the predecessor's 300 s at N, less S");
+    assert_eq!(gap.number(GapAttribute::ACTIVATION_TIME_DELAY), Some(270), "the predecessor's 300 s, less S");
     assert_eq!(gap.number(GapAttribute::DEACTIVATION_TIME_DELAY), Some(300));
 }
 
@@ -115,7 +119,9 @@ fn a_quick_mode_is_refused_with_a_notification_and_phase_1_stays_up() {
     stranger.connect(&mut server);
     let id = stranger.start();
     let mut rest = PayloadChain::new();
-    let sa = hex!("00000001 00000001 0000002c 01030401 11223344 00000020 010c0000 80010001 00020004 00000e10 80040001 80050002 80060080");
+    let sa = hex!(
+        "00000001 00000001 0000002c 01030401 11223344 00000020 010c0000 80010001 00020004 00000e10 80040001 80050002 80060080"
+    );
     rest.push_raw(PayloadType::SECURITY_ASSOCIATION, &sa).unwrap();
     rest.push_raw(PayloadType::NONCE, &[3; 16]).unwrap();
     let hash = stranger.association().prf_a(&[&id.0.to_be_bytes(), rest.bytes()]);
@@ -129,7 +135,10 @@ fn a_quick_mode_is_refused_with_a_notification_and_phase_1_stays_up() {
     stranger.pump(&mut server);
     assert_eq!(stranger.notifications[0].kind, NotifyType::NO_PROPOSAL_CHOSEN);
     assert_eq!(stranger.closed, 0);
-    assert!(register(&mut stranger, &mut server, &Identity::key_id(GROUP)).is_some(), "and carries registrations");
+    assert!(
+        register(&mut stranger, &mut server, &Identity::key_id(GROUP)).is_some(),
+        "and carries registrations"
+    );
 }
 
 #[test]
@@ -181,7 +190,9 @@ fn the_forms_of_trustcore_are_understood() {
         let mut stranger = Stranger::server();
         assert!(stranger.serve(&mut member, &TRUSTCORE_SA, sequence, &aes_key_packet(hex!("0992cb0e"))));
         let events = events(&mut member);
-        let [Event::InstallSas { sas, .. }, Event::Registered { .. }] = &events[..] else { panic!("{events:?}") };
+        let [Event::InstallSas { sas, .. }, Event::Registered { .. }] = &events[..] else {
+            panic!("{events:?}")
+        };
         assert_eq!(sas[0].spi, 0x0992_cb0e);
         assert_eq!(sas[0].hard_expiry - stranger.now, Duration::from_secs(240));
         assert_eq!(sas[0].selectors[0].destination, "226.1.1.1/32".parse().unwrap());
@@ -207,19 +218,32 @@ fn what_a_server_asks_beyond_our_means_is_refused_with_a_reason_and_phase_1_is_t
     let with = |more: &[u8]| one_sat(12, 0x1000, &[&GOOD, more].concat());
     let cases: [(&str, Vec<u8>, &str); 12] = [
         ("no key length", one_sat(12, 0x1000, &GOOD[..16]), "no common policy"),
-        ("no authentication", one_sat(12, 0x1000, &hex!("80010001 80020e10 80040001 80060080")), "no common policy"),
+        (
+            "no authentication",
+            one_sat(12, 0x1000, &hex!("80010001 80020e10 80040001 80060080")),
+            "no common policy",
+        ),
         ("NULL cipher", one_sat(11, 0x1000, &GOOD), "no common policy"),
         ("counter mode", one_sat(20, 0x1000, &GOOD), "no common policy"),
         ("reserved SPI", one_sat(12, 255, &GOOD), "no common policy"),
-        ("no life left", one_sat(12, 0x1000, &hex!("80010001 80020000 80040001 80050002 80060080")), "no common policy"),
-        ("transport mode", one_sat(12, 0x1000, &hex!("80010001 80020e10 80040002 80050002 80060080")), "no common policy"),
+        (
+            "no life left",
+            one_sat(12, 0x1000, &hex!("80010001 80020000 80040001 80050002 80060080")),
+            "no common policy",
+        ),
+        (
+            "transport mode",
+            one_sat(12, 0x1000, &hex!("80010001 80020e10 80040002 80050002 80060080")),
+            "no common policy",
+        ),
         ("extended sequence numbers", with(&hex!("800b0001")), "no common policy"),
         ("no address preservation", with(&hex!("800e0001")), "no common policy"),
         ("duration without type", with(&hex!("80020e10")), "no common policy"),
         ("no TEK", hex!("00000002 00000000 00000000").to_vec(), "no TEK"),
         (
             "unknown group policy",
-            [&hex!("00000002 00000000 00160000 10000008 80810001")[..], &one_sat(12, 0x1000, &GOOD)[12..]].concat(),
+            [&hex!("00000002 00000000 00160000 10000008 80810001")[..], &one_sat(12, 0x1000, &GOOD)[12..]]
+                .concat(),
             "unknown group policy attribute",
         ),
     ];
@@ -228,7 +252,9 @@ fn what_a_server_asks_beyond_our_means_is_refused_with_a_reason_and_phase_1_is_t
         let mut stranger = Stranger::server();
         assert!(!stranger.serve(&mut member, &sa, None, &[]), "{name}");
         let events = events(&mut member);
-        let [Event::RegistrationFailed { reason: told, .. }] = &events[..] else { panic!("{name}: {events:?}") };
+        let [Event::RegistrationFailed { reason: told, .. }] = &events[..] else {
+            panic!("{name}: {events:?}")
+        };
         assert!(told.to_string().contains(reason), "{name}: {told}");
         assert_eq!(stranger.notifications.len(), 1, "{name}: the server is told");
         assert_eq!(stranger.closed, 1, "{name}: phase 1 is deleted");
@@ -251,7 +277,9 @@ fn what_a_server_may_say_besides_is_read_over() {
         let sa = one_sat(12, 0x1000, &[&GOOD, more].concat());
         assert!(stranger.serve(&mut member, &sa, None, &aes_key_packet(hex!("00001000"))), "{more:02x?}");
         let events = events(&mut member);
-        let [Event::InstallSas { sas, .. }, Event::Registered { .. }] = &events[..] else { panic!("{events:?}") };
+        let [Event::InstallSas { sas, .. }, Event::Registered { .. }] = &events[..] else {
+            panic!("{events:?}")
+        };
         assert_eq!(sas[0].hard_expiry - stranger.now, Duration::from_secs(3600));
     }
 }
@@ -265,7 +293,9 @@ fn a_refused_tek_beside_a_good_one_stays_closed() {
     let mut stranger = Stranger::server();
     assert!(stranger.serve(&mut member, &sa, None, &aes_key_packet(hex!("00001000"))));
     let events = events(&mut member);
-    let [Event::InstallSas { sas, closed, .. }, Event::Registered { .. }] = &events[..] else { panic!("{events:?}") };
+    let [Event::InstallSas { sas, closed, .. }, Event::Registered { .. }] = &events[..] else {
+        panic!("{events:?}")
+    };
     assert_eq!((sas.len(), closed.len()), (1, 1));
 }
 
@@ -296,7 +326,9 @@ fn keys_that_are_missing_repeated_short_or_weak_are_refused() {
     let mut stranger = Stranger::server();
     let sa = one_sat(3, 0x1000, &hex!("80010001 80020e10 80040001 80050002"));
     assert!(stranger.serve(&mut member, &sa, None, &weak));
-    assert!(matches!(&events(&mut member)[..], [Event::RegistrationFailed { reason, .. }] if reason.to_string().contains("weak")));
+    assert!(
+        matches!(&events(&mut member)[..], [Event::RegistrationFailed { reason, .. }] if reason.to_string().contains("weak"))
+    );
 }
 
 #[test]

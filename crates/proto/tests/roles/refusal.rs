@@ -108,7 +108,9 @@ fn nobody_is_registered_before_message_3_proves_it_live() {
     assert_eq!(sas[0].detail.as_ref().unwrap().pulls_in_progress, 1);
     world.run(seconds(120));
     assert!(world.statistics().pull_failed >= 1, "broken off registrations are counted");
-    let pulls: u32 = world.shown().ike_security_associations(world.now)
+    let pulls: u32 = world
+        .shown()
+        .ike_security_associations(world.now)
         .iter()
         .map(|sa| sa.detail.as_ref().unwrap().pulls_in_progress)
         .sum();

@@ -38,8 +38,7 @@ fn two_hundred_and_fifty_groups_on_one_server() {
 #[test]
 fn four_hundred_sas_in_a_group_through_a_rollover() {
     let mut settings = group(GROUP, 0, &[]);
-    settings.ipsec_sas =
-        (0..400).flat_map(|index| group(1, 1, &[policy(index)]).ipsec_sas).collect();
+    settings.ipsec_sas = (0..400).flat_map(|index| group(1, 1, &[policy(index)]).ipsec_sas).collect();
     for (index, sa) in settings.ipsec_sas.iter_mut().enumerate() {
         sa.name = format!("sa-{index}");
     }
@@ -85,14 +84,12 @@ fn a_policy_that_exceeds_a_datagram_is_refused_with_the_number_that_fits() {
     assert!(!message_size(&many(fitting + 2)).fits(), "{fitting}");
     assert!((540..600).contains(&fitting), "{fitting}");
 
-    let mut world =
-        World::new(server_settings(1, vec![many(2000)]), vec![member_settings(0, &[GROUP])]);
+    let mut world = World::new(server_settings(1, vec![many(2000)]), vec![member_settings(0, &[GROUP])]);
     world.up();
     world.run(seconds(2));
     assert_eq!(world.failures(0), ["no common policy, says the server"]);
 
-    let mut world =
-        World::new(server_settings(1, vec![many(fitting)]), vec![member_settings(0, &[GROUP])]);
+    let mut world = World::new(server_settings(1, vec![many(fitting)]), vec![member_settings(0, &[GROUP])]);
     world.up();
     world.run(seconds(3500));
     assert_eq!(world.member_spis(0).len(), 2, "both the TEK and its successor fit");

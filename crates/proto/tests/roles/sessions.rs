@@ -9,9 +9,12 @@ use serde_json::Value;
 use wire::isakmp::{Flags, Header, Message, MessageId, PayloadBody, Payloads};
 use wire::registry::PayloadType;
 
-const REFERENCE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../wire/tests/vectors/gdoi-pull.json"));
-const TRUSTCORE: &str =
-    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../wire/tests/vectors/trustcore-gdoi-pull.plaintexts.json"));
+const REFERENCE: &str =
+    include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../wire/tests/vectors/gdoi-pull.json"));
+const TRUSTCORE: &str = include_str!(concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../wire/tests/vectors/trustcore-gdoi-pull.plaintexts.json"
+));
 
 /// SKEYID_a of the TrustCore run, from the keys it logged.
 const TRUSTCORE_SKEYID_A: &str = "c1b9e46cbcd087417b66fdce75cf6db4e79c2300574c0e249f31bdaf84da9c885aae147b2c01bdf16c540ca415b222f46792ea47209eb9978020817876fceacf";

@@ -27,7 +27,8 @@ pub struct Stranger {
 impl Stranger {
     /// A member: it knows our server and shows no vendor id of ours.
     pub fn member() -> Self {
-        let gateways = member_settings(0, &[GROUP]).gateways.into_iter().map(|gateway| gateway.phase1).collect();
+        let gateways =
+            member_settings(0, &[GROUP]).gateways.into_iter().map(|gateway| gateway.phase1).collect();
         Self::new(gateways, Path::new(SocketAddr::new(member_address(0), 848), SocketAddr::new(SERVER, 848)))
     }
 

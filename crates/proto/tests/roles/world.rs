@@ -27,7 +27,6 @@ pub enum End {
 
 /// A datagram as the network sees it.
 pub struct Seen<'a> {
-    pub from: End,
     pub bytes: &'a [u8],
     /// `main 1`, `pull 3`, `info 2`: which message of which exchange; repetitions keep their number.
     pub label: String,
@@ -249,7 +248,7 @@ impl World {
 
     fn transmit(&mut self, from: End, path: Path, bytes: Vec<u8>) {
         let (label, again) = self.label(from, &bytes);
-        let fate = (self.network)(&Seen { from, bytes: &bytes, label: label.clone(), again });
+        let fate = (self.network)(&Seen { bytes: &bytes, label: label.clone(), again });
         let arrow = if from == End::Server { "<--" } else { "-->" };
         let note = match &fate {
             Fate::Deliver => "",
@@ -284,7 +283,8 @@ impl World {
                 (End::Server, Path::new(path.remote, source))
             }
             End::Server => {
-                let Some(index) = member_index(path.remote.ip()).filter(|index| *index < self.members.len()) else {
+                let Some(index) = member_index(path.remote.ip()).filter(|index| *index < self.members.len())
+                else {
                     return;
                 };
                 (End::Member(index), path.reversed())
@@ -365,7 +365,9 @@ pub fn server_settings(members: usize, mut groups: Vec<GroupSettings>) -> server
         }
     }
     server::Settings {
-        gateways: (0..members).map(|index| gateway(gateway_name(index), vec![member_address(index)], None)).collect(),
+        gateways: (0..members)
+            .map(|index| gateway(gateway_name(index), vec![member_address(index)], None))
+            .collect(),
         retransmission: phase1::Retransmission::default(),
         groups,
     }
