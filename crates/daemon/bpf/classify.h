@@ -62,15 +62,15 @@ static __always_inline bool is_peer(const struct packet *p, const __u32 *address
 	return bpf_map_lookup_elem(&peers, &key);
 }
 
-/* GDOI or IKE between one of our peers (or the group's multicast address) and us. */
-static __always_inline bool is_key_management(const struct packet *p)
+/* GDOI or IKE with one of our peers, or within a group's multicast address. `other` is the other end's address. */
+static __always_inline bool is_key_management(const struct packet *p, const __u32 *other)
 {
 	if (p->protocol != PROTOCOL_UDP)
 		return false;
 	if (p->source_port != PORT_GDOI && p->source_port != PORT_IKE && p->source_port != PORT_IKE_NAT &&
 	    p->destination_port != PORT_GDOI && p->destination_port != PORT_IKE && p->destination_port != PORT_IKE_NAT)
 		return false;
-	return is_peer(p, p->outer.destination) || is_peer(p, p->outer.source);
+	return is_peer(p, other);
 }
 
 /* Messages by which the router keeps its links and routes; only meaningful for packets it makes or that are for it. */

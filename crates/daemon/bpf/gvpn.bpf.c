@@ -96,7 +96,7 @@ int gvpn_egress(struct __sk_buff *skb)
 		if (skb->mark == MARK_CLEAR)
 			return TC_ACT_UNSPEC;
 		/* Row 2 */
-		if (p.protocol == PROTOCOL_UDP && (skb->mark == MARK_CONTROL || is_key_management(&p)))
+		if (p.protocol == PROTOCOL_UDP && (skb->mark == MARK_CONTROL || is_key_management(&p, p.outer.destination)))
 			return TC_ACT_UNSPEC;
 		/* Row 5 */
 		if (p.protocol == PROTOCOL_PIM && (p.is_fragment || p.type == 0x21)) {
@@ -145,7 +145,7 @@ static __always_inline enum route find_route(struct __sk_buff *skb, const struct
 		__builtin_memcpy(fib.ipv6_dst, p->outer.destination, 16);
 	} else {
 		fib.family = 2; /* AF_INET */
-		fib.tos = p->tos & 0x1c;
+		fib.tos = p->tos;
 		fib.ipv4_src = p->outer.source[0];
 		fib.ipv4_dst = p->outer.destination[0];
 	}
@@ -204,7 +204,7 @@ int gvpn_ingress(struct __sk_buff *skb)
 			return TC_ACT_UNSPEC;
 		if (!c.candidate && !quoted.candidate && !(interface->flags & INTERFACE_ALL_ARRIVING))
 			return TC_ACT_UNSPEC;
-		if (is_multicast(&p) && (is_link_control(&p) || is_key_management(&p)))
+		if (is_multicast(&p) && (is_link_control(&p) || is_key_management(&p, p.outer.destination)))
 			return TC_ACT_UNSPEC;
 	}
 	/* Row 1 is asked last because the question is dear. */

@@ -187,3 +187,65 @@ fn programs_that_somebody_removed_are_attached_again() {
     ga.with(|datapath| publish(datapath, &Vpn::keyless().tables()));
     assert!(!network.pings("ha", "10.2.0.2"));
 }
+
+#[test]
+fn a_tap_that_somebody_deleted_is_made_again() {
+    if !privileged("a_tap_that_somebody_deleted_is_made_again") {
+        return;
+    }
+    let network = Network::new();
+    let ga = gateway(&network, "ga", Vpn::keyed().tables());
+    let _gb = gateway(&network, "gb", Vpn::keyed().tables());
+    network.ip("ga", "link del gvpn-wan");
+    assert!(!network.pings("ha", "10.2.0.2"), "closed");
+    ga.with(|datapath| publish(datapath, &Vpn::keyed().tables()));
+    assert!(network.pings("ha", "10.2.0.2"));
+}
+
+#[test]
+fn the_monitor_sees_links_addresses_and_filters_come_and_go() {
+    if !privileged("the_monitor_sees_links_addresses_and_filters_come_and_go") {
+        return;
+    }
+    let network = Network::new();
+    let steps = [
+        "ip link add new0 type veth peer name new1",
+        "ip addr add 9.9.9.9/24 dev new0",
+        "ip link set new0 up",
+        "ip link set new1 up",
+        "tc qdisc add dev new0 clsact",
+        "tc qdisc del dev new0 clsact",
+        "ip link set new0 mtu 1400",
+        "ip link del new0",
+    ];
+    let namespace = network.namespace("ha");
+    let watching = network.inside("ha", move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let monitor = daemon::netlink::Monitor::start().expect("netlink works");
+            let mut links = monitor.links();
+            let mut views = Vec::new();
+            for step in steps {
+                links.borrow_and_update();
+                let done = std::process::Command::new("ip")
+                    .args(["netns", "exec", &namespace])
+                    .args(step.split_whitespace())
+                    .status();
+                assert!(done.is_ok_and(|status| status.success()), "{step}");
+                let changed = tokio::time::timeout(Duration::from_secs(3), links.changed()).await;
+                assert!(changed.is_ok_and(|alive| alive.is_ok()), "not seen: {step}");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                views.push(links.borrow().by_name("new0").cloned());
+            }
+            views
+        })
+    });
+    let views = watching.join().expect("all is seen");
+    let [Some(made), Some(addressed), .., Some(up), _, _, Some(small), None] = &views[..] else {
+        panic!("{views:?}")
+    };
+    assert!(made.addresses.is_empty() && !made.up && made.ethernet);
+    assert!(addressed.addresses.contains(&"9.9.9.9/24".parse().unwrap()));
+    assert!(up.up);
+    assert_eq!(small.mtu, 1400);
+}

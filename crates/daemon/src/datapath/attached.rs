@@ -8,7 +8,7 @@ use dataplane::{InterfaceId, Tables};
 use super::classification::Classification;
 use super::lane::{Lane, Order, Port, PortCounters};
 use super::programs::{InterfaceEntry, Programs, Table};
-use super::tap::Tap;
+use super::tap::{self, Tap};
 use super::tc::{self, Hook};
 use super::wire::{self, Wire};
 use crate::netlink::Link;
@@ -125,6 +125,11 @@ impl Attached {
     /// Kernel index of the TAP.
     pub(super) fn tap(&self) -> u32 {
         self.entry.tap
+    }
+
+    /// The device does not exist any longer.
+    pub(super) fn has_lost_its_tap(&self) -> bool {
+        !tap::exists(self.entry.tap)
     }
 
     /// The lane's counters.

@@ -115,14 +115,21 @@ impl Lane {
 
     /// Gives an order. An error means that the thread has ended.
     pub(super) fn order(&self, order: Order) -> io::Result<()> {
-        let ended = || {
-            let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-            let reason = failure.as_ref().map_or("unexpectedly".into(), ToString::to_string);
-            io::Error::other(format!("the lane has ended: {reason}"))
-        };
-        self.orders.send(order).map_err(|_| ended())?;
+        self.orders.send(order).map_err(|_| self.end())?;
         rustix::io::write(&*self.wake, &1u64.to_ne_bytes())?;
         Ok(())
+    }
+
+    /// An error if the thread has ended: nothing is served then, and every interface is closed.
+    pub(super) fn check(&self) -> io::Result<()> {
+        let lives = self.thread.as_ref().is_some_and(|thread| !thread.is_finished());
+        if lives { Ok(()) } else { Err(self.end()) }
+    }
+
+    fn end(&self) -> io::Error {
+        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        let reason = failure.as_ref().map_or_else(|| "it panicked".into(), ToString::to_string);
+        io::Error::other(format!("the lane has ended: {reason}"))
     }
 
     /// Closes TAP and sockets of an interface; they are gone on return.
@@ -242,7 +249,15 @@ impl Worker {
             let Some(port) = self.ports.iter().find(|port| port.interface == interface) else {
                 return Ok(());
             };
-            let (input, more) = read_batch(port, &mut self.arena)?;
+            let (input, more) = match read_batch(port, &mut self.arena) {
+                Ok(read) => read,
+                // Somebody deleted the device. It is made again with the next publication.
+                Err(error) => {
+                    tracing::warn!(%error, interface, "cannot read from the TAP; the interface is closed");
+                    let _ = epoll::delete(&self.epoll, &port.tap.file);
+                    return Ok(());
+                }
+            };
             if !input.is_empty() {
                 let now = Instant::from_micros(self.clock_origin.elapsed().as_micros() as u64);
                 self.output.clear();
@@ -313,11 +328,7 @@ fn read_batch<'a>(port: &Port, arena: &'a mut [u8]) -> io::Result<(InputBatch<'a
             Ok(length) => length,
             Err(Errno::AGAIN) => break false,
             Err(Errno::INTR) => continue,
-            // The interface is going, and the TAP with it: the order to remove it is on its way.
-            Err(error) => {
-                tracing::debug!(%error, interface = port.interface, "cannot read from the TAP");
-                break false;
-            }
+            Err(error) => return Err(error.into()),
         };
         // Whole cache lines, so that frames do not share one.
         let (frame, following) = rest.split_at_mut(length.next_multiple_of(64));

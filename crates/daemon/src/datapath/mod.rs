@@ -116,7 +116,8 @@ impl DataPath {
     /// Makes all of this valid: to be called after every change of any of it. Attaches to interfaces that are new,
     /// updates maps, hands the tables to the engine, detaches from interfaces that are external no longer.
     ///
-    /// Returns the interfaces that it failed for, each on every call until it succeeds; the others are served.
+    /// Returns the interfaces that it failed for, each on every call until it succeeds; the others are served. Where the
+    /// lane has ended that is all of them, for good.
     #[must_use]
     pub fn publish(&mut self, publication: Publication<'_>) -> Vec<AttachError> {
         let Publication { tables, links, peers } = publication;
@@ -167,6 +168,15 @@ impl DataPath {
     }
 
     fn attach_or_update(&mut self, link: &Link, tables: &Tables) -> io::Result<()> {
+        self.lane.check()?;
+        // Somebody deleted the TAP: begin again; the programs stay attached, and closed, meanwhile.
+        if self.attached.get(&link.index).is_some_and(Attached::has_lost_its_tap)
+            && let Some(lost) = self.attached.remove(&link.index)
+        {
+            tracing::warn!(interface = link.name, "somebody deleted the TAP; making it again");
+            self.lane.remove(link.index);
+            lost.forget(&mut self.programs);
+        }
         let attached = match self.attached.entry(link.index) {
             Entry::Occupied(entry) => {
                 let attached = entry.into_mut();

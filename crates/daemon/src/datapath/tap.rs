@@ -10,6 +10,8 @@ use rtnetlink::packet_route::link::{
     AfSpecInet6, AfSpecUnspec, In6AddrGenMode, LinkAttribute, LinkFlags, LinkMessage,
 };
 
+use rustix::net::{AddressFamily, SocketType};
+
 use super::tc::{self, Hook};
 use crate::netlink::{Link, RouteSocket};
 use crate::sys::tun::create_tap;
@@ -36,6 +38,8 @@ impl Tap {
         let name = name(&interface.name, interface.index);
         let (file, index) = create(&name)?;
         tc::attach(index, Hook::Ingress, inject, "gvpn_inject")?;
+        // The device drops what its ring has no room for; a queueing discipline before it only costs time.
+        tc::set_noqueue(index)?;
         let mut socket = RouteSocket::open()?;
         // Without IPv6 in the kernel there is nothing to be kept from announcing itself.
         let no_addresses = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
@@ -59,6 +63,12 @@ impl Tap {
 pub(super) fn name(interface: &str, index: u32) -> String {
     let name = format!("{NAME_PREFIX}{interface}");
     if name.len() < libc::IFNAMSIZ { name } else { format!("{NAME_PREFIX}{index}") }
+}
+
+/// Is there a device with this kernel index?
+pub(super) fn exists(index: u32) -> bool {
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, None);
+    socket.is_ok_and(|socket| rustix::net::netdevice::index_to_name(socket, index).is_ok())
 }
 
 /// Is this the name of a TAP, of this daemon or of another?

@@ -59,6 +59,15 @@ pub(super) fn attach(interface: u32, hook: Hook, program: impl AsFd, name: &str)
     socket.change(RouteNetlinkMessage::NewTrafficFilter(message), NLM_F_CREATE | NLM_F_REPLACE)
 }
 
+/// Gives an interface no queueing discipline.
+pub(super) fn set_noqueue(interface: u32) -> io::Result<()> {
+    let mut message = TcMessage::with_index(interface as i32);
+    message.header.parent = TcHandle::ROOT;
+    message.attributes = vec![TcAttribute::Kind("noqueue".into())];
+    RouteSocket::open()?
+        .change(RouteNetlinkMessage::NewQueueDiscipline(message), NLM_F_CREATE | NLM_F_REPLACE)
+}
+
 /// All filters of ours begin with this; detaching looks for it.
 pub(super) const NAME_PREFIX: &str = "gvpn_";
 
