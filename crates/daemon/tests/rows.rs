@@ -119,6 +119,19 @@ fn an_icmp_error_about_a_protected_packet_is_protected() {
 }
 
 #[test]
+fn esp_that_a_router_fragments_is_reassembled() {
+    if !privileged("esp_that_a_router_fragments_is_reassembled") {
+        return;
+    }
+    let network = Network::new();
+    let _ga = gateway(&network, "ga", Vpn::keyed().tables());
+    let gb = gateway(&network, "gb", Vpn::keyed().tables());
+    network.ip("core", "route replace 10.2.0.0/24 via 12.1.2.1 mtu lock 1000");
+    assert!(network.pings("ha", "-M dont -s 1300 10.2.0.2"));
+    assert_eq!(statistic(&gb, "wan", "esp-to-engine"), 2, "two fragments");
+}
+
+#[test]
 fn a_configured_queueing_discipline_is_honoured() {
     if !privileged("a_configured_queueing_discipline_is_honoured") {
         return;
