@@ -5,6 +5,7 @@
 
 mod build;
 mod candidate;
+mod compare;
 pub mod finding;
 pub mod model;
 mod nearest;
@@ -18,6 +19,7 @@ mod text;
 pub mod tree;
 
 pub use candidate::{Candidate, check, load, read};
+pub use compare::{Change, Changes, compare, diff};
 pub use finding::{Finding, Kind, Severity};
 pub use model::Configuration;
 pub use place::{Place, Span};

@@ -5,7 +5,7 @@ use crate::text::written;
 use crate::tree::Node;
 
 /// Statements at the outermost level.
-pub(super) fn block(nodes: &[Node]) -> String {
+pub(crate) fn block(nodes: &[Node]) -> String {
     let mut out = String::new();
     write_block(&mut out, nodes, 0);
     out

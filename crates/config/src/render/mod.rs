@@ -6,6 +6,7 @@ mod lines;
 mod xml;
 
 use crate::tree::{Node, Tree};
+pub(crate) use braces::block;
 
 impl Tree {
     /// The whole tree in braces.

@@ -308,6 +308,15 @@ impl Loader {
                 self.inside(parent, index, entry, items, manner);
                 Some(index)
             }
+            Shape::List { keys: [_] } if matches!(items, [Item::List(..)]) => {
+                // `ike-gateway [ a b ]`: an entry for each.
+                if let [Item::List(words, _)] = items {
+                    for word in words {
+                        self.put_entry(parent, scope, entry, span, &[Item::Word(word.clone())], manner);
+                    }
+                }
+                None
+            }
             Shape::List { keys } => {
                 let (values, rest) = self.keys(entry, keys, span, items)?;
                 let faulty = values.len() < keys.len();
