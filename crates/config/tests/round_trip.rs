@@ -154,3 +154,17 @@ fn nesting_and_long_chains_of_lines_are_bounded() {
     }
     assert!(read(&chain, &[]).has_errors());
 }
+
+#[test]
+fn quoted_words_are_never_prefixes() {
+    let tree = tree("protocols { \"inactive:\"; }");
+    assert_eq!(tree.to_braces(), "protocols {\n    \"inactive:\";\n}\n");
+}
+
+#[test]
+fn the_beginning_of_lines_of_a_foreign_part_can_be_deactivated() {
+    let lines = "set protocols ospf area 0 interface a\nset protocols ospf area 0 interface b\ndeactivate protocols ospf area 0\n";
+    let tree = tree(lines);
+    assert_eq!(tree.to_set_lines(), lines);
+    assert!(tree.to_braces().contains("inactive: ospf area 0 {"), "{}", tree.to_braces());
+}

@@ -3,7 +3,7 @@
 use super::{At, Builder};
 use crate::finding::Kind;
 use crate::model::*;
-use crate::tree::{Node, prefix, protocol_number};
+use crate::tree::{prefix, protocol_number};
 
 impl Builder {
     pub(super) fn interfaces(&mut self, top: &At<'_>) -> Vec<Interface> {
@@ -94,9 +94,14 @@ impl Builder {
 
     fn filter_term(&mut self, at: &At<'_>) -> Option<FilterTerm> {
         let from = at.child("from");
-        let values = |name: &'static str| -> Vec<&Node> {
-            from.iter().flat_map(|from| from.node.children_named(name)).collect()
+        let from = from.as_ref();
+        let prefixes = |name: &str| -> Vec<ipnet::IpNet> {
+            let list = from.and_then(|from| from.child(name));
+            let nodes = list.iter().flat_map(|list| list.node.children_named("<prefix>"));
+            nodes.filter_map(|node| prefix(node.value())).collect()
         };
+        let protocols = from.iter().flat_map(|from| from.node.children_named("protocol"));
+        let protocols = protocols.filter_map(|node| protocol_number(node.value())).collect();
         let then = at.child("then");
         let action = then
             .as_ref()
@@ -111,10 +116,9 @@ impl Builder {
                 "add `then skip;` or `then service;`",
             );
         }
-        let prefixes = |name| values(name).iter().filter_map(|node| prefix(node.value())).collect();
         Some(FilterTerm {
             name: at.key().to_owned(),
-            protocols: values("protocol").iter().filter_map(|node| protocol_number(node.value())).collect(),
+            protocols,
             sources: prefixes("source-address"),
             destinations: prefixes("destination-address"),
             action: action?,

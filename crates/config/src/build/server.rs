@@ -141,12 +141,13 @@ impl Builder {
         let communication = at.child("server-member-communication");
         let communication = communication.and_then(|at| self.communication(&at));
         let cluster = at.child("server-cluster").and_then(|at| self.cluster(&at, gateways));
+        let gateways = self.listed_gateways(at, gateways);
         Some(Group {
             name: at.key().to_owned(),
             id: id?,
             description: at.text("description"),
             member_threshold: at.number("member-threshold"),
-            gateways: self.listed_gateways(at, gateways),
+            gateways,
             server_address: at.number("server-address"),
             anti_replay,
             signature_algorithm: at

@@ -20,13 +20,18 @@ pub fn rows() -> impl Iterator<Item = &'static Row> {
 }
 
 /// A row at its place in the tree of statements.
-#[derive(Debug)]
 pub struct Entry {
     /// The row.
     pub row: &'static Row,
     /// For a row that repeats another: that one, whose shape and statements count.
     target: usize,
     children: Vec<usize>,
+}
+
+impl std::fmt::Debug for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.row.path)
+    }
 }
 
 struct Schema {

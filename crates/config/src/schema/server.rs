@@ -190,7 +190,7 @@ pub(super) const ROWS: &[Row] = &[
     leaf("security / group-vpn / server / ipsec / proposal <name> / encryption-algorithm", Words(ESP_CIPHERS), "Cipher").meaning("Must be given."),
     leaf("security / group-vpn / server / ipsec / proposal <name> / lifetime-seconds", Number { min: 180, max: 86400, unit: "seconds" }, "Lifetime of a traffic key")
         .default("3600"),
-    list("security / group-vpn / server / group <name>", &[Name(32)], "Group").most(250),
+    list("security / group-vpn / server / group <name>", &[Name(32)], "Group"),
     leaf("security / group-vpn / server / group <name> / description", Text(80), "Free text"),
     leaf("security / group-vpn / server / group <name> / group-id", Number { min: 1, max: 4294967295, unit: "" }, "Number of the group")
         .meaning("Must be given; members name the group by it."),
@@ -225,9 +225,9 @@ pub(super) const ROWS: &[Row] = &[
         .not_yet(COUNTER_MODE),
     leaf("security / group-vpn / server / group <name> / activation-time-delay", Number { min: 10, max: 900, unit: "seconds" }, "Time until a new key is used for sending")
         .default("15"),
-    list("security / group-vpn / server / group <name> / ipsec-sa <name>", &[Name(32)], "One traffic key").most(400),
+    list("security / group-vpn / server / group <name> / ipsec-sa <name>", &[Name(32)], "One traffic key"),
     leaf("security / group-vpn / server / group <name> / ipsec-sa <name> / proposal", Name(32), "Its ESP proposal").meaning("Must be given."),
-    list("security / group-vpn / server / group <name> / ipsec-sa <name> / match-policy <name>", &[Name(32)], "Traffic it protects").most(300),
+    list("security / group-vpn / server / group <name> / ipsec-sa <name> / match-policy <name>", &[Name(32)], "Traffic it protects"),
     leaf("security / group-vpn / server / group <name> / ipsec-sa <name> / match-policy <name> / source", Prefix, "Source addresses").meaning("Must be given; 0.0.0.0/0 is any."),
     leaf("security / group-vpn / server / group <name> / ipsec-sa <name> / match-policy <name> / destination", Prefix, "Destination addresses")
         .meaning("Must be given; may equal the source."),

@@ -279,7 +279,7 @@ impl Parser<'_> {
                     }
                     self.at += 1;
                 }
-                Some(Token::Word(_)) => statement.items.push(Item::Word(self.word())),
+                Some(Token::Word(_) | Token::Quoted(_)) => statement.items.push(Item::Word(self.word())),
                 Some(Token::ListOpen) if statement.items.is_empty() => {
                     let span = self.span();
                     self.findings.push(
@@ -375,7 +375,7 @@ impl Parser<'_> {
         let mut last = open;
         loop {
             match self.peek() {
-                Some(Token::Word(_)) => words.push(self.word()),
+                Some(Token::Word(_) | Token::Quoted(_)) => words.push(self.word()),
                 Some(Token::ListClose) => {
                     last = self.span();
                     self.at += 1;
@@ -403,7 +403,8 @@ impl Parser<'_> {
             _ => return None,
         };
         // A statement of that name would go on with `;` or `{` at once.
-        matches!(self.tokens.get(self.at + 1), Some((Token::Word(_), _))).then_some(command)
+        matches!(self.tokens.get(self.at + 1), Some((Token::Word(_) | Token::Quoted(_), _)))
+            .then_some(command)
     }
 
     /// The rest of a line in the `set` form.
@@ -412,7 +413,7 @@ impl Parser<'_> {
         statement.command = Some(command);
         while self.at < self.tokens.len() && self.span().line == line {
             match self.peek() {
-                Some(Token::Word(_)) => statement.items.push(Item::Word(self.word())),
+                Some(Token::Word(_) | Token::Quoted(_)) => statement.items.push(Item::Word(self.word())),
                 Some(Token::ListOpen) => {
                     let list = self.list();
                     statement.items.push(list);
@@ -548,7 +549,7 @@ impl Parser<'_> {
     fn word(&mut self) -> Word {
         let span = self.span();
         let text = match self.tokens.get_mut(self.at) {
-            Some((Token::Word(text), _)) => std::mem::take(text),
+            Some((Token::Word(text) | Token::Quoted(text), _)) => std::mem::take(text),
             _ => String::new(),
         };
         self.at += 1;

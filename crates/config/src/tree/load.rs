@@ -283,6 +283,14 @@ impl Loader {
             return self.put_entry(parent, scope, entry, first.span, &items[1..], manner);
         }
         if let Some(entry) = scope.unnamed_child() {
+            // `source-address address P`: the name may be written where it cannot be the value itself.
+            if let (Shape::Leaf(value), [Item::Word(name), rest @ ..]) = (entry.shape(), items)
+                && name.text == entry.name()
+                && !rest.is_empty()
+                && value::check(&value, entry.name(), &name.text).is_err()
+            {
+                return self.put_entry(parent, scope, entry, name.span, rest, manner);
+            }
             return self.put_entry(parent, scope, entry, first.span, items, manner);
         }
         if scope.is_open() {
@@ -705,14 +713,14 @@ impl Loader {
     }
 
     fn unknown(&mut self, scope: Scope, word: &Word) {
-        let names: Vec<&str> = scope
-            .children()
-            .iter()
-            .filter(|entry| !entry.row.is_unnamed() && !entry.row.nameless)
-            .map(|entry| entry.name())
-            .collect();
+        let named = |entry: &&&'static Entry| !entry.row.is_unnamed() && !entry.row.nameless;
+        let children = scope.children();
+        let names = children.iter().filter(named).map(|entry| entry.name());
         let shown: String = word.text.chars().take(80).collect();
-        let remedy = nearest(&word.text, names.iter().copied()).map(|name| format!("did you mean `{name}`?"));
+        let remedy = match nearest(&word.text, names) {
+            Some(name) => Some(format!("did you mean `{name}`?")),
+            None => deeper(&word.text, &children),
+        };
         let message = format!("unknown statement `{shown}`");
         self.error(Kind::UnknownStatement, word.span, message, &self.choices(scope), remedy);
     }
@@ -722,7 +730,7 @@ impl Loader {
         let names: Vec<&str> = scope
             .children()
             .iter()
-            .filter(|entry| !matches!(entry.shape(), Shape::Foreign) || matches!(scope, Scope::In(_)))
+            .filter(|entry| !matches!(entry.shape(), Shape::Foreign))
             .map(|entry| entry.name())
             .collect();
         match names.as_slice() {
@@ -748,4 +756,21 @@ impl Loader {
     fn warn(&mut self, kind: Kind, span: Span, message: String, remedy: &str) {
         self.findings.push(Finding::warning(kind, span, crate::text_of(&self.path), message).remedy(remedy));
     }
+}
+
+/// A word that is none of these statements may be one inside them: `ipsec-propsal` for `proposal` inside `ipsec`.
+fn deeper(word: &str, entries: &[&'static Entry]) -> Option<String> {
+    let mut near: Vec<(bool, String)> = Vec::new();
+    for entry in entries {
+        let inside: Vec<&'static Entry> = entry.children().collect();
+        let names = inside
+            .iter()
+            .filter(|inner| !inner.row.is_unnamed() && !inner.row.nameless)
+            .map(|inner| inner.name());
+        if let Some(name) = nearest(word, names) {
+            let elsewhere = !word.starts_with(entry.name());
+            near.push((elsewhere, format!("did you mean `{name}`? It stands inside `{}`", entry.name())));
+        }
+    }
+    near.into_iter().min_by_key(|(elsewhere, _)| *elsewhere).map(|(_, remedy)| remedy)
 }

@@ -69,6 +69,9 @@ impl Node {
         if words.is_empty() {
             return false;
         }
+        if inactive {
+            self.split_foreign(words);
+        }
         for child in &mut self.children {
             match fit(child, words) {
                 Fit::Meant => {
@@ -80,5 +83,35 @@ impl Node {
             }
         }
         marked
+    }
+
+    /// Lines of the set form put what the schema does not know down as whole statements. Where the beginning of some of
+    /// them is to be marked, they become one statement with the rest of each inside.
+    fn split_foreign(&mut self, words: &[&str]) {
+        let longer = |child: &Node| {
+            let own = child.words();
+            child.entry.is_none() && own.len() > words.len() && own.starts_with(words)
+        };
+        let Some(first) = self.children.iter().position(longer) else { return };
+        let (inside, mut kept): (Vec<Node>, Vec<Node>) =
+            std::mem::take(&mut self.children).into_iter().partition(longer);
+        let mut whole = Node {
+            name: words[0].to_owned(),
+            values: words[1..].iter().map(|word| super::Word::new(*word)).collect(),
+            span: inside[0].span,
+            ..Node::default()
+        };
+        for mut child in inside {
+            let mut rest: Vec<super::Word> = child.values.drain(words.len() - 1..).collect();
+            child.name = rest.remove(0).text;
+            child.values = rest;
+            whole.children.push(child);
+        }
+        let existing = kept.iter_mut().find(|child| child.entry.is_none() && child.words() == words);
+        match existing {
+            Some(existing) => existing.children.append(&mut whole.children),
+            None => kept.insert(first, whole),
+        }
+        self.children = kept;
     }
 }

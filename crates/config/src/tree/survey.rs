@@ -13,7 +13,7 @@ pub(crate) fn survey(root: &Node) -> Vec<Finding> {
 }
 
 fn visit(node: &Node, path: &mut Vec<String>, findings: &mut Vec<Finding>) {
-    for child in node.children.iter().filter(|child| !child.inactive) {
+    for child in node.children.iter().filter(|child| !child.inactive && !child.faulty) {
         let own = child.words();
         let shown = if child.is_secret() { vec![child.name.as_str()] } else { own.clone() };
         let whole = crate::text_of(&path.iter().map(String::as_str).chain(shown).collect::<Vec<_>>());
