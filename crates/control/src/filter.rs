@@ -39,7 +39,7 @@ pub struct Filter {
 /// A reply that a [`Filter`] can cut down.
 pub trait Filtered {
     /// Removes what the filter does not ask for.
-    fn retain(&mut self, filter: &Filter);
+    fn keep(&mut self, filter: &Filter);
 }
 
 impl Filter {
@@ -67,8 +67,8 @@ impl Filter {
 }
 
 impl Filtered for Vec<IkeSecurityAssociation> {
-    fn retain(&mut self, filter: &Filter) {
-        Vec::retain(self, |sa| {
+    fn keep(&mut self, filter: &Filter) {
+        self.retain(|sa| {
             filter.allows_address(sa.remote_address)
                 && filter.allows_index(sa.index)
                 && ((filter.group.is_none() && filter.group_id.is_none())
@@ -81,8 +81,8 @@ impl Filtered for Vec<IkeSecurityAssociation> {
 }
 
 impl Filtered for Vec<KekSecurityAssociation> {
-    fn retain(&mut self, filter: &Filter) {
-        Vec::retain(self, |sa| filter.allows_index(sa.index) && filter.allows_group(&sa.group, sa.group_id));
+    fn keep(&mut self, filter: &Filter) {
+        self.retain(|sa| filter.allows_index(sa.index) && filter.allows_group(&sa.group, sa.group_id));
         if filter.is_brief() {
             self.iter_mut().for_each(|sa| sa.detail = None);
         }
@@ -90,8 +90,8 @@ impl Filtered for Vec<KekSecurityAssociation> {
 }
 
 impl Filtered for Vec<ServerGroupSas> {
-    fn retain(&mut self, filter: &Filter) {
-        Vec::retain(self, |group| filter.allows_group(&group.group, group.group_id));
+    fn keep(&mut self, filter: &Filter) {
+        self.retain(|group| filter.allows_group(&group.group, group.group_id));
         if filter.is_brief() {
             self.iter_mut()
                 .flat_map(|group| &mut group.security_associations)
@@ -101,8 +101,8 @@ impl Filtered for Vec<ServerGroupSas> {
 }
 
 impl Filtered for Vec<RegisteredMembers> {
-    fn retain(&mut self, filter: &Filter) {
-        Vec::retain(self, |group| filter.allows_group(&group.group, group.group_id));
+    fn keep(&mut self, filter: &Filter) {
+        self.retain(|group| filter.allows_group(&group.group, group.group_id));
         for group in self.iter_mut() {
             group.members.retain(|member| filter.allows_address(member.address));
             if filter.is_brief() {
@@ -110,46 +110,46 @@ impl Filtered for Vec<RegisteredMembers> {
             }
         }
         if filter.peer_address.is_some() {
-            Vec::retain(self, |group| !group.members.is_empty());
+            self.retain(|group| !group.members.is_empty());
         }
     }
 }
 
 impl Filtered for Vec<ServerStatistics> {
-    fn retain(&mut self, filter: &Filter) {
-        Vec::retain(self, |group| filter.allows_group(&group.group, group.group_id));
+    fn keep(&mut self, filter: &Filter) {
+        self.retain(|group| filter.allows_group(&group.group, group.group_id));
     }
 }
 
 impl Filtered for Vec<MemberVpn> {
-    fn retain(&mut self, filter: &Filter) {
-        Vec::retain(self, |vpn| filter.allows_vpn(&vpn.vpn, vpn.group_id));
+    fn keep(&mut self, filter: &Filter) {
+        self.retain(|vpn| filter.allows_vpn(&vpn.vpn, vpn.group_id));
         for vpn in self.iter_mut() {
             vpn.security_associations.retain(|sa| filter.allows_index(sa.tunnel_id));
             if filter.is_brief() {
                 vpn.security_associations.iter_mut().for_each(|sa| sa.detail = None);
             }
         }
-        Vec::retain(self, |vpn| !vpn.security_associations.is_empty());
+        self.retain(|vpn| !vpn.security_associations.is_empty());
     }
 }
 
 impl Filtered for Vec<InactiveTunnel> {
-    fn retain(&mut self, filter: &Filter) {
-        Vec::retain(self, |tunnel| {
+    fn keep(&mut self, filter: &Filter) {
+        self.retain(|tunnel| {
             filter.allows_vpn(&tunnel.vpn, tunnel.group_id) && filter.allows_index(tunnel.tunnel_id)
         });
     }
 }
 
 impl Filtered for Vec<MemberPolicy> {
-    fn retain(&mut self, filter: &Filter) {
-        Vec::retain(self, |policy| filter.allows_vpn(&policy.vpn, policy.group_id));
+    fn keep(&mut self, filter: &Filter) {
+        self.retain(|policy| filter.allows_vpn(&policy.vpn, policy.group_id));
     }
 }
 
 impl Filtered for IpsecStatistics {
-    fn retain(&mut self, filter: &Filter) {
+    fn keep(&mut self, filter: &Filter) {
         self.security_associations.retain(|sa| {
             filter.allows_index(sa.tunnel_id) && filter.vpn.as_ref().is_none_or(|vpn| *vpn == sa.vpn)
         });

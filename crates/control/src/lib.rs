@@ -36,5 +36,5 @@ pub use server::{
     MemberStatistics, RegisteredMember, RegisteredMembers, ServerGroupSas, ServerIpsecDetail, ServerIpsecSa,
     ServerMatchPolicy, ServerStatistics,
 };
-pub use statistics::{DropCount, IpsecStatistics, SaCounters, SaStatistics};
+pub use statistics::{DropCount, InterfaceCounters, IpsecStatistics, SaCounters, SaStatistics};
 pub use status::{ClearReply, InterfaceStatus, Status};

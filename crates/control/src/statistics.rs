@@ -16,6 +16,19 @@ pub struct IpsecStatistics {
     pub passed: Vec<DropCount>,
     /// Packets that were dropped and why; every reason, zero or not.
     pub drops: Vec<DropCount>,
+    /// Counters of the programs in the kernel and of the wire sockets.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub interfaces: Vec<InterfaceCounters>,
+}
+
+/// Counters of one external interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct InterfaceCounters {
+    /// Linux device.
+    pub interface: String,
+    /// Names and packets.
+    pub counters: Vec<(String, u64)>,
 }
 
 /// Packets and octets of an SA. Octets are those of the inner packets.

@@ -1,8 +1,24 @@
 //! The impure half of the product: what `gvpnd` is made of besides the pure protocol and packet engines.
 //!
-//! [`datapath`] moves packets between the kernel and the packet engine, [`netlink`] watches the kernel's links and
-//! addresses, and [`sys`] is the only module with system-call `unsafe`.
+//! [`daemon`] is the event loop. [`datapath`] moves packets between the kernel and the packet engine, [`netlink`]
+//! watches the kernel's links and addresses, and [`sys`] is the only module with system-call `unsafe`.
 
+pub mod clock;
+pub mod close;
+pub mod command_line;
+pub mod configuration;
+pub mod control_socket;
+pub mod daemon;
 pub mod datapath;
+pub mod dispatch;
+pub mod interfaces;
+pub mod lock;
+pub mod log;
 pub mod netlink;
+pub mod notify;
+pub mod protection;
+pub mod scope;
+pub mod settings;
+pub mod sockets;
+pub mod state;
 pub mod sys;

@@ -25,6 +25,13 @@ fn render(statistics: &IpsecStatistics) -> String {
     }
     text.push_str(&reasons("Passed in clear", &statistics.passed));
     text.push_str(&reasons("Dropped", &statistics.drops));
+    for interface in &statistics.interfaces {
+        text.push_str(&format!("\nInterface {}, packets:\n", interface.interface));
+        let width = interface.counters.iter().map(|(name, _)| name.len()).max().unwrap_or(0) + 1;
+        for (name, packets) in &interface.counters {
+            text.push_str(&format!("  {:<width$} {packets:>12}\n", format!("{name}:")));
+        }
+    }
     text
 }
 

@@ -243,5 +243,9 @@ pub fn ipsec_statistics() -> IpsecStatistics {
             count("no-live-key", "A policy protects the packet, but none of its keys is live.", 3),
             count("bad-integrity", "The integrity check failed.", 0),
         ],
+        interfaces: vec![InterfaceCounters {
+            interface: "wan0".into(),
+            counters: vec![("leaving-to-engine".into(), 40), ("transit".into(), 0)],
+        }],
     }
 }

@@ -2,7 +2,6 @@
 
 mod aggressive_mode;
 mod established;
-mod fuzz_body;
 mod hostile;
 mod main_mode;
 mod peers;

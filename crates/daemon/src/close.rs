@@ -1,0 +1,41 @@
+//! `gvpnd --close`: the external interfaces are closed before the daemon, or even the network, is up.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::clock::Clock;
+use crate::command_line::CommandLine;
+use crate::configuration::Loaded;
+use crate::datapath::{DataPath, Options, Publication, StopBehaviour};
+use crate::interfaces::Interfaces;
+use crate::netlink::Links;
+use crate::protection::Protection;
+use crate::state::StateDirectory;
+
+/// Attaches the programs, without keys, and leaves them there.
+pub fn close(command_line: &CommandLine, loaded: &Loaded) -> Result<()> {
+    let Some(member) = &loaded.model.member else {
+        println!("no VPN is configured: nothing to close");
+        return Ok(());
+    };
+    let state = StateDirectory::open(&command_line.state_dir)
+        .with_context(|| format!("state directory {}", command_line.state_dir.display()))?;
+    let mut protection = Protection::default();
+    protection.configure(&loaded.model, &state);
+    let interfaces = Interfaces::new(&loaded.model);
+    let links = Links::read().context("reading links")?;
+    let tables = Arc::new(protection.tables(&loaded.model, &interfaces, &links));
+    let peers: Vec<_> = member.gateways.iter().flat_map(|gateway| gateway.servers.clone()).collect();
+    let mut data_path =
+        DataPath::start(Options { clock_origin: Clock::start().origin() }).context("data path")?;
+    let errors = data_path.publish(Publication { tables: &tables, links: &links, peers: &peers });
+    data_path.stop(StopBehaviour::Closed)?;
+    if !errors.is_empty() {
+        let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        bail!("cannot attach to {}", errors.join("; "));
+    }
+    let names: Vec<&str> = interfaces.links(&links).map(|link| link.name.as_str()).collect();
+    println!("closed: {}", if names.is_empty() { "no interface yet".to_owned() } else { names.join(", ") });
+    Ok(())
+}

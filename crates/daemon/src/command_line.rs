@@ -1,0 +1,61 @@
+//! The command line of `gvpnd`.
+
+use std::path::PathBuf;
+
+use clap::Parser;
+
+/// Group VPN daemon: key server, group member, or both, as its configuration says. Runs in the foreground.
+#[derive(Parser, Debug)]
+#[command(name = "gvpnd", version)]
+pub struct CommandLine {
+    /// Configuration file
+    #[arg(long, value_name = "FILE", default_value = "/etc/groupvpn/gvpnd.conf")]
+    pub config: PathBuf,
+
+    /// Where the control socket and the lock live
+    #[arg(long, value_name = "DIR", default_value = "/run/groupvpn")]
+    pub runtime_dir: PathBuf,
+
+    /// What must survive a restart: which VPNs have ever registered, and their last known policies
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/groupvpn")]
+    pub state_dir: PathBuf,
+
+    /// Where `traceoptions` files without a directory are written
+    #[arg(long, value_name = "DIR", default_value = "/var/log/groupvpn")]
+    pub log_dir: PathBuf,
+
+    /// Least severe entries of the log on standard error or in the journal: error, warn, info, debug, trace, or a
+    /// list such as `info,ike=debug`
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    pub log_level: String,
+
+    /// Judge the configuration file and end
+    #[arg(long, conflicts_with_all = ["detach", "close"])]
+    pub check: bool,
+
+    /// Remove every program, device and route that any gvpnd added in this network namespace, and end. Traffic then
+    /// flows in clear
+    #[arg(long, conflicts_with = "close")]
+    pub detach: bool,
+
+    /// Attach the programs to the external interfaces so that protected traffic is dropped, and end: for the time
+    /// before the daemon starts
+    #[arg(long)]
+    pub close: bool,
+
+    /// Register and show keys, but attach nothing and protect nothing: for load tests of a key server
+    #[arg(long)]
+    pub control_plane_only: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        CommandLine::command().debug_assert();
+    }
+}

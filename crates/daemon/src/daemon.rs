@@ -1,0 +1,496 @@
+//! The event loop: one thread that owns everything but the packet path. One input, then every output, then the next.
+
+mod commit;
+mod show;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use crypto::{OsRandom, Random};
+use proto::Role as _;
+use proto::log::{Entry, Facility, Journal, Level};
+use proto::member::Member;
+use proto::path::Path;
+use proto::server::Server;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+use crate::clock::Clock;
+use crate::command_line::CommandLine;
+use crate::configuration::Loaded;
+use crate::control_socket::{Call, ControlSocket, Request};
+use crate::datapath::{DataPath, Options, Publication, StopBehaviour};
+use crate::dispatch::{Destination, Dispatch};
+use crate::interfaces::{Interfaces, Readiness};
+use crate::lock::Lock;
+use crate::log::Log;
+use crate::netlink::{Links, Monitor};
+use crate::protection::Protection;
+use crate::settings;
+use crate::sockets::{Datagram, Sockets};
+use crate::state::StateDirectory;
+use crate::{log, notify};
+
+/// How soon an interface that could not be attached to is tried again.
+const ATTACH_AGAIN: Duration = Duration::from_secs(1);
+
+/// Datagrams between the two roles of one machine that one turn may handle; a loop between them ends there.
+const LOCAL_DELIVERIES: usize = 256;
+
+/// The running daemon.
+pub struct Daemon {
+    command_line: CommandLine,
+    clock: Clock,
+    started: proto::time::Instant,
+    log: Log,
+    journal: Journal,
+    state: StateDirectory,
+    active: Loaded,
+    sockets: Sockets,
+    dispatch: Dispatch,
+    /// From one role of this machine to the other.
+    local: VecDeque<(Destination, Path, Vec<u8>)>,
+    server: Option<Server>,
+    member: Option<Member>,
+    interfaces: Interfaces,
+    /// What each VPN was told last.
+    readiness: BTreeMap<String, Readiness>,
+    links: watch::Receiver<Arc<Links>>,
+    protection: Protection,
+    data_path: Option<DataPath>,
+    attach_problems: Vec<String>,
+    publish_again: Option<proto::time::Instant>,
+    /// The tables are behind.
+    stale: bool,
+    buffer: Vec<u8>,
+    _monitor: Monitor,
+    _lock: Lock,
+}
+
+/// What wakes the event loop.
+struct Inputs {
+    datagrams: mpsc::Receiver<Datagram>,
+    calls: mpsc::Receiver<Call>,
+    _control_socket: ControlSocket,
+}
+
+/// Runs until a signal ends it.
+pub async fn run(command_line: CommandLine, loaded: Loaded, log: Log) -> Result<()> {
+    let lock = Lock::take(&command_line.runtime_dir)?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (mut daemon, mut inputs) = Daemon::start(command_line, loaded, log, lock)?;
+    notify::ready();
+    loop {
+        daemon.drain();
+        let wake = daemon.wake();
+        let timer = async {
+            match wake {
+                Some(moment) => tokio::time::sleep_until(moment).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            Some(datagram) = inputs.datagrams.recv() => daemon.handle_datagram(datagram),
+            () = timer => daemon.handle_timeout(),
+            Some(call) = inputs.calls.recv() => daemon.handle_call(call),
+            Ok(()) = daemon.links.changed() => daemon.handle_links(),
+            Some(()) = hangup.recv() => daemon.handle_hangup(),
+            Some(()) = terminate.recv() => break,
+            Some(()) = interrupt.recv() => break,
+        }
+    }
+    notify::stopping();
+    daemon.stop()
+}
+
+impl Daemon {
+    fn start(command_line: CommandLine, loaded: Loaded, log: Log, lock: Lock) -> Result<(Daemon, Inputs)> {
+        let clock = Clock::start();
+        let state = StateDirectory::open(&command_line.state_dir)
+            .with_context(|| format!("state directory {}", command_line.state_dir.display()))?;
+        let monitor = Monitor::start().context("netlink")?;
+        let (sockets, datagrams) = Sockets::new();
+        let mut daemon = Daemon {
+            clock,
+            started: clock.now(),
+            log: log.clone(),
+            journal: Journal::default(),
+            state,
+            active: Loaded {
+                tree: config::Tree::default(),
+                model: config::read("", &[]).model.unwrap_or_else(empty),
+            },
+            sockets,
+            dispatch: Dispatch::default(),
+            local: VecDeque::new(),
+            server: None,
+            member: None,
+            interfaces: Interfaces::default(),
+            readiness: BTreeMap::new(),
+            links: monitor.links(),
+            protection: Protection::default(),
+            data_path: None,
+            attach_problems: Vec::new(),
+            publish_again: None,
+            stale: false,
+            buffer: Vec::new(),
+            command_line,
+            _monitor: monitor,
+            _lock: lock,
+        };
+        if loaded.model.member.is_none() && !daemon.command_line.control_plane_only {
+            // A daemon before us may have had VPNs; this configuration has none to keep closed.
+            for interface in crate::datapath::detach_all().unwrap_or_default() {
+                tracing::info!(interface, "detached: no VPN is configured");
+            }
+        }
+        daemon.apply(loaded)?;
+        let (control_socket, calls) = ControlSocket::open(&daemon.command_line.runtime_dir, log)
+            .with_context(|| format!("control socket in {}", daemon.command_line.runtime_dir.display()))?;
+        let listening = daemon.sockets.listening().join(" ");
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), listening, "gvpnd started");
+        Ok((daemon, Inputs { datagrams, calls, _control_socket: control_socket }))
+    }
+
+    /// Puts a configuration into force. What can fail comes first: after an error everything is as it was.
+    fn apply(&mut self, loaded: Loaded) -> Result<()> {
+        // Prepare.
+        let mut trace_files = Vec::new();
+        for options in &loaded.model.trace_options {
+            let file = log::TraceFile::open(options, &self.command_line.log_dir).with_context(|| {
+                format!("{}: file {}", options.place.path, options.file.as_deref().unwrap_or(""))
+            })?;
+            trace_files.extend(file);
+        }
+        let random = || -> Result<Box<dyn Random + Send>> { Ok(Box::new(OsRandom::new()?)) };
+        let (server_random, member_random) = (random()?, random()?);
+        let starts_data_path = self.data_path.is_none()
+            && loaded.model.member.is_some()
+            && !self.command_line.control_plane_only;
+        let data_path = match starts_data_path {
+            true => {
+                Some(DataPath::start(Options { clock_origin: self.clock.origin() }).context("data path")?)
+            }
+            false => None,
+        };
+        if data_path.is_some() {
+            // Closed before anything is said to anybody.
+            self.data_path = data_path;
+            let before = std::mem::replace(&mut self.active, loaded.clone());
+            self.protection.configure(&self.active.model, &self.state);
+            self.interfaces = Interfaces::new(&self.active.model);
+            self.publish();
+            self.active = before;
+        }
+        self.sockets.listen(&ports(&loaded.model))?;
+
+        // Apply.
+        self.log.set_files(trace_files);
+        let now = self.clock.now();
+        match (&mut self.server, loaded.model.server.as_ref().map(settings::server)) {
+            (Some(server), Some(settings)) => server.configure(now, settings),
+            (None, Some(settings)) => self.server = Some(Server::new(now, settings, server_random)),
+            (Some(server), None) => server.shut_down(now),
+            (None, None) => {}
+        }
+        match (&mut self.member, loaded.model.member.as_ref().map(settings::member)) {
+            (Some(member), Some(settings)) => member.configure(now, settings),
+            (None, Some(settings)) => self.member = Some(Member::new(now, settings, member_random)),
+            (Some(member), None) => member.shut_down(now),
+            (None, None) => {}
+        }
+        self.active = loaded;
+        self.protection.configure(&self.active.model, &self.state);
+        self.interfaces = Interfaces::new(&self.active.model);
+        self.drain();
+        if self.active.model.server.is_none() {
+            self.server = None;
+        }
+        if self.active.model.member.is_none() {
+            self.member = None;
+        }
+        self.readiness.retain(|vpn, _| {
+            self.active.model.member.as_ref().is_some_and(|member| member.vpn(vpn).is_some())
+        });
+        self.publish();
+        self.tell_readiness();
+        self.drain();
+        Ok(())
+    }
+
+    fn handle_datagram(&mut self, datagram: Datagram) {
+        let destination = match (&self.server, &self.member) {
+            (Some(_), Some(_)) => self.dispatch.of_received(&datagram.octets),
+            (None, Some(_)) => Destination::Member,
+            _ => Destination::Server,
+        };
+        self.deliver(destination, datagram.path, &datagram.octets);
+    }
+
+    fn deliver(&mut self, destination: Destination, path: Path, octets: &[u8]) {
+        let now = self.clock.now();
+        match destination {
+            Destination::Server => {
+                if let Some(server) = &mut self.server {
+                    server.handle_datagram(now, path, octets);
+                }
+            }
+            Destination::Member => {
+                if let Some(member) = &mut self.member {
+                    member.handle_datagram(now, path, octets);
+                }
+            }
+        }
+    }
+
+    fn handle_timeout(&mut self) {
+        let now = self.clock.now();
+        if let Some(server) = &mut self.server {
+            server.handle_timeout(now);
+        }
+        if let Some(member) = &mut self.member {
+            member.handle_timeout(now);
+        }
+        if self.publish_again.is_some_and(|moment| moment <= now) {
+            self.stale = true;
+        }
+    }
+
+    fn handle_links(&mut self) {
+        self.links.mark_unchanged();
+        // Closed first: an interface that appeared must not carry anything before the data path is on it.
+        self.publish();
+        self.tell_readiness();
+    }
+
+    fn handle_call(&mut self, call: Call) {
+        let reply = match call.request {
+            Request::Show(subject, filter) => self.show(subject, &filter),
+            Request::Clear(subject, filter) => self.clear(subject, &filter),
+            Request::Configuration(query) => self.show_configuration(&query),
+            Request::Commit(request) => self.commit(request),
+            Request::Check(request) => self.check(request),
+            Request::Load(request) => self.load(&request),
+        };
+        // The asker may have gone away.
+        let _ = call.reply.send(reply);
+    }
+
+    fn handle_hangup(&mut self) {
+        notify::reloading();
+        self.reload();
+        notify::ready();
+    }
+
+    /// When the event loop must wake without other input.
+    fn wake(&self) -> Option<tokio::time::Instant> {
+        let server = self.server.as_ref().and_then(|server| server.poll_timeout());
+        let member = self.member.as_ref().and_then(|member| member.poll_timeout());
+        [server, member, self.publish_again].into_iter().flatten().min().map(|instant| self.clock.at(instant))
+    }
+
+    /// Takes every output of the roles, and publishes new tables if they are behind.
+    fn drain(&mut self) {
+        for _ in 0..LOCAL_DELIVERIES {
+            self.drain_server();
+            self.drain_member();
+            match self.local.pop_front() {
+                Some((destination, path, octets)) => self.deliver(destination, path, &octets),
+                None => break,
+            }
+        }
+        while let Some(entry) = self.journal.poll() {
+            log::record("daemon", &entry);
+        }
+        if self.stale {
+            self.publish();
+        }
+    }
+
+    fn drain_server(&mut self) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        while let Some(path) = self.server.as_mut().and_then(|server| server.poll_transmit(&mut buffer)) {
+            self.transmit(Destination::Server, path, &buffer);
+        }
+        self.buffer = buffer;
+        while let Some(event) = self.server.as_mut().and_then(|server| server.poll_event()) {
+            match event {
+                proto::server::Event::Log(entry) => log::record("server", &entry),
+                // The log entry beside it says it all.
+                proto::server::Event::Registered { .. } => {}
+            }
+        }
+    }
+
+    fn drain_member(&mut self) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        while let Some(path) = self.member.as_mut().and_then(|member| member.poll_transmit(&mut buffer)) {
+            self.dispatch.sent_by_member(&buffer);
+            self.transmit(Destination::Member, path, &buffer);
+        }
+        self.buffer = buffer;
+        while let Some(event) = self.member.as_mut().and_then(|member| member.poll_event()) {
+            match event {
+                proto::member::Event::InstallSas { vpn, sas, closed } => {
+                    let now = crate::protection::engine_time(self.clock.now());
+                    self.protection.install(&vpn, &sas, &closed, now, &self.state);
+                    self.stale = true;
+                }
+                proto::member::Event::RemoveSas { vpn, spis, .. } => {
+                    self.protection.remove(&vpn, &spis);
+                    self.stale = true;
+                }
+                proto::member::Event::Log(entry) => log::record("member", &entry),
+                proto::member::Event::Registered { .. } | proto::member::Event::RegistrationFailed { .. } => {
+                }
+            }
+        }
+    }
+
+    /// Sends a datagram of a role. What goes to an address of this machine where the other role listens needs no
+    /// socket, and must not need one: both ends would be the same.
+    fn transmit(&mut self, from: Destination, path: Path, datagram: &[u8]) {
+        let other = match from {
+            Destination::Server => self.member.is_some().then_some(Destination::Member),
+            Destination::Member => self.server.is_some().then_some(Destination::Server),
+        };
+        let remote = path.remote.ip();
+        if let Some(other) = other
+            && ports(&self.active.model).contains(&path.remote.port())
+            && (remote.is_loopback()
+                || self.links.borrow().local_addresses().any(|address| address == remote))
+        {
+            let mut path = path.reversed();
+            if path.remote.ip().is_unspecified() {
+                path.remote.set_ip(remote);
+            }
+            self.local.push_back((other, path, datagram.to_vec()));
+            return;
+        }
+        if let Err(error) = self.sockets.send(path, datagram) {
+            let entry = Entry::new(Level::Warn, Facility::General, "a datagram could not be sent")
+                .with("path", path)
+                .with("octets", datagram.len())
+                .with("error", error);
+            self.journal.record(self.clock.now(), entry);
+        }
+    }
+
+    /// Hands the data path everything it goes by.
+    fn publish(&mut self) {
+        self.stale = false;
+        self.publish_again = None;
+        let Some(data_path) = &mut self.data_path else { return };
+        let links = self.links.borrow().clone();
+        let tables = Arc::new(self.protection.tables(&self.active.model, &self.interfaces, &links));
+        let peers = peers(&self.active.model, self.server.as_ref(), self.clock.now());
+        let problems: Vec<String> = data_path
+            .publish(Publication { tables: &tables, links: &links, peers: &peers })
+            .iter()
+            .map(|error| {
+                format!("cannot attach to interface {error}; protected traffic may leave by it in clear")
+            })
+            .collect();
+        for problem in problems.iter().filter(|problem| !self.attach_problems.contains(problem)) {
+            tracing::error!(%problem, "data path");
+        }
+        if !problems.is_empty() {
+            self.publish_again = Some(self.clock.now() + ATTACH_AGAIN);
+        }
+        self.attach_problems = problems;
+    }
+
+    /// Tells the member which of its VPNs can register.
+    fn tell_readiness(&mut self) {
+        let Some(member) = &mut self.member else { return };
+        let links = self.links.borrow().clone();
+        let now = self.clock.now();
+        for vpn in self.active.model.member.iter().flat_map(|member| &member.vpns) {
+            let readiness = self.interfaces.readiness(&vpn.name, &links);
+            if self.readiness.get(&vpn.name) == Some(&readiness) {
+                continue;
+            }
+            match &readiness {
+                Readiness::Up => {
+                    tracing::info!(target: "general", vpn = vpn.name, "external interface is up");
+                    member.interface_up(now, &vpn.name, vpn.gateway.local_address);
+                }
+                Readiness::Down(reason) => {
+                    tracing::warn!(target: "general", vpn = vpn.name, reason, "VPN is inactive");
+                    member.interface_down(now, &vpn.name);
+                }
+            }
+            self.readiness.insert(vpn.name.clone(), readiness);
+        }
+    }
+
+    /// An orderly end: peers are told, and the interfaces are left as `stop-behaviour` says.
+    fn stop(mut self) -> Result<()> {
+        let now = self.clock.now();
+        if let Some(server) = &mut self.server {
+            server.shut_down(now);
+        }
+        if let Some(member) = &mut self.member {
+            member.shut_down(now);
+        }
+        self.drain();
+        let behaviour = match self.active.model.member.as_ref().map(|member| member.stop_behaviour) {
+            Some(config::model::StopBehaviour::Detach) => StopBehaviour::Detach,
+            Some(config::model::StopBehaviour::Closed) | None => StopBehaviour::Closed,
+        };
+        if let Some(data_path) = self.data_path.take() {
+            data_path.stop(behaviour).context("stopping the data path")?;
+        }
+        tracing::info!(?behaviour, "gvpnd stopped");
+        Ok(())
+    }
+}
+
+fn empty() -> config::Configuration {
+    unreachable!("a text without statements has no errors")
+}
+
+/// UDP ports of the roles.
+fn ports(configuration: &config::Configuration) -> Vec<u16> {
+    let mut ports: Vec<u16> =
+        configuration.server.iter().flat_map(|server| server.listen_ports.clone()).collect();
+    if configuration.member.is_some() {
+        ports.push(settings::GDOI_PORT);
+    }
+    ports.sort_unstable();
+    ports.dedup();
+    ports
+}
+
+/// Whom GDOI is spoken with: that always passes.
+fn peers(
+    configuration: &config::Configuration,
+    server: Option<&Server>,
+    now: proto::time::Instant,
+) -> Vec<IpAddr> {
+    let servers =
+        configuration.member.iter().flat_map(|member| &member.gateways).flat_map(|gateway| &gateway.servers);
+    let members =
+        configuration.server.iter().flat_map(|server| &server.gateways).filter_map(|gateway| match &gateway
+            .peer
+        {
+            config::model::Peer::Address(address) => Some(*address),
+            config::model::Peer::Dynamic(_) => None,
+        });
+    let multicast = configuration
+        .server
+        .iter()
+        .flat_map(|server| &server.groups)
+        .filter_map(|group| group.communication.as_ref()?.multicast_group.map(IpAddr::V4));
+    let registered = server.map(|server| server.registered_members(now)).unwrap_or_default();
+    let registered = registered.into_iter().flat_map(|group| group.members).map(|member| member.address);
+    let mut peers: Vec<IpAddr> = servers.copied().chain(members).chain(multicast).chain(registered).collect();
+    peers.sort_unstable();
+    peers.dedup();
+    peers
+}

@@ -1,0 +1,131 @@
+//! Commit, check and load: validate, diff, prepare, apply or abort.
+
+use config::LoadMode;
+use control::{CheckRequest, CommitReply, CommitRequest, Diagnostic, LoadRequest, Severity};
+
+use super::Daemon;
+use crate::configuration::{Loaded, Replacement, changes, judge, read_file};
+use crate::control_socket::{Refusal, Reply, reply};
+
+impl Daemon {
+    /// SIGHUP: the outcome goes to the log.
+    pub(super) fn reload(&mut self) {
+        let outcome = self.commit_text(None, None);
+        for diagnostic in &outcome.diagnostics {
+            match diagnostic.severity {
+                Severity::Error => tracing::error!(target: "config", "{diagnostic}"),
+                Severity::Warning => tracing::warn!(target: "config", "{diagnostic}"),
+                Severity::Note => tracing::debug!(target: "config", "{diagnostic}"),
+            }
+        }
+    }
+
+    pub(super) fn commit(&mut self, request: CommitRequest) -> Reply {
+        reply(&self.commit_text(request.text, request.source))
+    }
+
+    pub(super) fn check(&mut self, request: CheckRequest) -> Reply {
+        let (loaded, diagnostics) = match self.candidate(request.text, request.source) {
+            Ok((text, source)) => judge(config::read(&text, &[]), &source),
+            Err(diagnostic) => (None, vec![diagnostic]),
+        };
+        let changes =
+            loaded.as_ref().map(|loaded| changes(&self.active.tree, &loaded.tree)).unwrap_or_default();
+        reply(&CommitReply { success: loaded.is_some(), diagnostics, changes })
+    }
+
+    pub(super) fn load(&mut self, request: &LoadRequest) -> Reply {
+        let file = self.command_line.config.clone();
+        let source = request.source.clone().unwrap_or_else(|| "text".to_owned());
+        let current = match read_file(&file) {
+            Ok(text) => {
+                let current = config::read(&text, &[]);
+                if current.has_errors() && request.mode != control::LoadMode::Override {
+                    let (_, diagnostics) = judge(current, &file.display().to_string());
+                    return reply(&CommitReply { success: false, diagnostics, changes: Vec::new() });
+                }
+                current.tree
+            }
+            Err(diagnostic) => {
+                return reply(&CommitReply { diagnostics: vec![diagnostic], ..CommitReply::default() });
+            }
+        };
+        let at: Vec<&str> = request.at.split_whitespace().collect();
+        let mode = match request.mode {
+            control::LoadMode::Merge | control::LoadMode::Relative => LoadMode::Merge,
+            control::LoadMode::Override => LoadMode::Override,
+        };
+        let (loaded, diagnostics) = judge(config::load(&current, &request.text, &at, mode), &source);
+        let Some(loaded) = loaded else {
+            return reply(&CommitReply { success: false, diagnostics, changes: Vec::new() });
+        };
+        let changes = changes(&current, &loaded.tree);
+        Replacement::prepare(&file, &loaded.tree.to_braces())
+            .and_then(Replacement::commit)
+            .map_err(|error| Refusal::internal(format!("{}: {error}", file.display())))?;
+        reply(&CommitReply { success: true, diagnostics, changes })
+    }
+
+    fn commit_text(&mut self, text: Option<String>, source: Option<String>) -> CommitReply {
+        let replaces_file = text.is_some();
+        let (text, source) = match self.candidate(text, source) {
+            Ok(candidate) => candidate,
+            Err(diagnostic) => {
+                return CommitReply { diagnostics: vec![diagnostic], ..CommitReply::default() };
+            }
+        };
+        let (loaded, mut diagnostics) = judge(config::read(&text, &[]), &source);
+        let Some(loaded) = loaded else {
+            tracing::warn!(target: "config", source, "configuration refused, the one in force stays");
+            return CommitReply { success: false, diagnostics, changes: Vec::new() };
+        };
+        let changes = changes(&self.active.tree, &loaded.tree);
+        match self.put_into_force(loaded, replaces_file.then_some(&text)) {
+            Ok(()) => {
+                tracing::info!(target: "config", source, changes = changes.len(), "configuration in force");
+                CommitReply { success: true, diagnostics, changes }
+            }
+            Err(error) => {
+                tracing::error!(target: "config", source, error = format!("{error:#}"), "configuration not applied, the one before stays");
+                diagnostics.insert(0, without_place(&source, format!("{error:#}")));
+                CommitReply { success: false, diagnostics, changes: Vec::new() }
+            }
+        }
+    }
+
+    /// The file is replaced only if the configuration could be applied, and written beside before that.
+    fn put_into_force(&mut self, loaded: Loaded, text: Option<&String>) -> anyhow::Result<()> {
+        let replacement =
+            text.map(|text| Replacement::prepare(&self.command_line.config, text)).transpose()?;
+        self.apply(loaded)?;
+        if let Some(replacement) = replacement {
+            replacement.commit()?;
+        }
+        Ok(())
+    }
+
+    fn candidate(
+        &self,
+        text: Option<String>,
+        source: Option<String>,
+    ) -> Result<(String, String), Diagnostic> {
+        match text {
+            Some(text) => Ok((text, source.unwrap_or_else(|| "text".to_owned()))),
+            None => {
+                let file = &self.command_line.config;
+                Ok((read_file(file)?, file.display().to_string()))
+            }
+        }
+    }
+}
+
+fn without_place(source: &str, message: String) -> Diagnostic {
+    Diagnostic {
+        severity: Severity::Error,
+        source: source.to_owned(),
+        line: 0,
+        column: 0,
+        path: String::new(),
+        message,
+    }
+}

@@ -1,0 +1,79 @@
+//! External interfaces: names of the configuration, Linux devices, and what the kernel says of them.
+
+use std::collections::BTreeMap;
+
+use config::model::{Configuration, ExternalInterface};
+
+use crate::netlink::{Link, Links};
+
+/// The external interfaces of each VPN.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Interfaces {
+    of_vpn: BTreeMap<String, Vec<ExternalInterface>>,
+}
+
+/// Whether a VPN can register.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// One of its interfaces is up.
+    Up,
+    /// None is; the text says why.
+    Down(String),
+}
+
+impl Interfaces {
+    /// Those of a configuration.
+    pub fn new(configuration: &Configuration) -> Interfaces {
+        let vpns = configuration.member.iter().flat_map(|member| &member.vpns);
+        Interfaces {
+            of_vpn: vpns.map(|vpn| (vpn.name.clone(), configuration.external_interfaces(vpn))).collect(),
+        }
+    }
+
+    /// Every link that is an external interface of some VPN, once.
+    pub fn links<'a>(&'a self, links: &'a Links) -> impl Iterator<Item = &'a Link> {
+        links
+            .iter()
+            .filter(|link| self.of_vpn.values().flatten().any(|interface| interface.device == link.name))
+    }
+
+    /// The links of a VPN that exist.
+    pub fn of_vpn<'a>(&'a self, vpn: &str, links: &'a Links) -> impl Iterator<Item = &'a Link> {
+        self.of_vpn.get(vpn).into_iter().flatten().filter_map(|interface| links.by_name(&interface.device))
+    }
+
+    /// Whether a VPN can register now.
+    pub fn readiness(&self, vpn: &str, links: &Links) -> Readiness {
+        let interfaces = self.of_vpn.get(vpn).map(Vec::as_slice).unwrap_or_default();
+        if interfaces.is_empty() {
+            return Readiness::Down(
+                "no external interface: no zone of a scope policy that names this VPN has a usable interface"
+                    .into(),
+            );
+        }
+        let mut reasons = Vec::new();
+        for ExternalInterface { name, device } in interfaces {
+            match links.by_name(device) {
+                Some(link) if link.up => return Readiness::Up,
+                Some(_) => reasons.push(format!("external interface {name} is down")),
+                None if *device == name.0 => {
+                    reasons.push(format!("external interface {name}: no such device"))
+                }
+                None => reasons.push(format!("external interface {name}: no device {device}")),
+            }
+        }
+        Readiness::Down(reasons.join("; "))
+    }
+
+    /// Each interface once: its name, device, and the VPNs bound to it.
+    pub fn bindings(&self) -> BTreeMap<(String, String), Vec<String>> {
+        let mut bindings: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
+        for (vpn, interfaces) in &self.of_vpn {
+            for interface in interfaces {
+                let key = (interface.name.0.clone(), interface.device.clone());
+                bindings.entry(key).or_default().push(vpn.clone());
+            }
+        }
+        bindings
+    }
+}

@@ -1,0 +1,348 @@
+//! What the member's VPNs protect right now: keys and policies from the protocol, rules from the configuration, and
+//! what the state directory remembers, put together into the engine's tables.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use config::model::{self, Configuration};
+use dataplane::{
+    AddressPair, Binding, Counters, DefaultPolicy, DfBit, GroupSa, Instant, InterfaceId, Policy,
+    Registration, SaSettings, Selector, Tables, TablesBuilder, Vpn,
+};
+use ipnet::{Ipv4Net, Ipv6Net};
+use proto::member;
+
+use crate::interfaces::Interfaces;
+use crate::netlink::Links;
+use crate::state::{Known, Record, StateDirectory};
+
+/// The VPNs of the member, by name.
+#[derive(Default)]
+pub struct Protection {
+    vpns: BTreeMap<String, Protected>,
+    /// Of packets that belong to no VPN.
+    counters: Arc<Counters>,
+}
+
+/// One VPN.
+struct Protected {
+    group_id: u32,
+    memory: Memory,
+    /// The policies in the server's order, with the moment from which matching clear packets are dropped.
+    policies: Vec<(Selector, Instant)>,
+    /// Live SAs, oldest first within a policy, with what each protects.
+    sas: Vec<Installed>,
+    counters: Arc<Counters>,
+}
+
+/// Whether the VPN has ever registered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Memory {
+    Never,
+    Registered,
+    /// The state directory cannot tell: closed, without fail-open rules.
+    Damaged(String),
+}
+
+struct Installed {
+    runtime: Arc<GroupSa>,
+    selectors: Arc<[wire::Selector]>,
+}
+
+impl Protection {
+    /// Takes over the VPNs of a configuration. What is known of a new one comes from the state directory; one that is
+    /// gone is forgotten here, and stays in the state directory in case it comes back.
+    pub fn configure(&mut self, configuration: &Configuration, state: &StateDirectory) {
+        let configured = configuration.member.as_ref().map(|member| &member.vpns[..]).unwrap_or_default();
+        self.vpns.retain(|name, known| {
+            configured.iter().any(|vpn| vpn.name == *name && vpn.group_id == known.group_id)
+        });
+        for vpn in configured {
+            self.vpns.entry(vpn.name.clone()).or_insert_with(|| Protected::remembered(vpn, state));
+        }
+    }
+
+    /// Installs SAs, and records the registration durably first.
+    pub fn install(
+        &mut self,
+        name: &str,
+        sas: &[member::GroupSa],
+        closed: &[wire::Selector],
+        now: Instant,
+        state: &StateDirectory,
+    ) {
+        let Some(vpn) = self.vpns.get_mut(name) else {
+            tracing::warn!(target: "general", vpn = name, "keys for an unknown VPN");
+            return;
+        };
+        vpn.install(name, sas, closed, now);
+        vpn.memory = Memory::Registered;
+        let policies = vpn.policies.iter().map(|(selector, _)| control_selector(selector)).collect();
+        let record = Record::new(name, vpn.group_id, policies);
+        if state.read(name, vpn.group_id) != Known::Registered(record.clone())
+            && let Err(error) = state.write(&record)
+        {
+            tracing::error!(target: "database", vpn = name, %error, "registration not recorded: after a crash this VPN would count as never registered");
+        }
+    }
+
+    /// Forgets SAs. Their policies stay, and stay closed, unless the VPN itself has changed.
+    pub fn remove(&mut self, name: &str, spis: &[u32]) {
+        if let Some(vpn) = self.vpns.get_mut(name) {
+            vpn.sas.retain(|sa| !spis.contains(&sa.runtime.spi()));
+        }
+    }
+
+    /// Starts the counters of a VPN, or of all, again. Returns how many sets that were.
+    pub fn clear_counters(&self, vpn: Option<&str>) -> u64 {
+        let mut cleared = 0;
+        for (_, protected) in self.vpns.iter().filter(|(name, _)| vpn.is_none_or(|wanted| wanted == *name)) {
+            protected.counters.reset();
+            for sa in &protected.sas {
+                sa.runtime.encrypted().reset();
+                sa.runtime.decrypted().reset();
+            }
+            cleared += 1;
+        }
+        if vpn.is_none() {
+            self.counters.reset();
+            cleared += 1;
+        }
+        cleared
+    }
+
+    /// Problems that an operator should know of.
+    pub fn warnings(&self) -> impl Iterator<Item = String> {
+        self.vpns.iter().filter_map(|(name, vpn)| match &vpn.memory {
+            Memory::Damaged(why) => {
+                Some(format!("VPN {name} is closed until it registers: state file damaged: {why}"))
+            }
+            Memory::Never | Memory::Registered => None,
+        })
+    }
+
+    /// What the data path is to go by.
+    pub fn tables(&self, configuration: &Configuration, interfaces: &Interfaces, links: &Links) -> Tables {
+        let mut builder = TablesBuilder::new();
+        builder
+            .default_policy(match configuration.default_policy {
+                model::DefaultPolicy::PermitAll => DefaultPolicy::PermitAll,
+                model::DefaultPolicy::DenyAll => DefaultPolicy::DenyAll,
+            })
+            .local_addresses(links.local_addresses())
+            .counters(Arc::clone(&self.counters));
+        for link in interfaces.links(links) {
+            builder.interface(InterfaceId(link.index), link.mtu);
+        }
+        for vpn in configuration.member.iter().flat_map(|member| &member.vpns) {
+            if let Some(protected) = self.vpns.get(&vpn.name) {
+                let ids = interfaces.of_vpn(&vpn.name, links).map(|link| InterfaceId(link.index)).collect();
+                builder.vpn(protected.vpn(vpn, ids));
+            }
+        }
+        builder.build()
+    }
+
+    /// Whether a VPN has ever registered, and its live SAs with what they protect.
+    pub fn sas(&self, vpn: &str) -> impl Iterator<Item = &Arc<GroupSa>> {
+        self.vpns.get(vpn).into_iter().flat_map(|vpn| vpn.sas.iter().map(|sa| &sa.runtime))
+    }
+
+    /// The policies of a VPN, in the server's order: the present ones, or the last known.
+    pub fn policies(&self, vpn: &str) -> impl Iterator<Item = &Selector> {
+        self.vpns.get(vpn).into_iter().flat_map(|vpn| vpn.policies.iter().map(|(selector, _)| selector))
+    }
+
+    /// Whether a VPN has never registered and its fail-open rules hold.
+    pub fn fails_open(&self, vpn: &str) -> bool {
+        self.vpns.get(vpn).is_some_and(|vpn| vpn.memory == Memory::Never)
+    }
+
+    /// Whether a VPN protects nothing yet because it does not know what: everything forwarded is dropped.
+    pub fn knows_nothing(&self, vpn: &str) -> bool {
+        self.vpns.get(vpn).is_some_and(|vpn| vpn.memory != Memory::Registered)
+    }
+
+    /// Counters of a VPN.
+    pub fn counters(&self, vpn: &str) -> Option<&Arc<Counters>> {
+        self.vpns.get(vpn).map(|vpn| &vpn.counters)
+    }
+
+    /// Counters of packets that belong to no VPN.
+    pub fn other_counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+}
+
+impl Protected {
+    fn remembered(vpn: &model::Vpn, state: &StateDirectory) -> Protected {
+        let (memory, policies) = match state.read(&vpn.name, vpn.group_id) {
+            Known::Nothing => (Memory::Never, Vec::new()),
+            Known::Registered(record) => {
+                let policies =
+                    record.policies.iter().map(|selector| (engine_selector(selector), Instant::ZERO));
+                (Memory::Registered, policies.collect())
+            }
+            Known::Damaged(why) => {
+                tracing::error!(target: "database", vpn = vpn.name, %why, "state file damaged: the VPN is closed until it registers");
+                (Memory::Damaged(why), Vec::new())
+            }
+        };
+        Protected { group_id: vpn.group_id, memory, policies, sas: Vec::new(), counters: Arc::default() }
+    }
+
+    fn install(&mut self, name: &str, sas: &[member::GroupSa], closed: &[wire::Selector], now: Instant) {
+        let mut installed = Vec::new();
+        for sa in sas {
+            let (activate_at, hard_expiry) = (engine_time(sa.activate_at), engine_time(sa.hard_expiry));
+            let known = self.sas.iter().find(|known| known.runtime.spi() == sa.spi);
+            let unchanged = known.filter(|known| {
+                (known.runtime.activate_at(), known.runtime.hard_expiry()) == (activate_at, hard_expiry)
+            });
+            let runtime = match unchanged {
+                Some(known) => Ok(Arc::clone(&known.runtime)),
+                None => GroupSa::new(&SaSettings {
+                    spi: sa.spi,
+                    suite: sa.suite,
+                    cipher_key: sa.keys.cipher.expose(),
+                    integrity_key: sa.keys.integrity.expose(),
+                    activate_at,
+                    hard_expiry,
+                }),
+            };
+            match runtime {
+                Ok(runtime) => installed.push(Installed { runtime, selectors: Arc::clone(&sa.selectors) }),
+                // Its policies are among the closed ones below: nothing leaks.
+                Err(error) => {
+                    tracing::error!(target: "policy-manager", vpn = name, spi = %format_args!("{:x}", sa.spi), %error, "key not usable");
+                }
+            }
+        }
+        self.policies = self.next_policies(sas, closed, now);
+        self.sas = installed;
+    }
+
+    /// The policies of new SAs in the server's order. One that was not there before drops clear packets from outside
+    /// only when the keys before it have ended: other members may not know it yet.
+    fn next_policies(
+        &self,
+        sas: &[member::GroupSa],
+        closed: &[wire::Selector],
+        now: Instant,
+    ) -> Vec<(Selector, Instant)> {
+        let predecessors_end = self
+            .sas
+            .iter()
+            .map(|sa| sa.runtime.hard_expiry())
+            .filter(|end| *end > now)
+            .max()
+            .unwrap_or(Instant::ZERO);
+        let mut policies: Vec<(Selector, Instant)> = Vec::new();
+        for selector in sas.iter().flat_map(|sa| sa.selectors.iter()).chain(closed).map(selector_of_wire) {
+            if policies.iter().any(|(known, _)| *known == selector) {
+                continue;
+            }
+            let known = self.policies.iter().find(|(known, _)| *known == selector);
+            policies.push((selector, known.map_or(predecessors_end, |(_, from)| *from)));
+        }
+        policies
+    }
+
+    fn vpn(&self, configured: &model::Vpn, interfaces: Vec<InterfaceId>) -> Vpn {
+        let policies = self
+            .policies
+            .iter()
+            .map(|(selector, drop_clear_from)| Policy {
+                selector: *selector,
+                sas: self
+                    .sas
+                    .iter()
+                    .filter(|sa| sa.selectors.iter().any(|own| selector_of_wire(own) == *selector))
+                    .map(|sa| Arc::clone(&sa.runtime))
+                    .collect(),
+                drop_clear_from: *drop_clear_from,
+            })
+            .collect();
+        Vpn {
+            name: configured.name.clone(),
+            interfaces,
+            binding: match configured.external_interface {
+                Some(_) => Binding::Zone,
+                None => Binding::ServiceSet { forward_mismatch: configured.forward_policy_mismatch },
+            },
+            registration: match self.memory {
+                Memory::Registered => Registration::Registered,
+                Memory::Never | Memory::Damaged(_) => Registration::NotYet,
+            },
+            df_bit: match configured.df_bit {
+                model::DfBit::Clear => DfBit::Clear,
+                model::DfBit::Set => DfBit::Set,
+                model::DfBit::Copy => DfBit::Copy,
+            },
+            tunnel_mtu: configured.tunnel_mtu,
+            policies,
+            exclude: pairs(&configured.exclude),
+            fail_open: match self.memory {
+                Memory::Damaged(_) => Vec::new(),
+                Memory::Never | Memory::Registered => pairs(&configured.fail_open),
+            },
+            counters: Arc::clone(&self.counters),
+        }
+    }
+}
+
+/// Prefix pairs of exclude or fail-open rules. A rule for one application only is no rule about addresses: it is left
+/// out, which is the closed side, and `gvpn check` says so.
+pub fn pairs(rules: &[model::ClearRule]) -> Vec<AddressPair> {
+    let mut pairs = Vec::new();
+    for rule in rules.iter().filter(|rule| rule.application == model::Applications::Any) {
+        let any = [Ipv4Net::default().into(), Ipv6Net::default().into()];
+        let sources = rule.source.map_or(any.to_vec(), |prefix| vec![prefix]);
+        let destinations = rule.destination.map_or(any.to_vec(), |prefix| vec![prefix]);
+        for source in &sources {
+            for destination in &destinations {
+                if source.addr().is_ipv4() == destination.addr().is_ipv4() {
+                    pairs.push(AddressPair { source: *source, destination: *destination });
+                }
+            }
+        }
+    }
+    pairs
+}
+
+/// The roles' clock and the engine's have the same origin.
+pub fn engine_time(instant: proto::time::Instant) -> Instant {
+    Instant::from_micros(instant.as_micros())
+}
+
+/// The engine's form of a selector.
+pub fn selector_of_wire(selector: &wire::Selector) -> Selector {
+    Selector {
+        source: selector.source.trunc(),
+        destination: selector.destination.trunc(),
+        source_port: selector.source_port,
+        destination_port: selector.destination_port,
+        protocol: selector.protocol,
+    }
+}
+
+fn engine_selector(selector: &control::Selector) -> Selector {
+    Selector {
+        source: selector.source.trunc(),
+        destination: selector.destination.trunc(),
+        source_port: selector.source_port,
+        destination_port: selector.destination_port,
+        protocol: selector.protocol,
+    }
+}
+
+/// The operator's form of a selector.
+pub fn control_selector(selector: &Selector) -> control::Selector {
+    control::Selector {
+        source: selector.source,
+        destination: selector.destination,
+        source_port: selector.source_port,
+        destination_port: selector.destination_port,
+        protocol: selector.protocol,
+    }
+}
