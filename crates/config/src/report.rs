@@ -5,6 +5,8 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet, normali
 use serde_json::{Value as Json, json};
 
 use crate::finding::{Finding, Severity};
+use crate::place::Span;
+use crate::text::secret_places;
 
 /// Lines longer than this are not quoted in a report.
 const MAX_QUOTED_OCTETS: usize = 400;
@@ -27,6 +29,7 @@ impl Report<'_> {
     pub fn for_people(&self, color: bool) -> String {
         let renderer =
             if color { Renderer::styled() } else { Renderer::plain() }.decor_style(DecorStyle::Ascii);
+        let secrets = if self.findings.is_empty() { Vec::new() } else { secret_places(self.text) };
         let mut out = String::new();
         for (index, finding) in self.findings.iter().enumerate() {
             if index >= MAX_QUOTED_FINDINGS {
@@ -34,7 +37,7 @@ impl Report<'_> {
                 out.push('\n');
                 continue;
             }
-            out.push_str(&renderer.render(&[self.group(finding)]));
+            out.push_str(&renderer.render(&[self.group(finding, &secrets)]));
             out.push_str("\n\n");
         }
         out.push_str(&self.summary());
@@ -102,14 +105,14 @@ impl Report<'_> {
         normalize_untrusted_str(&out.replace('\n', " "))
     }
 
-    fn group<'g>(&'g self, finding: &'g Finding) -> Group<'g> {
+    fn group<'g>(&'g self, finding: &'g Finding, secrets: &[Span]) -> Group<'g> {
         let level = match finding.severity {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
             Severity::Note => Level::NOTE,
         };
         let title = level.primary_title(normalize_untrusted_str(&finding.message));
-        let mut group = match self.quoted(finding) {
+        let mut group = match self.quoted(finding, secrets) {
             Some((line_text, from, to)) => title.element(
                 Snippet::source(line_text)
                     .line_start(finding.span.line as usize)
@@ -134,7 +137,7 @@ impl Report<'_> {
     }
 
     /// The line a finding is about, and the part of it that is meant.
-    fn quoted(&self, finding: &Finding) -> Option<(&str, usize, usize)> {
+    fn quoted(&self, finding: &Finding, secrets: &[Span]) -> Option<(&str, usize, usize)> {
         let span = finding.span;
         if span.line == 0 || span.start >= self.text.len() || !self.text.is_char_boundary(span.start) {
             return None;
@@ -146,7 +149,7 @@ impl Report<'_> {
         }
         let line = self.text[line_start..line_end].trim_end_matches('\r');
         // A secret must not get into a report through the line that is quoted.
-        if line.contains("ascii-text") || line.contains("hexadecimal") {
+        if secrets.iter().any(|secret| secret.start < line_end && line_start < secret.end) {
             return None;
         }
         let from = (span.start - line_start).min(line.len());

@@ -179,6 +179,11 @@ fn a_load_merges_replaces_or_overrides() {
 
     let deleted = load(&tree, "delete security group-vpn server group g ike-gateway b", &[], LoadMode::Merge);
     assert_eq!(deleted.model.unwrap().server.unwrap().groups[0].gateways.len(), 1);
+    let without = load(&tree, "group g { delete: ike-gateway b; delete: group-id; }", &at, LoadMode::Merge);
+    assert!(
+        !without.tree.to_set_lines().contains("ike-gateway b")
+            && !without.tree.to_set_lines().contains("group-id")
+    );
     let missing = load(&tree, "delete security group-vpn server group x", &[], LoadMode::Merge);
     assert_eq!(missing.findings[0].kind, config::Kind::DanglingReference);
 }
@@ -191,4 +196,53 @@ fn a_repeated_entry_is_read_as_one_and_said() {
     let said: Vec<_> =
         candidate.findings.iter().filter(|finding| finding.kind == config::Kind::Duplicate).collect();
     assert_eq!(said.len(), 1, "{said:#?}");
+}
+
+#[test]
+fn the_largest_configurations_are_read_in_reasonable_time() {
+    let mut text = String::from(
+        "security group-vpn server {\nike {\nproposal p { authentication-algorithm sha-256; encryption-algorithm aes-256-cbc; }\n",
+    );
+    text.push_str(
+        "policy p { proposals p; pre-shared-key ascii-text \"a key of more than twenty characters\"; }\n",
+    );
+    for member in 0..1500 {
+        text.push_str(&format!(
+            "gateway m{member} {{ ike-policy p; address 10.{}.{}.1; }}\n",
+            member / 256,
+            member % 256
+        ));
+    }
+    text.push_str("}\nipsec { proposal e { authentication-algorithm hmac-sha-256-128; encryption-algorithm aes-256-cbc; } }\n");
+    for group in 0..250 {
+        text.push_str(&format!("group g{group} {{ group-id {}; ", group + 1));
+        for member in 0..20 {
+            text.push_str(&format!("ike-gateway m{}; ", (group * 6 + member) % 1500));
+        }
+        let associations = if group == 0 { 400 } else { 1 };
+        for sa in 0..associations {
+            text.push_str(&format!("ipsec-sa s{sa} {{ proposal e; "));
+            let policies = if group == 1 { 300 } else { 2 };
+            for policy in 0..policies {
+                text.push_str(&format!(
+                    "match-policy m{policy} {{ source {}.{}.{}.0/24; destination 10.0.{}.0/24; }}\n",
+                    11 + sa / 256,
+                    sa % 256,
+                    policy % 256,
+                    policy / 256
+                ));
+            }
+            text.push_str("}\n");
+        }
+        text.push_str("}\n");
+    }
+    text.push_str("}\n");
+    let started = std::time::Instant::now();
+    let candidate = read(&text, &[]);
+    eprintln!("{} octets in {:?}", text.len(), started.elapsed());
+    let server = candidate.model.map(|model| model.server.unwrap());
+    let server =
+        server.unwrap_or_else(|| panic!("{:#?}", candidate.findings.iter().take(3).collect::<Vec<_>>()));
+    assert_eq!((server.gateways.len(), server.groups.len()), (1500, 250));
+    assert!(started.elapsed().as_secs() < 20);
 }

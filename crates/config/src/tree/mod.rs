@@ -1,7 +1,10 @@
 //! The tree of statements: what the text says, in order, with every statement tied to its row of the schema.
 
+mod foreign;
 mod load;
 mod path;
+mod put;
+mod scope;
 mod survey;
 mod value;
 
