@@ -7,9 +7,10 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
-use gateway::{Vpn, gateway};
+use gateway::{Vpn, gateway, publish};
 use network::{Capture, Network, privileged};
 
+const UDP: u8 = 17;
 const ESP: u8 = 50;
 const A: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 2);
 const B: Ipv4Addr = Ipv4Addr::new(10, 2, 0, 2);
@@ -101,6 +102,30 @@ fn a_host_learns_the_path_mtu_by_icmp() {
     assert!(!network.pings("ha", "-M do -s 1450 10.2.0.2"));
     let route = network.ip("ha", "route get 10.2.0.2");
     assert!(route.contains("mtu 1438"), "AES-128-CBC with HMAC-SHA1-96 leaves 1438 of 1500: {route}");
+}
+
+#[test]
+fn what_the_engine_finds_clear_crosses_both_gateways_in_super_frames() {
+    if !privileged("what_the_engine_finds_clear_crosses_both_gateways_in_super_frames") {
+        return;
+    }
+    let network = Network::new();
+    let mut capture = Capture::start(&network, "core");
+    // The tc programs compare addresses only, so that the engine has to find out that TCP is of no policy.
+    let ga = gateway(&network, "ga", Vpn::keyed().only(UDP).tables());
+    let _gb = gateway(&network, "gb", Vpn::keyed().only(UDP).tables());
+    echo_by_tcp(&network, 8 << 20);
+    let counters = ga.with(|datapath| datapath.statistics()).remove(0).counters;
+    let counter = |name| counters.iter().find(|(counter, _)| *counter == name).expect("a counter").1;
+    assert!(counter("leaving-to-engine") > 0 && counter("arriving-to-engine") > 0);
+    assert!(counter("frames-to-wire") < (8 << 20) / 1500, "super-frames stay whole: {counters:?}");
+    assert!(capture.packets().iter().all(|(.., protocol)| *protocol != ESP));
+
+    // Through a queueing discipline they carry another mark.
+    let tbf = ["rate", "2gbit", "burst", "256k", "latency", "50ms"];
+    network.run("ga", &[&["tc", "qdisc", "add", "dev", "wan", "root", "tbf"], &tbf[..]].concat());
+    ga.with(|datapath| publish(datapath, &Vpn::keyed().only(UDP).tables()));
+    echo_by_tcp(&network, 1 << 20);
 }
 
 #[test]

@@ -24,13 +24,20 @@ pub struct Vpn {
     registration: Registration,
     key: Option<Arc<GroupSa>>,
     exclude: Vec<AddressPair>,
+    protocol: u8,
 }
 
 #[allow(dead_code, reason = "each test program uses a part")]
 impl Vpn {
     /// Never registered; the policy is a last known one.
     pub fn unregistered() -> Self {
-        Self { interfaces: vec!["wan"], registration: Registration::NotYet, key: None, exclude: Vec::new() }
+        Self {
+            interfaces: vec!["wan"],
+            registration: Registration::NotYet,
+            key: None,
+            exclude: Vec::new(),
+            protocol: 0,
+        }
     }
 
     /// Registered, and without a live key.
@@ -50,6 +57,11 @@ impl Vpn {
             hard_expiry: Instant::FAR_FUTURE,
         };
         Self { key: Some(GroupSa::new(&settings).expect("a good key")), ..Self::keyless() }
+    }
+
+    /// With a policy for one IP protocol only.
+    pub fn only(self, protocol: u8) -> Self {
+        Self { protocol, ..self }
     }
 
     /// With a rule that exempts from it.
@@ -72,7 +84,10 @@ impl Vpn {
     /// What makes its tables.
     pub fn tables(self) -> MakeTables {
         Box::new(move |links| {
-            let selector = Selector::between(prefix("10.1.0.0/24"), prefix("10.2.0.0/24"));
+            let selector = Selector {
+                protocol: self.protocol,
+                ..Selector::between(prefix("10.1.0.0/24"), prefix("10.2.0.0/24"))
+            };
             let mut builder = TablesBuilder::new();
             let links_of = self.interfaces.iter().filter_map(|name| links.by_name(name));
             let interfaces: Vec<InterfaceId> = links_of
