@@ -129,26 +129,30 @@ enum FilterOwner {
 fn filters(socket: &mut RouteSocket, interface: u32, hook: Hook) -> io::Result<Vec<FilterOwner>> {
     let mut message = TcMessage::with_index(interface as i32);
     message.header.parent = hook.parent();
-    let mut owners = Vec::new();
-    let listed = socket.dump(RouteNetlinkMessage::GetTrafficFilter(message), |message| {
-        let RouteNetlinkMessage::NewTrafficFilter(message) = message else { return };
-        // Each priority lists itself once without a handle, before its filters.
-        if message.header.handle == TcHandle::UNSPEC {
-            return;
+    let listed = match socket.dump(RouteNetlinkMessage::GetTrafficFilter(message)) {
+        Ok(listed) => listed,
+        // No clsact there, or no such interface any longer: no filters.
+        Err(error) => {
+            return ignore(Err(error), &[libc::ENODEV, libc::EINVAL, libc::ENOENT]).map(|()| Vec::new());
         }
-        let ours = message.header.handle == HANDLE.into()
-            && message.attributes.iter().any(|attribute| match attribute {
-                TcAttribute::Options(options) => options.iter().any(|option| match option {
-                    TcOption::Bpf(TcFilterBpfOption::ProgName(name)) => name.starts_with(NAME_PREFIX),
-                    _ => false,
-                }),
-                _ => false,
-            });
-        owners.push(if ours { FilterOwner::Us } else { FilterOwner::Others });
+    };
+    let filters = listed.iter().filter_map(|message| match message {
+        // Each priority lists itself once without a handle, before its filters.
+        RouteNetlinkMessage::NewTrafficFilter(message) if message.header.handle != TcHandle::UNSPEC => {
+            Some(owner(message))
+        }
+        _ => None,
     });
-    // No clsact there, or no such interface any longer: no filters.
-    ignore(listed, &[libc::ENODEV, libc::EINVAL, libc::ENOENT])?;
-    Ok(owners)
+    Ok(filters.collect())
+}
+
+fn owner(filter: &TcMessage) -> FilterOwner {
+    let is_our_name = |option: &TcOption| matches!(option, TcOption::Bpf(TcFilterBpfOption::ProgName(name)) if name.starts_with(NAME_PREFIX));
+    let has_our_name = filter.attributes.iter().any(|attribute| match attribute {
+        TcAttribute::Options(options) => options.iter().any(is_our_name),
+        _ => false,
+    });
+    if filter.header.handle == HANDLE.into() && has_our_name { FilterOwner::Us } else { FilterOwner::Others }
 }
 
 fn is_empty(socket: &mut RouteSocket, interface: u32) -> io::Result<bool> {

@@ -57,19 +57,19 @@ impl Links {
     pub fn read() -> io::Result<Self> {
         let mut socket = RouteSocket::open()?;
         let mut by_index = BTreeMap::new();
-        socket.dump(RouteNetlinkMessage::GetLink(LinkMessage::default()), |message| {
+        for message in socket.dump(RouteNetlinkMessage::GetLink(LinkMessage::default()))? {
             if let RouteNetlinkMessage::NewLink(message) = message {
                 by_index.insert(message.header.index, link(message));
             }
-        })?;
-        socket.dump(RouteNetlinkMessage::GetAddress(AddressMessage::default()), |message| {
+        }
+        for message in socket.dump(RouteNetlinkMessage::GetAddress(AddressMessage::default()))? {
             if let RouteNetlinkMessage::NewAddress(message) = message
                 && let Some(link) = by_index.get_mut(&message.header.index)
                 && let Some(address) = address(&message)
             {
                 link.addresses.push(address);
             }
-        })?;
+        }
         Ok(Self { by_index, filter_changes: 0 })
     }
 

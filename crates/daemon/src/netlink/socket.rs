@@ -3,11 +3,17 @@
 use std::io;
 
 use rtnetlink::packet_core::{
-    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::sys::protocols::NETLINK_ROUTE;
 use rtnetlink::sys::{Socket, SocketAddr};
+
+/// Type of the message that describes a link.
+const RTM_NEWLINK: u16 = 16;
+
+/// How often a list is asked for while it keeps changing under the kernel's pen.
+const DUMP_ATTEMPTS: usize = 8;
 
 /// One netlink socket. Requests are answered within microseconds, so they may block a thread that has other work.
 pub(crate) struct RouteSocket {
@@ -27,17 +33,20 @@ impl RouteSocket {
     /// Changes something; returns when the kernel has acknowledged it.
     pub(crate) fn change(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
         self.send(message, flags | NLM_F_ACK)?;
-        self.receive(|_| ())
+        self.receive().map(|_| ())
     }
 
-    /// Lists objects. Objects that the decoder does not understand are left out.
-    pub(crate) fn dump(
-        &mut self,
-        message: RouteNetlinkMessage,
-        each: impl FnMut(RouteNetlinkMessage),
-    ) -> io::Result<()> {
+    /// Lists objects as they were at one moment. Objects that the decoder does not understand are left out.
+    pub(crate) fn dump(&mut self, message: RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkMessage>> {
+        for _ in 1..DUMP_ATTEMPTS {
+            self.send(message.clone(), NLM_F_DUMP)?;
+            match self.receive() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
         self.send(message, NLM_F_DUMP)?;
-        self.receive(each)
+        self.receive()
     }
 
     fn send(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
@@ -52,7 +61,10 @@ impl RouteSocket {
         self.socket.send(&bytes, 0).map(|_| ())
     }
 
-    fn receive(&mut self, mut each: impl FnMut(RouteNetlinkMessage)) -> io::Result<()> {
+    /// Reads the answer to the last request. `Interrupted`: the list changed while the kernel wrote it.
+    fn receive(&mut self) -> io::Result<Vec<RouteNetlinkMessage>> {
+        let mut answer = Vec::new();
+        let mut interrupted = false;
         loop {
             let (datagram, _) = self.socket.recv_from_full()?;
             let mut rest = &datagram[..];
@@ -62,18 +74,23 @@ impl RouteSocket {
                 let message = match NetlinkMessage::<RouteNetlinkMessage>::deserialize(bytes) {
                     Ok(message) => message,
                     Err(error) => {
-                        tracing::debug!(%error, "netlink message not understood");
+                        // A link that is not seen is not closed.
+                        if bytes[4..6] == RTM_NEWLINK.to_ne_bytes() {
+                            tracing::warn!(%error, "a network interface cannot be read; it is ignored");
+                        }
                         continue;
                     }
                 };
                 if message.header.sequence_number != self.sequence {
                     continue;
                 }
+                interrupted |= message.header.flags & NLM_F_DUMP_INTR != 0;
                 match message.payload {
-                    NetlinkPayload::InnerMessage(inner) => each(inner),
-                    NetlinkPayload::Done(_) => return Ok(()),
+                    NetlinkPayload::InnerMessage(inner) => answer.push(inner),
+                    NetlinkPayload::Done(_) if interrupted => return Err(io::ErrorKind::Interrupted.into()),
+                    NetlinkPayload::Done(_) => return Ok(answer),
                     NetlinkPayload::Error(error) => {
-                        return if error.code.is_none() { Ok(()) } else { Err(error.to_io()) };
+                        return if error.code.is_none() { Ok(answer) } else { Err(error.to_io()) };
                     }
                     NetlinkPayload::Overrun(_) => return Err(io::Error::other("netlink overrun")),
                     _ => {}
