@@ -1,7 +1,10 @@
 //! What is shown is read back as the same, in every form; nothing that is read makes the reader fail.
 
 use config::{LoadMode, Tree, load, read};
+use fuzz_body::exercise;
 use proptest::prelude::*;
+
+mod fuzz_body;
 
 /// Statements of every kind the schema has, some of them with parts that the schema does not know.
 fn statement() -> impl Strategy<Value = String> {
@@ -105,18 +108,6 @@ fn word() -> impl Strategy<Value = String> {
         ]).prop_map(str::to_owned),
         1 => "\\PC{1,6}",
     ]
-}
-
-fn exercise(text: &str, at: bool) {
-    let at: &[&str] = if at { &["security", "group-vpn", "server"] } else { &[] };
-    let candidate = read(text, at);
-    let report = config::Report { name: "x", text, findings: &candidate.findings };
-    let _ = (report.for_people(true), report.lines(), report.json());
-    let braces = candidate.tree.to_braces();
-    let _ = (candidate.tree.to_json(), candidate.tree.to_xml());
-    assert_eq!(read(&braces, &[]).tree, candidate.tree, "{braces}");
-    let lines = candidate.tree.to_set_lines();
-    assert_eq!(read(&lines, &[]).tree.to_set_lines(), lines);
 }
 
 #[test]

@@ -5,6 +5,7 @@
  * They decide what prefix maps can express exactly and send the rest to the engine by redirecting it to the interface's
  * TAP. They outlive the daemon; the TAP does not: what would have gone to the engine is then dropped.
  */
+#include <linux/if_packet.h>
 #include <linux/pkt_cls.h>
 #include <stddef.h>
 
@@ -172,7 +173,8 @@ int gvpn_ingress(struct __sk_buff *skb)
 	struct packet p;
 	bool known, mine;
 
-	if (skb->mark == MARK_INJECT || is_tagged(skb))
+	/* Frames to the Ethernet address of others are seen in promiscuous mode; the kernel drops them. */
+	if (skb->mark == MARK_INJECT || is_tagged(skb) || skb->pkt_type == PACKET_OTHERHOST)
 		return TC_ACT_UNSPEC;
 	if (skb->protocol != bpf_htons(ETH_P_IP) && skb->protocol != bpf_htons(ETH_P_IPV6))
 		return TC_ACT_UNSPEC;

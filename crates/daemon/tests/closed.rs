@@ -6,7 +6,7 @@ mod network;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use daemon::datapath::{StopBehaviour, detach_all};
+use daemon::datapath::{StopBehaviour, detach_abandoned, detach_all};
 use dataplane::{AddressPair, TablesBuilder};
 use gateway::{Vpn, gateway, publish};
 use network::{Capture, Network, privileged};
@@ -99,8 +99,13 @@ fn detaching_without_a_daemon_leaves_nothing() {
     let network = Network::new();
     let gateway = gateway(&network, "ga", Vpn::keyless().tables());
     assert!(leftovers(&network, "ga").contains("gvpn_egress"), "the search finds what is there");
+    let abandoned = || network.inside("ga", || detach_abandoned().unwrap()).join().unwrap();
+    assert!(abandoned().is_empty(), "the daemon lives");
     drop(gateway);
     assert!(!network.pings("ha", "10.2.0.2"));
+    drop(self::gateway(&network, "ga", Vpn::keyless().tables()));
+    assert_eq!(abandoned(), ["wan"]);
+    drop(self::gateway(&network, "ga", Vpn::keyless().tables()));
     assert_eq!(network.inside("ga", || detach_all().unwrap()).join().unwrap(), ["wan"]);
     assert!(network.pings("ha", "10.2.0.2"));
     assert_eq!(leftovers(&network, "ga"), "");

@@ -100,7 +100,7 @@ fn sequence_numbers_and_counters_survive_an_exchange_of_tables() {
     let mut expected = 1u32;
     let counters: Arc<Counters> = Arc::default();
     for _ in 0..3 {
-        let tables = tables(&Vpn { counters: counters.clone(), ..seed_vpn(&[key.clone()]) });
+        let tables = tables(&Vpn { counters: counters.clone(), ..seed_vpn(std::slice::from_ref(&key)) });
         for _ in 0..5 {
             let out = single(run(&mut engine, &tables, OWN_FORWARDED, &packet()));
             assert_eq!(out.bytes[38..42], expected.to_be_bytes());

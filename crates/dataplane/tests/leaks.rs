@@ -205,21 +205,51 @@ proptest! {
         }
     }
 
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
     #[test]
     fn random_octets_never_panic(octets in prop::collection::vec(any::<u8>(), 0..400)) {
         fuzz_bodies::engine_outbound(&octets);
         fuzz_bodies::engine_inbound(&octets);
     }
+
+    #[test]
+    fn damaged_seeds_never_panic(
+        seed in any::<prop::sample::Index>(),
+        damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        kept in 0.5f64..1.0,
+    ) {
+        for (target, body) in TARGETS {
+            let seeds = corpus(target);
+            let mut octets = seeds[seed.index(seeds.len())].clone();
+            for (at, value) in &damage {
+                // Headers are in front, and they are what matters.
+                let position = at.index(octets.len().min(80));
+                octets[position] = *value;
+            }
+            body(&octets[..(octets.len() as f64 * kept) as usize]);
+            body(&octets);
+        }
+    }
+}
+
+const TARGETS: [(&str, fn(&[u8])); 2] =
+    [("engine_outbound", fuzz_bodies::engine_outbound), ("engine_inbound", fuzz_bodies::engine_inbound)];
+
+#[expect(clippy::disallowed_methods, reason = "the test reads files, not the engine")]
+fn corpus(target: &str) -> Vec<Vec<u8>> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target);
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(!files.is_empty());
+    files.into_iter().map(|path| std::fs::read(path).unwrap()).collect()
 }
 
 #[test]
 fn the_committed_fuzz_corpora_do_not_panic() {
-    let corpus = |target: &str| {
-        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target);
-        let files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-        assert!(!files.is_empty());
-        files.into_iter().map(|path| std::fs::read(path).unwrap())
-    };
-    corpus("engine_outbound").for_each(|octets| fuzz_bodies::engine_outbound(&octets));
-    corpus("engine_inbound").for_each(|octets| fuzz_bodies::engine_inbound(&octets));
+    for (target, body) in TARGETS {
+        corpus(target).iter().for_each(|octets| body(octets));
+    }
 }

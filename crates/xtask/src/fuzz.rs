@@ -9,7 +9,8 @@ use anyhow::{Context, Result, bail};
 const FOLDER: &str = "fuzz";
 
 /// Every target, in the order in which they run.
-const TARGETS: [&str; 4] = ["message", "payloads_gdoi", "ip_packet", "describe"];
+const TARGETS: [&str; 6] =
+    ["message", "payloads_gdoi", "ip_packet", "describe", "config_text", "phase1_responder"];
 
 /// What to fuzz, and for how long.
 #[derive(clap::Args)]

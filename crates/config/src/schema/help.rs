@@ -51,7 +51,7 @@ pub fn help(path: &[&str]) -> Option<String> {
     if !row.meaning.is_empty() {
         let _ = writeln!(out, "  {}", row.meaning);
     }
-    match entry.row.status {
+    match effective(entry.row) {
         Status::Active => {}
         Status::NotYet(feature) => {
             let _ = writeln!(out, "  not active yet: comes with {feature}");
@@ -186,7 +186,7 @@ pub fn statements_page() -> String {
             cell(&expected_cell(row)),
             cell(row.default),
             cell(&meaning),
-            status(row.status)
+            status(effective(row))
         );
     }
     out.push_str("\n## Not managed here\n\nAccepted with everything inside, kept, shown back, and listed by `gvpn check`: ");
@@ -219,5 +219,59 @@ fn status(status: Status) -> String {
         Status::Active => "active".to_owned(),
         Status::NotYet(feature) => format!("not active yet ({feature})"),
         Status::Elsewhere => "not managed here".to_owned(),
+    }
+}
+
+/// The status of a row is that of the statement around it where that is not active yet.
+fn effective(row: &Row) -> Status {
+    let mut status = row.status;
+    for above in rows() {
+        let inside = row.path.strip_prefix(above.path).is_some_and(|rest| rest.starts_with(" / "));
+        if inside && above.status != Status::Active && status == Status::Active {
+            status = above.status;
+        }
+    }
+    status
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(path: &[&str]) -> Vec<String> {
+        completions(path).into_iter().map(|completion| completion.word).collect()
+    }
+
+    #[test]
+    fn completions_follow_keys_and_values() {
+        assert_eq!(words(&["security", "group-vpn"]), ["server", "member", "co-location"]);
+        let gateway = ["security", "group-vpn", "co-location", "member", "ike", "gateway"];
+        assert_eq!(words(&gateway), ["<name>"]);
+        let mut inside = gateway.to_vec();
+        inside.push("one");
+        assert!(words(&inside).contains(&"server-address".to_owned()));
+        assert_eq!(words(&["security", "policies", "from-zone", "trust"]), ["to-zone"]);
+        assert_eq!(words(&["security", "policies", "from-zone", "trust", "to-zone"]), ["<name>"]);
+        assert_eq!(words(&["security", "policies", "from-zone", "trust", "to-zone", "untrust"]), ["policy"]);
+        assert_eq!(
+            words(&["interfaces", "eth0", "unit", "0", "family", "inet", "service"]),
+            ["input", "output"]
+        );
+        let mode = ["security", "group-vpn", "server", "ike", "policy", "p", "mode"];
+        assert_eq!(words(&mode), ["main", "aggressive"]);
+        assert_eq!(words(&["protocols", "ospf"]), Vec::<String>::new());
+        assert_eq!(words(&["nonsense"]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn help_says_range_default_and_status() {
+        let help =
+            help(&["security", "group-vpn", "server", "group", "g", "anti-replay-time-window"]).unwrap();
+        assert!(
+            help.contains("60..360 seconds")
+                && help.contains("default: 100")
+                && help.contains("not active yet"),
+            "{help}"
+        );
     }
 }

@@ -274,7 +274,9 @@ impl Value {
             Value::InterfaceAddress => "an address with its prefix length, such as 10.1.1.2/24".to_owned(),
             Value::Interface => "an interface name such as ge-0/0/1.0, lo0.0 or eth1".to_owned(),
             Value::SecretText => "a pre-shared key of 1..255 characters, or its $9$ form".to_owned(),
-            Value::SecretHexadecimal => "1..255 hexadecimal digits, or their $9$ form".to_owned(),
+            Value::SecretHexadecimal => {
+                "an even number of hexadecimal digits, 2..254, or their $9$ form".to_owned()
+            }
             Value::Size => "a size such as 512k, 10m or 1g (10k..1g)".to_owned(),
             Value::Expression => "a regular expression".to_owned(),
             Value::Window => "60..360 seconds, or 1..60000 milliseconds written as `<n>ms`".to_owned(),

@@ -207,19 +207,12 @@ impl DataPath {
 
     /// Removes what a predecessor left on interfaces that are external no longer. Each interface is looked at once.
     fn detach_predecessors(&mut self, links: &Links) {
-        let taps: BTreeSet<u32> = self.attached.values().map(Attached::tap).collect();
         self.searched.retain(|index| links.by_index(*index).is_some());
         for link in links.iter() {
-            let ours = self.attached.contains_key(&link.index) || taps.contains(&link.index);
-            if ours || !self.searched.insert(link.index) {
+            if self.attached.contains_key(&link.index) || !self.searched.insert(link.index) {
                 continue;
             }
-            // A TAP is there only as long as its daemon lives: another one, for other interfaces than ours.
-            let is_served = links.by_name(&tap::name(&link.name, link.index)).is_some();
-            if is_served || tap::is_name(&link.name) {
-                continue;
-            }
-            match tc::detach(link.index) {
+            match detach_if_abandoned(link, links) {
                 Ok(true) => tracing::info!(interface = link.name, "detached what an earlier daemon left"),
                 Ok(false) => {}
                 Err(error) => tracing::warn!(%error, interface = link.name, "cannot detach"),
@@ -228,14 +221,35 @@ impl DataPath {
     }
 }
 
+/// Detaches, unless a daemon serves the interface: there is a TAP only as long as its daemon lives.
+fn detach_if_abandoned(link: &Link, links: &Links) -> io::Result<bool> {
+    let is_served = links.by_name(&tap::name(&link.name, link.index)).is_some();
+    if is_served || tap::is_name(&link.name) { Ok(false) } else { tc::detach(link.index) }
+}
+
+/// Removes what daemons of ours that run no longer have left attached in this network namespace, for a daemon that has
+/// no external interface. Returns the names of the interfaces it was removed from.
+pub fn detach_abandoned() -> io::Result<Vec<String>> {
+    let links = Links::read()?;
+    detach_from(&links, |link| detach_if_abandoned(link, &links))
+}
+
 /// Removes all that any daemon of ours has attached in this network namespace, running or not: `gvpnd --detach`.
 /// Returns the names of the interfaces it was removed from.
 pub fn detach_all() -> io::Result<Vec<String>> {
+    // The TAPs of a daemon that still runs are its own business, and vanish with it.
+    detach_from(
+        &Links::read()?,
+        |link| if tap::is_name(&link.name) { Ok(false) } else { tc::detach(link.index) },
+    )
+}
+
+/// Goes through all links, also after an error, and collects the names of those that were detached from.
+fn detach_from(links: &Links, detach: impl Fn(&Link) -> io::Result<bool>) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     let mut result = Ok(());
-    // The TAPs of a daemon that still runs are its own business, and vanish with it.
-    for link in Links::read()?.iter().filter(|link| !tap::is_name(&link.name)) {
-        match tc::detach(link.index) {
+    for link in links.iter() {
+        match detach(link) {
             Ok(true) => names.push(link.name.clone()),
             Ok(false) => {}
             Err(error) => result = Err(error),

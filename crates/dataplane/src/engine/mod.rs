@@ -278,8 +278,12 @@ impl Engine {
         match packet.quoted() {
             None => own,
             Some(quoted) => {
-                let mirror = quoted.flow().mirrored();
-                Verdict::of_icmp_error(self.lookup(context, interface, id, mirror, rules), own)
+                let mirror = self.lookup(context, interface, id, quoted.flow().mirrored(), rules);
+                match (rules, own) {
+                    // A member of the group protected it, whichever of the two its policy is about.
+                    (Rules::Decrypted { .. }, Verdict::Clear { .. }) => own,
+                    _ => Verdict::of_icmp_error(mirror, own),
+                }
             }
         }
     }

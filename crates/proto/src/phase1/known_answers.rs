@@ -24,8 +24,11 @@ fn cookie(octets: &[u8]) -> Cookie {
     Cookie(octets.try_into().unwrap())
 }
 
-/// The cases of a CAVP response file: the hash of each, and its values by name.
-fn cases(file: &str) -> Vec<(Option<Hash>, BTreeMap<&str, Vec<u8>>)> {
+/// One case of a CAVP response file: its values by name.
+type Case<'a> = BTreeMap<&'a str, Vec<u8>>;
+
+/// The cases of a CAVP response file, and the hash of each.
+fn cases(file: &str) -> Vec<(Option<Hash>, Case<'_>)> {
     let mut hash = None;
     let mut cases = Vec::new();
     for line in file.lines().map(str::trim) {
@@ -38,7 +41,7 @@ fn cases(file: &str) -> Vec<(Option<Hash>, BTreeMap<&str, Vec<u8>>)> {
             _ => {}
         }
         match line.split_once(" = ") {
-            Some(("COUNT", _)) => cases.push((hash, BTreeMap::new())),
+            Some(("COUNT", _)) => cases.push((hash, Case::new())),
             Some((name, value)) if !line.starts_with('[') => {
                 cases.last_mut().expect("COUNT comes first").1.insert(name, unhex(value));
             }
@@ -48,7 +51,7 @@ fn cases(file: &str) -> Vec<(Option<Hash>, BTreeMap<&str, Vec<u8>>)> {
     cases
 }
 
-fn check(file: &str, skeyid_of: impl Fn(Hash, &BTreeMap<&str, Vec<u8>>) -> Secret) {
+fn check(file: &str, skeyid_of: impl Fn(Hash, &Case<'_>) -> Secret) {
     let mut checked = 0;
     for (hash, case) in cases(file) {
         // SHA-224 has no number in IKE.

@@ -92,8 +92,8 @@ impl Liveness {
 
     /// Whether this is an answer to a question of ours.
     //= https://www.rfc-editor.org/rfc/rfc3706#section-6.1
-    //# The initial sender SHOULD reject the
-    //# R-U-THERE-ACK if the sequence number fails to match the one sent with the
+    //# The initial sender SHOULD reject the R-U-
+    //# THERE-ACK if the sequence number fails to match the one sent with the
     //# R-U-THERE message.
     pub(super) fn is_answer(&self, sequence: u32) -> bool {
         self.sequence.wrapping_sub(sequence) < self.unanswered

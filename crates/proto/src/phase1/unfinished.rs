@@ -362,10 +362,10 @@ impl Endpoint {
         let gateway = proven.gateway.name.clone();
         let remote = path.remote.ip();
         //= https://www.rfc-editor.org/rfc/rfc2407#section-4.6.3.3
-        //# The receiver
-        //# might then elect to delete any existing SA's it has for the sending
-        //# system under the assumption that the sending system has rebooted and
-        //# no longer has access to the original SA's and their associated keying
+        //# The receiver of this Notification Message might
+        //# then elect to delete any existing SA's it has for the sending system
+        //# under the assumption that the sending system has rebooted and no
+        //# longer has access to the original SA's and their associated keying
         //# material.
         let superseded: Vec<AssociationId> = if proven.initial_contact {
             self.associations_of(&gateway, remote).collect()

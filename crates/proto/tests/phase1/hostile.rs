@@ -10,6 +10,7 @@ use proto::path::Path;
 use proto::phase1::{MAXIMUM_HALF_OPEN, MAXIMUM_HALF_OPEN_PER_SOURCE, Mode, Peer, VENDOR_ID_GROUPVPN};
 use wire::isakmp::Identity;
 
+use crate::fuzz_body::phase1_responder;
 use crate::peers::{Datagram, World, gateway};
 
 /// First messages of an initiator that never goes on, one per call.
@@ -253,8 +254,28 @@ fn fifteen_hundred_members_at_once_all_get_their_sa() {
     assert_eq!(world.server.endpoint.associations().count(), 1500);
 }
 
+#[test]
+fn the_corpus_of_the_fuzz_target_holds() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/phase1_responder");
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let octets = std::fs::read(&path).unwrap();
+        // A panic does not say which file it was about.
+        std::panic::catch_unwind(|| phase1_responder(&octets))
+            .unwrap_or_else(|_| panic!("{} fails", path.display()));
+        count += 1;
+    }
+    assert!(count > 0);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn random_interference_holds(octets in prop::collection::vec(any::<u8>(), 0..200)) {
+        phase1_responder(&octets);
+    }
 
     #[test]
     fn random_octets_after_a_plausible_header_never_panic(

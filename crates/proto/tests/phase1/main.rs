@@ -2,6 +2,7 @@
 
 mod aggressive_mode;
 mod established;
+mod fuzz_body;
 mod hostile;
 mod main_mode;
 mod peers;

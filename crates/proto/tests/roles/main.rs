@@ -1,9 +1,11 @@
 //! Dialogues of key server and member on virtual time, and recorded sessions of other implementations.
 
 mod change;
+mod corpus;
 mod damage;
 mod dialogue;
 mod foreign;
+mod fuzz_bodies;
 mod refusal;
 mod scale;
 mod sessions;

@@ -90,6 +90,11 @@ impl Stranger {
         }
     }
 
+    /// The path of a datagram of ours as the other side sees it.
+    pub fn their_path(&self) -> Path {
+        self.path.reversed()
+    }
+
     pub fn association(&self) -> &phase1::Association {
         self.endpoint.association(self.association.unwrap()).unwrap()
     }
