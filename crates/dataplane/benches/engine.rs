@@ -131,6 +131,22 @@ fn suites_and_sizes(criterion: &mut Criterion) {
     }
 }
 
+/// What the engine costs without cryptography: packets that leave in clear.
+fn clear(criterion: &mut Criterion) {
+    let suite = suites().next().expect("there are suites");
+    let tables = tables(suite, 3);
+    let mut group = criterion.benchmark_group("clear");
+    group.throughput(Throughput::Elements(BATCH as u64));
+    for length in [64, 512, 1400] {
+        let mut input = frames(length, BATCH as u32);
+        input.iter_mut().for_each(|frame| frame[26] = 99);
+        let mut bench = Bench::new();
+        group.bench_function(BenchmarkId::from_parameter(length), |bencher| {
+            bencher.iter(|| bench.run(&tables, FORWARDED, &input));
+        });
+    }
+}
+
 fn policies(criterion: &mut Criterion) {
     let suite = suites().find(|suite| name(*suite) == "Aes128-HmacSha1_96").expect("the seed's suite");
     let mut group = criterion.benchmark_group("policies");
@@ -157,5 +173,5 @@ fn configuration() -> Criterion {
         .without_plots()
 }
 
-criterion_group! { name = engine; config = configuration(); targets = suites_and_sizes, policies }
+criterion_group! { name = engine; config = configuration(); targets = clear, suites_and_sizes, policies }
 criterion_main!(engine);

@@ -82,7 +82,7 @@ reasons! {
     // Clear packets from outside.
     ClearInbound, "clear-inbound", "A clear packet arrived that a policy protects.";
     ClearInboundNotRegistered, "clear-inbound-not-registered", "A clear packet arrived before the first registration.";
-    IcmpQuotingEsp, "icmp-quoting-esp", "An ICMP error about our ESP that needs no translation.";
+    IcmpQuotingEsp, "icmp-quoting-esp", "An ICMP error about our ESP that no host has to be told of.";
 }
 
 #[cfg(test)]

@@ -338,10 +338,12 @@ impl Tables {
         &self.counters
     }
 
-    /// The interface with its MTU and VPNs.
+    /// The interface with its MTU and VPNs, if it has any VPN.
+    ///
+    /// One without is no external interface (any more): what still arrives for it is dropped, not let through.
     pub(crate) fn interface(&self, id: InterfaceId) -> Option<&Interface> {
         let position = self.interfaces.binary_search_by_key(&id, |interface| interface.id).ok()?;
-        Some(&self.interfaces[position])
+        Some(&self.interfaces[position]).filter(|interface| !interface.vpns.is_empty())
     }
 
     /// Positions of the SAs with this SPI; usually one, one per group if two servers drew the same number.

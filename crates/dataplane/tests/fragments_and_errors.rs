@@ -208,6 +208,19 @@ fn a_routers_error_about_our_esp_reaches_the_host_about_its_own_packet() {
 }
 
 #[test]
+fn a_too_big_about_a_packet_without_df_is_not_believed() {
+    let vpn = seed_vpn(&[sa(SPI)]);
+    let tables = tables(&vpn);
+    let mut engine = engine();
+    let packet = Packet::udp("31.1.1.2", "41.1.1.2", (1, 2), &[5; 1000]).frame();
+    let sent = single(run(&mut engine, &tables, OWN_FORWARDED, &packet));
+    let too_big = error_about(&sent.bytes, 3, 4, 600);
+    assert_eq!(run(&mut engine, &tables, Origin::Wire, &too_big.frame()), []);
+    assert_eq!(reasons(&vpn), [(D::IcmpQuotingEsp, 1)]);
+    assert_eq!(run(&mut engine, &tables, OWN_FORWARDED, &packet).len(), 1);
+}
+
+#[test]
 fn an_error_about_esp_we_did_not_send_is_told_to_nobody() {
     let vpn = seed_vpn(&[sa(SPI)]);
     let tables = tables(&vpn);

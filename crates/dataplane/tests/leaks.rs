@@ -235,7 +235,9 @@ proptest! {
     }
 }
 
-const TARGETS: [(&str, fn(&[u8])); 2] =
+type Body = fn(&[u8]);
+
+const TARGETS: [(&str, Body); 2] =
     [("engine_outbound", fuzz_bodies::engine_outbound), ("engine_inbound", fuzz_bodies::engine_inbound)];
 
 #[expect(clippy::disallowed_methods, reason = "the test reads files, not the engine")]

@@ -297,6 +297,9 @@ fn frames_of_other_protocols_and_interfaces() {
     engine().process(at(1), &tables, &[frame], &mut output);
     assert!(output.is_empty());
     assert_eq!(tables.counters().drops.count(D::UnknownInterface), 1);
+    // An interface whose last VPN is gone is closed, too, until the tc programs leave it.
+    let tables = tables_of(&[], DefaultPolicy::PermitAll);
+    assert_eq!(fate(&tables, &[], FORWARDED, bytes), Dropped(D::UnknownInterface));
 }
 
 #[test]

@@ -77,7 +77,7 @@ pub(super) struct Message<'a> {
 }
 
 impl Message<'_> {
-    /// Appends the frame, unless the rate forbids it.
+    /// Appends the frame, unless the rate forbids it: then false.
     pub(super) fn send(
         &self,
         limit: &mut IcmpLimit,
@@ -85,9 +85,9 @@ impl Message<'_> {
         interface: InterfaceId,
         destination: u32,
         output: &mut FrameBuffer,
-    ) {
+    ) -> bool {
         if !limit.allow(now) {
-            return;
+            return false;
         }
         let length = ETHERNET_LENGTH + IPV4_LENGTH + ICMP_LENGTH + self.quote.len();
         let (_, frame) = output.push(interface, Destination::IcmpToHost, VnetHeader::default(), length);
@@ -111,6 +111,7 @@ impl Message<'_> {
         icmp[ICMP_LENGTH..].copy_from_slice(self.quote);
         let value = checksum(sum(icmp));
         put_word(icmp, 2, value);
+        true
     }
 }
 

@@ -8,7 +8,7 @@ use super::outbound::largest_inner;
 use super::sent::SMALLEST_PATH_MTU;
 use super::{Context, Engine};
 use crate::ip::{Ipv4, PROTOCOL_ESP, long, word};
-use crate::{DropReason, FrameBuffer, InterfaceId};
+use crate::{DfBit, DropReason, FrameBuffer, InterfaceId};
 
 const UNREACHABLE: u8 = 3;
 const FRAGMENTATION_NEEDED: u8 = 4;
@@ -31,26 +31,30 @@ impl Engine {
         let Some(sa) = context.sa_for(interface, spi, &quoted) else { return false };
         let bound = &context.tables.sas[sa as usize];
 
+        let vpn = &context.tables.vpns()[bound.vpn as usize];
+
         let icmp = packet.payload();
         let (kind, code) = (icmp[0], icmp[1]);
         let mut rest = long(icmp, 4);
-        if (kind, code) == (UNREACHABLE, FRAGMENTATION_NEEDED) {
+        let too_big = (kind, code) == (UNREACHABLE, FRAGMENTATION_NEEDED);
+        // No router says so about a packet without DF.
+        let possible = !too_big || vpn.df_bit != DfBit::Clear;
+        if too_big && possible {
             // Routers older than RFC 1191 say nothing; then the smallest MTU that is believed is certain to pass.
             let mtu = word(icmp, 6).max(SMALLEST_PATH_MTU);
             self.outbound.path_mtus.lower(context.now, quoted.destination(), mtu);
             rest = largest_inner(bound.sa.suite(), mtu.into()).unwrap_or_default() as u32;
         }
-        let inner =
-            self.outbound.sent.find(spi, sequence).filter(|inner| {
-                (long(inner, 12), long(inner, 16)) == (quoted.source(), quoted.destination())
-            });
-        match inner {
-            Some(inner) => {
-                let destination = long(inner, 12);
-                let message = Message { kind, code, rest, source: packet.source(), quote: inner };
-                message.send(&mut self.outbound.icmp_limit, context.now, id, destination, output);
-            }
-            None => context.drop(DropReason::IcmpQuotingEsp, Some(bound.vpn)),
+        let outbound = &mut self.outbound;
+        let inner = outbound.sent.find(spi, sequence).filter(|inner| {
+            possible && (long(inner, 12), long(inner, 16)) == (quoted.source(), quoted.destination())
+        });
+        let is_told = inner.is_some_and(|inner| {
+            let message = Message { kind, code, rest, source: packet.source(), quote: inner };
+            message.send(&mut outbound.icmp_limit, context.now, id, long(inner, 12), output)
+        });
+        if !is_told {
+            context.drop(DropReason::IcmpQuotingEsp, Some(bound.vpn));
         }
         true
     }
