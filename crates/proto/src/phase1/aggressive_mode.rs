@@ -218,3 +218,117 @@ fn first_payloads(sa: &[u8], ours: &DhSecret, nonce: &[u8]) -> wire::Result<Payl
     chain.push(&isakmp::KeyExchange::from(ours.public()))?.push(&isakmp::Nonce::from(nonce))?;
     Ok(chain)
 }
+
+#[cfg(test)]
+mod tests {
+    use crypto::{CbcCipher, DhGroup, Hash, Secret, SeededRandom};
+    use wire::isakmp::Cookie;
+
+    use super::super::directory::Directory;
+    use super::super::exchange;
+    use super::super::frame::Cookies;
+    use super::super::keys::Iv;
+    use super::super::settings::{DoiChoice, Peer};
+    use super::*;
+    use crate::path::Path;
+
+    fn gateway(peer: &str) -> Gateway {
+        Gateway {
+            name: "peer".to_owned(),
+            peer: Peer::Addresses(vec![peer.parse().unwrap()]),
+            local_address: None,
+            mode: Mode::Aggressive,
+            proposals: vec![Proposal {
+                hash: Hash::Sha256,
+                cipher: CbcCipher::Aes128,
+                group: DhGroup::Ecp256,
+                lifetime: std::time::Duration::from_secs(3600),
+            }],
+            pre_shared_key: Secret::from_slice(b"secret"),
+            local_identity: None,
+            remote_identity: None,
+            doi: DoiChoice::GdoiThenIpsec,
+            non_esp_marker: false,
+            dead_peer_detection: None,
+        }
+    }
+
+    /// What message 3 leads to at the responder, after `change`, and what the initiator ended with.
+    fn third_message(change: impl Fn(&Proven, &Iv, Vec<u8>) -> Vec<u8>) -> (Result<Step, Refusal>, Proven) {
+        let path = Path::new("192.0.2.2:848".parse().unwrap(), "192.0.2.1:848".parse().unwrap());
+        let initiators = Directory::new(&[gateway("192.0.2.1")]);
+        let responders = Directory::new(&[gateway("192.0.2.2")]);
+        let mut random = SeededRandom::new(1);
+        let cookies = Cookies { initiator: Cookie([1; 8]), responder: Cookie::ZERO };
+        let mut context = Context {
+            random: &mut random,
+            directory: &initiators,
+            vendor_ids: &[],
+            path,
+            cookies,
+            initial_contact: true,
+        };
+        let named = initiators.named("peer").unwrap();
+        let (state, first) = exchange::start(named, Doi::GDOI, &mut context).unwrap();
+        let mut random = SeededRandom::new(2);
+        let cookies = Cookies { responder: Cookie([2; 8]), ..cookies };
+        let mut other = Context {
+            random: &mut random,
+            directory: &responders,
+            vendor_ids: &[],
+            path: path.reversed(),
+            cookies,
+            initial_contact: true,
+        };
+        let Step::Next(waiting, second) = respond(&mut other, &Message::parse(&first).unwrap()).unwrap()
+        else {
+            panic!("aggressive mode has three messages");
+        };
+        context.cookies = cookies;
+        let Step::Done(proven, Some(third)) =
+            state.handle(&mut context, &Message::parse(&second).unwrap()).unwrap()
+        else {
+            panic!("the initiator is done after message 2");
+        };
+        let public = |octets: &[u8]| {
+            let payloads = Message::parse(octets).unwrap().payloads().unwrap();
+            payloads.find(PayloadType::KEY_EXCHANGE).unwrap().body().to_vec()
+        };
+        let first_iv = proven.keys.protection.phase1_iv(&public(&first), &public(&second));
+        let third = change(&proven, &first_iv, third);
+        (waiting.handle(&mut other, &Message::parse(&third).unwrap()), *proven)
+    }
+
+    /// Message 3 in clear, with the payloads of the encrypted one.
+    fn in_clear(proven: &Proven, third: Vec<u8>, first_iv: &Iv) -> Vec<u8> {
+        let message = Message::parse(&third).unwrap();
+        let (clear, _) = proven.keys.protection.open(first_iv, message.body()).unwrap();
+        let payloads = decrypted(&message, &clear).unwrap();
+        let header = isakmp::Header { flags: isakmp::Flags::NONE, ..message.header };
+        header.message(payloads.chain()).unwrap()
+    }
+
+    #[test]
+    fn the_last_message_is_taken_encrypted() {
+        let (step, initiator) = third_message(|_, _, third| third);
+        let Step::Done(responder, None) = step.unwrap() else {
+            panic!("no answer to message 3");
+        };
+        assert_eq!(responder.last_block, initiator.last_block);
+        assert!(responder.initial_contact);
+    }
+
+    #[test]
+    fn the_last_message_is_taken_in_clear_and_phase_2_starts_from_the_first_iv() {
+        let first_iv = std::cell::Cell::new(None);
+        let (step, _) = third_message(|proven, iv, third| {
+            first_iv.set(Some(*iv));
+            in_clear(proven, third, iv)
+        });
+        let Step::Done(responder, None) = step.unwrap() else {
+            panic!("no answer to message 3");
+        };
+        assert_eq!(Some(responder.last_block), first_iv.get());
+        assert!(!responder.initial_contact, "nothing protects the notification");
+    }
+}

@@ -156,3 +156,80 @@ pub(super) fn announces_initial_contact(payloads: &Payloads<'_>) -> bool {
         .filter_map(|payload| payload.parse::<Notification<'_>>().ok())
         .any(|notification| notification.kind == NotifyType::INITIAL_CONTACT)
 }
+
+#[cfg(test)]
+mod tests {
+    use wire::isakmp::{KeyExchange, Nonce, PayloadChain};
+    use wire::registry::IdType;
+
+    use super::*;
+
+    fn judged(public: usize, nonce: usize) -> Result<(), NotifyType> {
+        let mut chain = PayloadChain::new();
+        chain.push(&KeyExchange::from(vec![2; public])).unwrap().push(&Nonce::from(vec![3; nonce])).unwrap();
+        let payloads = Payloads::parse(chain.first(), chain.bytes()).unwrap();
+        key_exchange_and_nonce(&payloads, 128).map(|_| ()).map_err(|refusal| refusal.notify)
+    }
+
+    #[test]
+    fn a_nonce_has_8_to_256_octets() {
+        assert_eq!(judged(128, 7), Err(NotifyType::PAYLOAD_MALFORMED));
+        assert_eq!(judged(128, 8), Ok(()));
+        assert_eq!(judged(128, 256), Ok(()));
+        assert_eq!(judged(128, 257), Err(NotifyType::PAYLOAD_MALFORMED));
+    }
+
+    #[test]
+    fn a_public_value_is_as_long_as_its_group() {
+        assert_eq!(judged(127, 16), Err(NotifyType::INVALID_KEY_INFORMATION));
+        assert_eq!(judged(129, 16), Err(NotifyType::INVALID_KEY_INFORMATION));
+        assert_eq!(judged(0, 16), Err(NotifyType::INVALID_KEY_INFORMATION));
+    }
+
+    #[test]
+    fn a_public_value_that_is_not_one_of_the_group_is_refused() {
+        let ours = DhSecret::from_private(DhGroup::Modp1024, Secret::new(vec![5; 128])).unwrap();
+        for public in [
+            [0; 128],
+            {
+                let mut one = [0; 128];
+                one[127] = 1;
+                one
+            },
+            [0xff; 128],
+        ] {
+            let refusal = shared_secret(&ours, &public).unwrap_err();
+            assert_eq!(refusal.notify, NotifyType::INVALID_KEY_INFORMATION);
+        }
+    }
+
+    #[test]
+    fn two_key_exchange_payloads_are_one_too_many() {
+        let mut chain = PayloadChain::new();
+        for _ in 0..2 {
+            chain.push(&KeyExchange::from(vec![2; 128])).unwrap();
+        }
+        chain.push(&Nonce::from(vec![3; 16])).unwrap();
+        let payloads = Payloads::parse(chain.first(), chain.bytes()).unwrap();
+        assert!(key_exchange_and_nonce(&payloads, 128).is_err());
+    }
+
+    #[test]
+    fn protocol_and_port_of_an_identity_are_zero_or_those_of_isakmp() {
+        let judged = |protocol, port, data: &[u8]| {
+            let identity = Identity::new(IdType::IPV4_ADDR, data.to_vec());
+            let mut chain = PayloadChain::new();
+            chain.push(&Identification { identity, protocol, port }).unwrap();
+            let payloads = Payloads::parse(chain.first(), chain.bytes()).unwrap();
+            peer_identity(&payloads.as_slice()[0]).is_ok()
+        };
+        let address = [192, 0, 2, 1];
+        assert!(judged(0, 0, &address));
+        assert!(judged(17, 500, &address));
+        assert!(judged(17, 848, &address));
+        assert!(judged(17, 0, &address));
+        assert!(!judged(17, 4500, &address));
+        assert!(!judged(6, 500, &address));
+        assert!(!judged(0, 0, &address[..3]));
+    }
+}

@@ -6,7 +6,8 @@ use std::net::IpAddr;
 use super::event::AssociationId;
 
 /// Unfinished exchanges that peers started, at most. 1500 members may start at once after an outage, each twice if
-/// its first try was lost; with the answers kept for repetition one takes about 3 KiB, all together 12 MiB.
+/// its first try was lost. One takes about 3 KiB, and less than 12 KiB with the longest first message and the largest
+/// group, so all together less than 48 MiB, for half a minute.
 pub const MAXIMUM_HALF_OPEN: usize = 4096;
 
 /// Of these, from one address. One host that floods must not push out everybody else's; members behind one address

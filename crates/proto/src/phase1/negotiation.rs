@@ -306,3 +306,7 @@ fn cipher_numbers(cipher: CbcCipher) -> (EncryptionAlgorithm, Option<u16>) {
         CbcCipher::Aes256 => (EncryptionAlgorithm::AES_CBC, Some(256)),
     }
 }
+
+#[cfg(test)]
+#[path = "negotiation_tests.rs"]
+mod tests;

@@ -15,6 +15,9 @@ use crate::time::Instant;
 /// How often an answer is repeated on demand: a peer that repeats its question for half a minute asks five times.
 const MAXIMUM_REPETITIONS: u32 = 16;
 
+/// No settings make us repeat faster than this.
+const SHORTEST_WAIT: Duration = Duration::from_millis(10);
+
 /// An unfinished exchange.
 #[derive(Debug)]
 pub(super) struct Pending {
@@ -85,9 +88,9 @@ impl Pending {
         // A round trip that contains a repetition is not measured: nobody knows which one was answered.
         if self.repetitions == 0 {
             let measured = (now - self.sent_at) * 4;
-            self.wait = measured.clamp(retransmission.shortest, retransmission.first);
+            self.wait = measured.min(retransmission.first).max(retransmission.shortest).max(SHORTEST_WAIT);
         } else {
-            self.wait = retransmission.first;
+            self.wait = retransmission.first.max(SHORTEST_WAIT);
         }
         self.repeats_at = state.repeats().then_some(now + self.wait);
         self.state = state;
@@ -100,7 +103,8 @@ impl Pending {
 
     /// Whether the last message shall be sent again because the peer repeated its own.
     pub(super) fn repeat_on_demand(&mut self) -> bool {
-        if self.state.repeats() && !self.is_responder() || self.repetitions >= MAXIMUM_REPETITIONS {
+        // The initiator repeats by its own clock; if both repeated on demand, they would never stop.
+        if !self.is_responder() || self.repetitions >= MAXIMUM_REPETITIONS {
             return false;
         }
         self.repetitions += 1;
@@ -127,7 +131,7 @@ impl Pending {
             return Due::GiveUp(failure);
         }
         self.repetitions += 1;
-        self.wait = (self.wait * 2).min(retransmission.longest);
+        self.wait = (self.wait * 2).min(retransmission.longest).max(SHORTEST_WAIT);
         self.repeats_at = Some(now + self.wait);
         Due::Repeat
     }
