@@ -1,5 +1,6 @@
 //! The established phase 1 SA: what it knows, and the exchanges that it protects.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use crypto::{CbcCipher, DhGroup, Digest, Hash, PrfKey, Random, Secret};
@@ -23,6 +24,10 @@ const MAXIMUM_MESSAGE: usize = 65_507 - 4;
 
 /// How long the last phase 1 message is kept to answer a repetition of the one before: longer than any exchange.
 const ANSWER_RETENTION: Duration = Duration::from_secs(60);
+
+/// Informational messages by whose id a copy is known: a copy that the network or an attacker makes comes soon, and
+/// what comes later changes nothing that its first copy did not.
+const REMEMBERED_NOTICES: usize = 64;
 
 /// Which side of the phase 1 exchange we were.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +76,8 @@ pub struct Association {
     pub(super) exchanges: Exchanges,
     pub(super) liveness: Liveness,
     last_answer: Option<LastAnswer>,
+    /// Message ids of the last informational messages, newest last.
+    notices: VecDeque<MessageId>,
 }
 
 /// The last message of phase 1, and the message it answers.
@@ -120,6 +127,7 @@ impl Association {
             exchanges: Exchanges::default(),
             liveness: Liveness::new(now, detection, random),
             last_answer: around.last_answer,
+            notices: VecDeque::new(),
         }
     }
 
@@ -156,6 +164,18 @@ impl Association {
         let hash = payloads.as_slice().first().filter(|payload| payload.kind == PayloadType::HASH)?;
         let expected = informational_hash(&self.skeyid_a, message.header.message_id, payloads.after_first());
         expected.matches(hash.body()).then_some(clear)
+    }
+
+    /// Whether an authenticated informational message is not one of the last ones once more.
+    pub(super) fn is_notice_new(&mut self, message_id: MessageId) -> bool {
+        if self.notices.contains(&message_id) {
+            return false;
+        }
+        if self.notices.len() == REMEMBERED_NOTICES {
+            self.notices.pop_front();
+        }
+        self.notices.push_back(message_id);
+        true
     }
 
     /// An informational message with these payloads, HASH(1) put before them.

@@ -112,9 +112,12 @@ impl Endpoint {
         if !sa.spend(clear.len()) {
             return self.close(now, id, CloseReason::LifetimeExpired);
         }
+        let new = sa.is_notice_new(message.header.message_id);
         for payload in payloads.iter() {
             match payload.kind {
                 PayloadType::NOTIFICATION => match payload.parse::<Notification<'_>>() {
+                    // Questions for life have numbers of their own, and may be repeated as they are.
+                    Ok(notification) if !new && notification.kind != NotifyType::R_U_THERE => {}
                     Ok(notification) => self.handle_notification(now, id, notification),
                     Err(_) => self.drop_message(now, path, "malformed notification"),
                 },

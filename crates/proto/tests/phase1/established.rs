@@ -166,6 +166,9 @@ fn notifications_arrive_once_and_authenticated() {
         world.member.receive(world.now, genuine.path.reversed(), &forged);
     }
     world.run_for(Duration::from_secs(1));
+    // A copy tells nothing new.
+    world.member.receive(world.now, genuine.path.reversed(), &genuine.octets);
+    world.flush();
     let told: Vec<_> = world
         .member
         .events
