@@ -1,8 +1,9 @@
 //! A configuration on its way in: text, tree, model and findings together.
 
 use crate::build::validate;
-use crate::finding::{Finding, Severity};
+use crate::finding::{Finding, Kind, Severity};
 use crate::model::Configuration;
+use crate::place::Span;
 use crate::tree::{LoadMode, Tree};
 
 /// What a text came to.
@@ -37,13 +38,24 @@ impl Candidate {
 }
 
 /// Reads a whole configuration, or with `at` the part of one that stands at that path:
-/// `read(text, &["security", "group-vpn", "server", "ike"])`. Prompt lines that name a path place what follows them.
-/// In a part, references to what is elsewhere are warnings, and there is no model.
+/// `read(text, &["security", "group-vpn", "server", "ike"])`. Prompt lines that name a path place what follows them; the
+/// parts they show may together be a whole configuration. In a part, references to what is elsewhere are warnings, and
+/// there is no model.
 pub fn read(text: &str, at: &[&str]) -> Candidate {
     let mut tree = Tree::default();
     let loaded = tree.load(text, at, LoadMode::Override);
-    let fragment = !at.is_empty() || loaded.placed_by_prompt;
-    finish(tree, loaded.findings, fragment)
+    if !at.is_empty() {
+        return finish(tree, loaded.findings, true);
+    }
+    let whole = finish(tree, loaded.findings.clone(), false);
+    if !loaded.placed_by_prompt || !whole.has_errors() {
+        return whole;
+    }
+    let mut part = finish(whole.tree, loaded.findings, true);
+    let message = "the prompts show a part of a configuration, which cannot be put into force by itself";
+    let remedy = "load it into a whole one, or show `security` as a whole";
+    part.findings.push(Finding::warning(Kind::Missing, Span::default(), "", message).remedy(remedy));
+    part
 }
 
 /// Reads a text into a configuration that is there, and validates the result. Statements of the old configuration have

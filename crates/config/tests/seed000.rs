@@ -101,3 +101,18 @@ fn the_commands_of_the_text_load() {
     }
     insta::assert_snapshot!(tree.to_braces());
 }
+
+#[test]
+fn the_listings_of_one_router_together_are_its_configuration() {
+    let folder = format!("{}/testdata/seed000", env!("CARGO_MANIFEST_DIR"));
+    let join = |files: &[&str]| -> String {
+        files.iter().map(|file| std::fs::read_to_string(format!("{folder}/{file}")).unwrap()).collect()
+    };
+    let server = read(&join(&["server-ike.conf", "server-ipsec.conf", "server-group.conf"]), &[]);
+    let model = server.model.unwrap_or_else(|| panic!("{:#?}", server.findings));
+    let group = &model.server.unwrap().groups[0];
+    assert_eq!((group.gateways.len(), group.security_associations[0].policies.len()), (3, 3));
+    let part = read(&join(&["server-group.conf"]), &[]);
+    assert!(part.model.is_none() && !part.has_errors());
+    assert!(part.findings.iter().any(|finding| finding.message.contains("part of a configuration")));
+}
