@@ -46,7 +46,7 @@ fn tree(text: &str) -> Tree {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn braces_are_read_back_as_the_same_tree(statements in proptest::collection::vec(statement(), 1..6)) {
