@@ -116,9 +116,6 @@ fn a_secret_never_comes_out_in_clear() {
                 set security group-vpn server ike policy r pre-shared-key open-sesame-open-sesame\n\
                 security { group-vpn { server { ike { policy s { mode wrong; pre-shared-key {\nascii-text\n\
                 \"open-sesame\" \"open-sesame\"; } } } } } }\n\
-                set security group-vpn server ike policy r pre-shared-key open-sesame-open-sesame\n\
-                security { group-vpn { server { ike { policy s { mode wrong; pre-shared-key {\nascii-text\n\
-                \"open-sesame\" \"open-sesame\"; } } } } } }\n\
                 set security group-vpn server ike policy p pre-shared-key ascii-text open-sesame-open-sesame extra\n\
                 set security group-vpn server ike policy q pre-shared-key hexadecimal open-sesame-open-sesame";
     let candidate = read(text, &[]);
