@@ -9,8 +9,18 @@ use anyhow::{Context, Result, bail};
 const FOLDER: &str = "fuzz";
 
 /// Every target, in the order in which they run.
-const TARGETS: [&str; 6] =
-    ["message", "payloads_gdoi", "ip_packet", "describe", "config_text", "phase1_responder"];
+const TARGETS: [&str; 10] = [
+    "message",
+    "payloads_gdoi",
+    "ip_packet",
+    "describe",
+    "config_text",
+    "phase1_responder",
+    "pull_server",
+    "pull_member",
+    "engine_outbound",
+    "engine_inbound",
+];
 
 /// What to fuzz, and for how long.
 #[derive(clap::Args)]
