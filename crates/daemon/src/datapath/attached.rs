@@ -122,11 +122,6 @@ impl Attached {
         &self.link.name
     }
 
-    /// Kernel index of the TAP.
-    pub(super) fn tap(&self) -> u32 {
-        self.entry.tap
-    }
-
     /// The device does not exist any longer.
     pub(super) fn has_lost_its_tap(&self) -> bool {
         !tap::exists(self.entry.tap)

@@ -118,9 +118,18 @@ impl Network {
         checked(command, output)
     }
 
-    /// One ping gets its answer within a second.
+    /// One ping gets its answer within two seconds.
     pub fn pings(&self, node: &str, arguments: &str) -> bool {
-        let mut command = vec!["ping", "-n", "-c", "1", "-W", "1"];
+        self.ping(node, "2", arguments)
+    }
+
+    /// One ping gets no answer, at a distance of microseconds, within half a second.
+    pub fn is_closed(&self, node: &str, arguments: &str) -> bool {
+        !self.ping(node, "0.5", arguments)
+    }
+
+    fn ping(&self, node: &str, seconds: &str, arguments: &str) -> bool {
+        let mut command = vec!["ping", "-n", "-c", "1", "-W", seconds];
         command.extend(arguments.split_whitespace());
         self.command(node, &command).output().expect("ping can be run").status.success()
     }
