@@ -55,7 +55,10 @@ fn nothing_leaks_before_registration_and_the_router_keeps_its_links() {
 
     let gateway = gateway(&network, "ga", Vpn::unregistered().tables());
     assert!(network.is_closed("ha", "10.2.0.2"));
-    assert!(network.is_closed("ha", "-I 20.1.0.2 20.2.0.2"), "policies are not known: all forwarded is dropped");
+    assert!(
+        network.is_closed("ha", "-I 20.1.0.2 20.2.0.2"),
+        "policies are not known: all forwarded is dropped"
+    );
     assert!(network.is_closed("ga", "-I 10.1.0.1 10.2.0.2"), "own, and of the last known policy");
     assert_eq!(leaks(&mut capture, "10.1.0.2", "10.2.0.2"), 0);
     assert_eq!(leaks(&mut capture, "20.1.0.2", "20.2.0.2"), 0);
