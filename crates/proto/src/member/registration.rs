@@ -16,7 +16,7 @@ use crate::policy::{Offer, PolicyError};
 use crate::pull::{self, MessageError, NONCE_LENGTH, Received};
 use crate::time::Instant;
 
-/// First wait before a message of GROUPKEY-PULL is sent again; each further one is twice as long.
+/// First two waits before a message of GROUPKEY-PULL is sent again; each further one is twice as long.
 const REPEAT_AFTER: Duration = Duration::from_secs(1);
 
 /// A message is sent at least so often within one try.
@@ -69,20 +69,22 @@ impl Member {
             State::Down => {}
             State::Connecting(_) if try_ended => self.continue_connecting(now, index),
             State::Connecting(_) => {}
+            // Once is bad luck, twice is a server that has perhaps forgotten the phase 1 SA. What the server says of
+            // times is counted from the first message, so an exchange must not go on for much longer than that.
+            State::Pulling(_) if try_ended && vpn.tries == 0 => {
+                vpn.counters.pulls_timed_out += 1;
+                vpn.count_try();
+                vpn.try_ends = now + vpn.try_interval();
+                self.repeat_pull(now, index);
+            }
             State::Pulling(pull) if try_ended => {
                 let association = pull.association;
                 let reason = pull.told.map_or(RegistrationFailure::NoAnswer, RegistrationFailure::Refused);
                 self.end_pull(index);
-                // A server that does not answer has perhaps forgotten the phase 1 SA.
                 self.endpoint.delete(now, association);
                 self.end_try(now, index, End::Silent(reason));
             }
-            State::Pulling(pull) if pull.repeat_at <= now => {
-                pull.repeat_at = now + pull.repeat_after;
-                pull.repeat_after *= 2;
-                // The SA can only be gone if its end is being reported.
-                let _ = self.endpoint.retransmit_phase2(now, pull.association, pull.id);
-            }
+            State::Pulling(pull) if pull.repeat_at <= now => self.repeat_pull(now, index),
             State::Pulling(_) => {}
             State::Registered => {
                 if vpn.next_registration().is_some_and(|due| due <= now) || vpn.sas.is_empty() {
@@ -93,6 +95,17 @@ impl Member {
             State::Waiting(until) if *until <= now => self.begin_try(now, index),
             State::Waiting(_) => {}
         }
+    }
+
+    /// Sends the last message of a GROUPKEY-PULL again.
+    fn repeat_pull(&mut self, now: Instant, index: usize) {
+        let vpn = &mut self.vpns[index];
+        let longest = vpn.try_interval() / REPEATS_PER_TRY;
+        let State::Pulling(pull) = &mut vpn.state else { return };
+        pull.repeat_at = now + pull.repeat_after;
+        pull.repeat_after = (pull.repeat_after * 2).min(longest);
+        // The SA can only be gone if its end is being reported.
+        let _ = self.endpoint.retransmit_phase2(now, pull.association, pull.id);
     }
 
     pub(super) fn established(&mut self, now: Instant, association: AssociationId) {
@@ -225,7 +238,8 @@ impl Member {
         let vpn = &mut self.vpns[index];
         let server = vpn.current_server();
         vpn.counters.pulls_timed_out += 1;
-        if !vpn.count_try() {
+        // With nowhere else to go the exchange continues until phase 1 gives it up.
+        if !vpn.count_try() || vpn.gateway.servers().len() == 1 {
             vpn.try_ends = now + vpn.try_interval();
             return;
         }
@@ -255,7 +269,7 @@ impl Member {
                 awaiting: Awaiting::Message2,
                 told: None,
                 repeat_at: now + repeat_after,
-                repeat_after: repeat_after * 2,
+                repeat_after,
             })),
         );
         // A new try interval: phase 1 may have used up most of the present one.
@@ -318,7 +332,7 @@ impl Member {
         state.awaiting = Awaiting::Message4 { nr: reply.nonce, offer };
         let repeat_after = REPEAT_AFTER.min(vpn.sas.try_interval().unwrap_or(REPEAT_AFTER) / REPEATS_PER_TRY);
         state.repeat_at = now + repeat_after;
-        state.repeat_after = repeat_after * 2;
+        state.repeat_after = repeat_after;
         // An SA that is gone by now is reported as closed, which ends the try.
         let _ = self.endpoint.accept(now, message).and_then(|()| {
             self.endpoint.send_phase2(

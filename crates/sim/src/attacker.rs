@@ -1,0 +1,80 @@
+//! Somebody who has no key: sends garbage, what he has overheard, changed or not, and first messages in others' names.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use proto::path::Path;
+
+use crate::chance::Chance;
+use crate::network::Datagram;
+use crate::parties::{Party, member_address, server_address};
+use crate::scenario::Scenario;
+
+/// Datagrams that he remembers.
+const MEMORY: usize = 256;
+
+#[derive(Debug)]
+pub(crate) struct Attacker {
+    chance: Chance,
+    overheard: Vec<(Party, Path, Vec<u8>)>,
+}
+
+impl Attacker {
+    pub(crate) fn new(scenario: &Scenario) -> Self {
+        Self { chance: Chance::new(scenario.seed ^ 0x6174_7461_636b), overheard: Vec::new() }
+    }
+
+    pub(crate) fn overhear(&mut self, datagram: &Datagram) {
+        let entry = (datagram.to, datagram.path, datagram.octets.clone());
+        if self.overheard.len() < MEMORY {
+            self.overheard.push(entry);
+        } else {
+            let index = self.chance.within(0..MEMORY as u64) as usize;
+            self.overheard[index] = entry;
+        }
+    }
+
+    /// What he sends next.
+    pub(crate) fn act(&mut self, scenario: &Scenario) -> Datagram {
+        match (self.chance.within(0..4), self.overheard.is_empty()) {
+            (0, false) => self.replay(),
+            (1, false) => {
+                let mut changed = self.replay();
+                let position = self.chance.within(0..changed.octets.len() as u64) as usize;
+                changed.octets[position] ^= 1 << self.chance.within(0..8);
+                changed
+            }
+            // A first message, or whatever, from an address that nobody has.
+            (2, false) => {
+                let mut invented = self.replay();
+                invented.to = Party::Server(0);
+                let source = IpAddr::V4(Ipv4Addr::from(0xc000_0000 + self.chance.within(0..1 << 16) as u32));
+                invented.path = path(server_address(0), source);
+                for octet in invented.octets.iter_mut().take(8) {
+                    *octet = self.chance.next() as u8;
+                }
+                invented
+            }
+            _ => {
+                let length = self.chance.within(1..200) as usize;
+                let octets = (0..length).map(|_| self.chance.next() as u8).collect();
+                let member = self.chance.within(0..scenario.members as u64) as usize;
+                let (server, member_at) = (server_address(0), member_address(member));
+                if self.chance.percent(50) {
+                    Datagram { to: Party::Server(0), path: path(server, member_at), octets }
+                } else {
+                    Datagram { to: Party::Member(member), path: path(member_at, server), octets }
+                }
+            }
+        }
+    }
+
+    fn replay(&mut self) -> Datagram {
+        let index = self.chance.within(0..self.overheard.len() as u64) as usize;
+        let (to, path, octets) = self.overheard[index].clone();
+        Datagram { to, path, octets }
+    }
+}
+
+fn path(local: IpAddr, remote: IpAddr) -> Path {
+    Path::new(SocketAddr::new(local, 848), SocketAddr::new(remote, 848))
+}

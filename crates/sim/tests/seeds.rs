@@ -1,0 +1,46 @@
+//! Some tens of worlds in the ordinary run; thousands are for `cargo run --release -p sim`.
+
+use std::time::Duration;
+
+use sim::{Scenario, run};
+
+fn survive(scenario: &Scenario) -> sim::Report {
+    run(scenario).unwrap_or_else(|failure| panic!("{failure}"))
+}
+
+#[test]
+fn thirty_worlds_of_six_members_hold_every_invariant() {
+    for seed in 0..30 {
+        let mut scenario = Scenario::from_seed(seed, 6);
+        // The ordinary run has seconds, not minutes: what lives long gets a single rollover.
+        scenario.duration = scenario.duration.min(scenario.tek_lifetime * 2).max(Duration::from_secs(300));
+        let report = survive(&scenario);
+        assert!(report.registrations >= 6, "{seed}: {report:?}");
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_world() {
+    let mut scenario = Scenario::from_seed(7, 5);
+    scenario.duration = Duration::from_secs(900);
+    assert_eq!(survive(&scenario), survive(&scenario));
+    let other = Scenario { seed: 8, ..scenario.clone() };
+    assert_ne!(survive(&scenario).hash, survive(&other).hash);
+}
+
+#[test]
+fn short_lives_under_heavy_loss_leave_nobody_behind() {
+    for seed in 100..103 {
+        let scenario = Scenario {
+            tek_lifetime: Duration::from_secs(180),
+            ike_lifetime: Duration::from_secs(86_400),
+            duration: Duration::from_secs(800),
+            servers: 1,
+            loss: 20,
+            partitions: false,
+            restarts: false,
+            ..Scenario::from_seed(seed, 8)
+        };
+        survive(&scenario);
+    }
+}
