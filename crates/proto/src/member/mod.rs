@@ -26,6 +26,7 @@ mod vpn;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use crypto::Random;
 
@@ -50,6 +51,8 @@ pub struct Member {
     vpns: Vec<Vpn>,
     /// Phase 1 exchanges of ours that are not finished, by gateway and server.
     connecting: BTreeMap<(String, IpAddr), AssociationId>,
+    /// The try interval that phase 1 was last told.
+    phase1_interval: Option<Duration>,
     next_tunnel_id: u32,
     journal: Journal,
     events: VecDeque<Event>,
@@ -65,6 +68,7 @@ impl Member {
             random,
             vpns: Vec::new(),
             connecting: BTreeMap::new(),
+            phase1_interval: None,
             next_tunnel_id: 1,
             journal: Journal::default(),
             events: VecDeque::new(),
@@ -111,8 +115,9 @@ impl Member {
         for mut removed in old {
             self.stop(&mut removed, Removal::Reconfigured);
         }
-        self.endpoint.configure(now, endpoint_settings(&settings));
         self.settings = settings;
+        self.phase1_interval = None;
+        self.tune_phase1(now);
         self.drain_endpoint(now);
         for index in restart {
             self.begin_try(now, index);
@@ -206,6 +211,23 @@ impl Member {
         if !spis.is_empty() || reason == Removal::Reconfigured {
             self.events.push_back(Event::RemoveSas { vpn: vpn.name.clone(), spis, reason });
         }
+    }
+
+    /// Tells phase 1 how fast to send again: several times within the shortest try of any VPN.
+    fn tune_phase1(&mut self, now: Instant) {
+        let interval = self.vpns.iter().map(Vpn::try_interval).min();
+        if interval.is_some() && interval == self.phase1_interval {
+            return;
+        }
+        self.phase1_interval = interval;
+        let mut settings = endpoint_settings(&self.settings);
+        if let Some(interval) = interval {
+            let retransmission = &mut settings.retransmission;
+            retransmission.longest = retransmission.longest.min(interval);
+            retransmission.first = retransmission.first.min(interval / 2);
+            retransmission.shortest = retransmission.shortest.min(retransmission.first);
+        }
+        self.endpoint.configure(now, settings);
     }
 
     fn removed(&mut self, index: usize, spis: Vec<u32>, reason: Removal) {

@@ -299,6 +299,7 @@ impl Member {
         message: &Phase2Message,
     ) -> Result<(), PolicyError> {
         let vpn = &mut self.vpns[index];
+        let repeat_after = REPEAT_AFTER.min(vpn.try_interval() / REPEATS_PER_TRY);
         let State::Pulling(state) = &mut vpn.state else { return Ok(()) };
         let Some(association) = self.endpoint.association(message.association) else { return Ok(()) };
         let reply = match pull::read_message_2(association, received(message), &state.ni) {
@@ -330,7 +331,6 @@ impl Member {
             );
         }
         state.awaiting = Awaiting::Message4 { nr: reply.nonce, offer };
-        let repeat_after = REPEAT_AFTER.min(vpn.sas.try_interval().unwrap_or(REPEAT_AFTER) / REPEATS_PER_TRY);
         state.repeat_at = now + repeat_after;
         state.repeat_after = repeat_after;
         // An SA that is gone by now is reported as closed, which ends the try.
@@ -390,6 +390,7 @@ impl Member {
                 .with("server", server)
                 .with("teks", offer_size(&vpn.sas)),
         );
+        self.tune_phase1(now);
         self.removed(index, replaced, Removal::Deleted);
         self.events.push_back(Event::InstallSas { vpn: name.clone(), sas, closed });
         self.events.push_back(Event::Registered { vpn: name, server });

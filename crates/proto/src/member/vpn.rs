@@ -57,6 +57,7 @@ pub(super) struct Vpn {
     /// The phase 1 SA of the last registration, and how many there were over it.
     pub(super) pulled_over: Option<AssociationId>,
     pub(super) pulls_there: u64,
+    known_interval: Option<Duration>,
     tunnels: BTreeMap<Arc<[Selector]>, u32>,
 }
 
@@ -78,6 +79,7 @@ impl Vpn {
             last_failure: None,
             pulled_over: None,
             pulls_there: 0,
+            known_interval: None,
             tunnels: BTreeMap::new(),
         }
     }
@@ -93,8 +95,9 @@ impl Vpn {
         self.gateway.servers().get(self.server).copied()
     }
 
+    /// Time between two tries: what the lives of the keys demand that it has or last had.
     pub(super) fn try_interval(&self) -> Duration {
-        self.sas.try_interval().unwrap_or(TRY_INTERVAL)
+        self.known_interval.unwrap_or(TRY_INTERVAL)
     }
 
     /// Counts a try that failed. After the last one at a server, the next server's turn has come: returns true then.
@@ -130,6 +133,7 @@ impl Vpn {
     /// Notes a registration over a phase 1 SA.
     pub(super) fn note_pull(&mut self, now: Instant, association: AssociationId) {
         self.last_pull = Some(now);
+        self.known_interval = self.sas.try_interval();
         self.pulls_there = if self.pulled_over == Some(association) { self.pulls_there + 1 } else { 1 };
         self.pulled_over = Some(association);
     }
