@@ -145,7 +145,7 @@ impl Daemon {
         };
         if loaded.model.member.is_none() && !daemon.command_line.control_plane_only {
             // A daemon before us may have had VPNs; this configuration has none to keep closed.
-            for interface in crate::datapath::detach_all().unwrap_or_default() {
+            for interface in crate::datapath::detach_abandoned().unwrap_or_default() {
                 tracing::info!(interface, "detached: no VPN is configured");
             }
         }
