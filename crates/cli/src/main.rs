@@ -1,5 +1,6 @@
 //! `gvpn`: the operator command.
 
+mod check;
 mod clear;
 mod client;
 mod clock;
@@ -7,6 +8,7 @@ mod columns;
 mod command;
 mod commit;
 mod completions;
+mod decode;
 mod diagnostics;
 mod input;
 mod load;
@@ -53,9 +55,11 @@ const COMMANDS: &[Command] = &[
     clear::MEMBER_IPSEC,
     clear::MEMBER_GROUP,
     clear::MEMBER_STATISTICS,
+    check::CHECK,
     commit::COMMIT,
     load::LOAD,
     status::STATUS,
+    decode::DECODE,
     monitor::MONITOR,
     completions::COMPLETIONS,
     completions::COMPLETE,

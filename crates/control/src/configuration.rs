@@ -81,7 +81,10 @@ pub struct Diagnostic {
 
 impl fmt::Display for Diagnostic {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}:{}:{}: {}: ", self.source, self.line, self.column, self.severity)?;
+        match self.line {
+            0 => write!(formatter, "{}: {}: ", self.source, self.severity)?,
+            line => write!(formatter, "{}:{line}:{}: {}: ", self.source, self.column, self.severity)?,
+        }
         if !self.path.is_empty() {
             write!(formatter, "[{}] ", self.path)?;
         }

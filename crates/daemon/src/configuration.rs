@@ -6,7 +6,7 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use config::model::Configuration;
-use config::{Candidate, Finding, Kind, Span, Tree};
+use config::{Candidate, Finding, Kind, Tree};
 use control::{Diagnostic, Severity};
 use proto::server::message_size;
 
@@ -27,12 +27,28 @@ pub fn judge(mut candidate: Candidate, source: &str) -> (Option<Loaded>, Vec<Dia
     sizes.into_iter().for_each(|finding| candidate.add(finding));
     let mut diagnostics: Vec<Diagnostic> =
         candidate.findings.iter().map(|finding| diagnostic(finding, source)).collect();
+    if candidate.model.is_none() && !candidate.has_errors() {
+        let message = "this is a part of a configuration; a whole one is needed here";
+        diagnostics.push(without_place(source, message.to_owned()));
+    }
     diagnostics.sort_by_key(|diagnostic| diagnostic.severity);
     let loaded = match (candidate.has_errors(), candidate.model) {
         (false, Some(model)) => Some(Loaded { tree: candidate.tree, model }),
         _ => None,
     };
     (loaded, diagnostics)
+}
+
+/// An error that no line of the text is to blame for.
+pub fn without_place(source: &str, message: String) -> Diagnostic {
+    Diagnostic {
+        severity: Severity::Error,
+        source: source.to_owned(),
+        line: 0,
+        column: 0,
+        path: String::new(),
+        message,
+    }
 }
 
 /// Groups whose policies one UDP datagram cannot carry.
@@ -87,17 +103,13 @@ fn diagnostic(finding: &Finding, source: &str) -> Diagnostic {
 
 /// Reads the configuration file. A file that cannot be read is a finding too.
 pub fn read_file(path: &Path) -> Result<String, Diagnostic> {
-    let failed = |error: io::Error| Diagnostic {
-        severity: Severity::Error,
-        source: path.display().to_string(),
-        line: Span::default().line,
-        column: Span::default().column,
-        path: String::new(),
-        message: match error.kind() {
+    let failed = |error: io::Error| {
+        let message = match error.kind() {
             io::ErrorKind::NotFound => "no such file; --config names another".to_owned(),
             io::ErrorKind::InvalidData => "not UTF-8 text".to_owned(),
             _ => error.to_string(),
-        },
+        };
+        without_place(&path.display().to_string(), message)
     };
     fs::read_to_string(path).map_err(failed)
 }

@@ -4,7 +4,7 @@ use config::LoadMode;
 use control::{CheckRequest, CommitReply, CommitRequest, Diagnostic, LoadRequest, Severity};
 
 use super::Daemon;
-use crate::configuration::{Loaded, Replacement, changes, judge, read_file};
+use crate::configuration::{Loaded, Replacement, changes, judge, read_file, without_place};
 use crate::control_socket::{Refusal, Reply, reply};
 
 impl Daemon {
@@ -116,16 +116,5 @@ impl Daemon {
                 Ok((read_file(file)?, file.display().to_string()))
             }
         }
-    }
-}
-
-fn without_place(source: &str, message: String) -> Diagnostic {
-    Diagnostic {
-        severity: Severity::Error,
-        source: source.to_owned(),
-        line: 0,
-        column: 0,
-        path: String::new(),
-        message,
     }
 }
