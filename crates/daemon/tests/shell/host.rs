@@ -1,0 +1,162 @@
+//! A network namespace with one `gvpnd`, its folder, and a client of its control socket.
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// Without root there are no namespaces: says so, and is true.
+pub fn skip() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        eprintln!("SKIPPED: needs root for network namespaces");
+    }
+    !root
+}
+
+/// Waits until something is so.
+pub fn within(limit: Duration, mut so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !so() {
+        assert!(start.elapsed() < limit, "not within {limit:?}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Connects two hosts; each has its address on the device `wan0`.
+pub fn wire(one: &Host, other: &Host) {
+    let ends = (format!("{}0", one.namespace), format!("{}0", other.namespace));
+    run(Command::new("ip").args(["link", "add", &ends.0, "type", "veth", "peer", "name", &ends.1]));
+    for (host, end) in [(one, &ends.0), (other, &ends.1)] {
+        run(Command::new("ip").args(["link", "set", end, "netns", &host.namespace, "name", "wan0"]));
+        host.ip(&["address", "add", &host.address, "dev", "wan0"]);
+        host.ip(&["link", "set", "wan0", "up"]);
+    }
+}
+
+/// A host.
+pub struct Host {
+    namespace: String,
+    address: String,
+    folder: PathBuf,
+    daemon: Option<Child>,
+}
+
+impl Host {
+    /// A namespace without links.
+    pub fn new(name: &str, address: &str) -> Host {
+        let namespace = format!("{name}{}", std::process::id());
+        let folder = std::env::temp_dir().join(format!("gvpnd-test-{namespace}"));
+        std::fs::create_dir_all(&folder).unwrap();
+        run(Command::new("ip").args(["netns", "add", &namespace]));
+        let host = Host { namespace, address: address.to_owned(), folder, daemon: None };
+        host.ip(&["link", "set", "lo", "up"]);
+        host
+    }
+
+    /// Runtime directory, configuration, state and log.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Runs `ip` in the namespace.
+    pub fn ip(&self, arguments: &[&str]) {
+        run(Command::new("ip").args(["-n", &self.namespace]).args(arguments));
+    }
+
+    /// Replaces the configuration file.
+    pub fn rewrite(&self, configuration: &str) {
+        std::fs::write(self.folder.join("gvpnd.conf"), configuration).unwrap();
+    }
+
+    /// Starts the daemon and waits for its control socket.
+    pub fn start(&mut self, configuration: &str, options: &[&str]) {
+        self.rewrite(configuration);
+        let log = std::fs::File::options().create(true).append(true).open(self.folder.join("log")).unwrap();
+        let mut command = self.command(options);
+        command.stderr(log).stdout(Stdio::null()).stdin(Stdio::null());
+        self.daemon = Some(command.spawn().unwrap());
+        let socket = self.folder.join("gvpnd.sock");
+        within(Duration::from_secs(20), || {
+            let ended = self.daemon.as_mut().unwrap().try_wait().unwrap();
+            assert!(ended.is_none(), "gvpnd ended: {}", self.log());
+            UnixStream::connect(&socket).is_ok()
+        });
+    }
+
+    /// Runs a daemon that is expected to end by itself.
+    pub fn run(&self, options: &[&str]) -> Output {
+        self.command(options).output().unwrap()
+    }
+
+    /// Sends the daemon a signal.
+    pub fn signal(&self, signal: &str) {
+        let pid = self.daemon.as_ref().unwrap().id().to_string();
+        run(Command::new("kill").args([&format!("-{signal}"), &pid]));
+    }
+
+    /// Waits for the end of the daemon; whether it ended well.
+    pub fn wait(&mut self) -> bool {
+        self.daemon.take().unwrap().wait().unwrap().success()
+    }
+
+    /// Ends the daemon in an orderly way; whether it ended well.
+    pub fn stop(&mut self) -> bool {
+        self.signal("TERM");
+        self.wait()
+    }
+
+    /// What it wrote so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+
+    /// The body of a `GET` over the control socket, an error's too.
+    pub fn get(&self, path: &str) -> String {
+        self.request("GET", path, "")
+    }
+
+    /// The body of a `POST`.
+    pub fn post(&self, path: &str, body: &str) -> String {
+        self.request("POST", path, body)
+    }
+
+    fn request(&self, method: &str, path: &str, body: &str) -> String {
+        let mut stream = UnixStream::connect(self.folder.join("gvpnd.sock")).unwrap();
+        let length = body.len();
+        write!(stream, "{method} {path} HTTP/1.0\r\nhost: gvpnd\r\ncontent-length: {length}\r\n\r\n{body}")
+            .unwrap();
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).unwrap();
+        reply.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default()
+    }
+
+    fn command(&self, options: &[&str]) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.namespace, env!("CARGO_BIN_EXE_gvpnd")]);
+        command.arg("--config").arg(self.folder.join("gvpnd.conf"));
+        command.arg("--runtime-dir").arg(&self.folder).arg("--state-dir").arg(self.folder.join("state"));
+        command.arg("--log-dir").arg(self.folder.join("traces")).args(options);
+        command
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            let _ = daemon.kill();
+            let _ = daemon.wait();
+        }
+        if std::thread::panicking() {
+            eprintln!("--- log of {}\n{}", self.namespace, self.log());
+        }
+        let _ = Command::new("ip").args(["netns", "delete", &self.namespace]).status();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}

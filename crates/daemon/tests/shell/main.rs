@@ -1,0 +1,167 @@
+//! The shipped `gvpnd`, driven over its sockets in network namespaces of its own: start, register, show, reload, stop.
+//!
+//! Needs root; without it every test says so and passes.
+
+mod host;
+
+use std::time::Duration;
+
+use host::{Host, skip, within};
+
+const SERVER: &str = include_str!("server.conf");
+const MEMBER: &str = include_str!("member.conf");
+
+/// A key server and a member on one wire.
+fn pair(name: &str) -> (Host, Host) {
+    let (server, member) =
+        (Host::new(&format!("{name}s"), "10.0.0.1/24"), Host::new(&format!("{name}m"), "10.0.0.2/24"));
+    host::wire(&server, &member);
+    (server, member)
+}
+
+#[test]
+fn a_member_registers_and_both_ends_show_it() {
+    if skip() {
+        return;
+    }
+    let (mut server, mut member) = pair("shr");
+    server.start(SERVER, &[]);
+    member.start(MEMBER, &[]);
+    within(Duration::from_secs(20), || {
+        member.get("/v1/member/ipsec-security-associations").contains("ESP:aes-128/sha1")
+    });
+    let members = server.get("/v1/server/registered-members");
+    assert!(members.contains("\"gateway\":\"black\"") && members.contains("10.0.0.2"), "{members}");
+    assert!(
+        server.get("/v1/server/ike-security-associations?peer-address=10.0.0.2").contains("\"state\":\"UP\"")
+    );
+    assert_eq!(server.get("/v1/server/ike-security-associations?peer-address=10.0.0.9").trim(), "[]");
+    assert!(member.get("/v1/dynamic-policies").contains("\"state\":\"enabled\""));
+    assert!(member.get("/v1/member/policy").contains("\"type\":\"Secure\""));
+    assert!(member.get("/v1/flow-session").contains("not available yet"));
+    assert!(member.get("/v1/server/statistics").contains("no key server"));
+    // The registration is on disk, so a crash does not open the member.
+    let record = std::fs::read_to_string(member.folder().join("state/member/gvpn.json")).unwrap();
+    assert!(record.contains("31.1.1.0/24"), "{record}");
+
+    // The interface goes down: keys are gone; it comes back: registered again.
+    member.ip(&["link", "set", "wan0", "down"]);
+    within(Duration::from_secs(10), || member.get("/v1/member/inactive-tunnels").contains("wan0 is down"));
+    member.ip(&["link", "set", "wan0", "up"]);
+    within(Duration::from_secs(20), || member.get("/v1/member/ipsec-security-associations").contains("ESP:"));
+
+    assert!(server.stop() && member.stop());
+    assert!(!member.folder().join("gvpnd.sock").exists());
+    assert!(member.log().contains("behaviour=Closed"), "{}", member.log());
+}
+
+#[test]
+fn refusals_are_told_at_both_ends() {
+    if skip() {
+        return;
+    }
+    let (mut server, mut member) = pair("shw");
+    server.start(SERVER, &[]);
+    member.start(&MEMBER.replace("a lab secret of some length", "another secret of some length"), &[]);
+    within(Duration::from_secs(40), || {
+        let reason = member.get("/v1/member/inactive-tunnels");
+        reason.contains("\"pull-failed\"") && member.log().to_lowercase().contains("fail")
+    });
+    within(Duration::from_secs(20), || server.log().to_lowercase().contains("pre-shared key"));
+
+    // An unknown group: said by the server, shown by the member.
+    member.rewrite(&MEMBER.replace("group 1;", "group 7;"));
+    assert!(member.post("/v1/commit", "").contains("\"success\":true"));
+    within(Duration::from_secs(20), || {
+        member.get("/v1/member/inactive-tunnels").contains("no group with this number")
+    });
+    assert!(server.stop() && member.stop());
+}
+
+#[test]
+fn a_reload_keeps_what_did_not_change() {
+    if skip() {
+        return;
+    }
+    let (mut server, mut member) = pair("shl");
+    server.start(SERVER, &[]);
+    member.start(MEMBER, &[]);
+    within(Duration::from_secs(20), || member.get("/v1/member/ipsec-security-associations").contains("ESP:"));
+    let keys = || server.get("/v1/server/ipsec-security-associations");
+    let spi =
+        |text: &str| text.split("\"spi\":\"").nth(1).map(|rest| rest[..rest.find('"').unwrap()].to_owned());
+    let before = spi(&keys());
+    assert!(before.is_some());
+
+    // A broken file changes nothing, and everything that is wrong is told at once.
+    server.rewrite("security { group-vpn { server { ike { propsal x { } } group g { group-id 0; } } } }");
+    let refused = server.post("/v1/commit", "");
+    assert!(
+        refused.contains("\"success\":false") && refused.contains("propsal") && refused.contains("group-id"),
+        "{refused}"
+    );
+    assert_eq!(spi(&keys()), before);
+
+    // Another gateway: the group and its keys stay.
+    server.rewrite(&SERVER.replace(
+        "gateway black {",
+        "gateway white { ike-policy ike_policy; address 10.0.0.4; }\n gateway black {",
+    ));
+    let committed = server.post("/v1/commit", "");
+    assert!(committed.contains("\"success\":true") && committed.contains("gateway white"), "{committed}");
+    assert_eq!(spi(&keys()), before);
+    assert!(server.get("/v1/server/registered-members").contains("black"));
+    assert!(server.get("/v1/configuration?format=set").contains("gateway white"));
+    assert!(!server.get("/v1/configuration").contains("lab secret"), "secrets are obfuscated");
+
+    // SIGHUP does the same; a load changes the file only.
+    server.signal("HUP");
+    within(Duration::from_secs(10), || server.log().matches("configuration in force").count() == 2);
+    let load = r#"{"text":"set security group-vpn server group g1 description hello"}"#;
+    assert!(server.post("/v1/load", load).contains("\"success\":true"));
+    assert!(!server.get("/v1/configuration").contains("hello"));
+    assert!(std::fs::read_to_string(server.folder().join("gvpnd.conf")).unwrap().contains("hello"));
+    assert!(server.post("/v1/commit", "").contains("\"success\":true"));
+    assert!(server.get("/v1/configuration").contains("hello"));
+    assert_eq!(spi(&keys()), before);
+    assert!(server.stop() && member.stop());
+}
+
+#[test]
+fn two_daemons_collide_cleanly_and_a_crash_is_no_obstacle() {
+    if skip() {
+        return;
+    }
+    let mut server = Host::new("shc", "10.0.0.1/24");
+    server.start(SERVER, &[]);
+    let second = server.run(&[]);
+    assert!(!second.status.success());
+    let error = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(error.contains("another gvpnd (process"), "{error}");
+    assert!(server.get("/v1/status").contains("\"roles\":[\"server\"]"), "the first one goes on");
+    server.signal("KILL");
+    server.wait();
+    server.start(SERVER, &[]);
+    assert!(server.get("/v1/status").contains("0.0.0.0:848"));
+    assert!(server.stop());
+}
+
+#[test]
+fn a_bad_configuration_is_told_whole_and_nothing_is_touched() {
+    if skip() {
+        return;
+    }
+    let server = Host::new("shb", "10.0.0.1/24");
+    server.rewrite("security {\n group-vpn {\n  server {\n   group g1 {\n    group-id 0;\n    sever-address 1.2.3.4;\n   }\n  }\n }\n}\n");
+    let run = server.run(&[]);
+    assert_eq!(run.status.code(), Some(1));
+    let error = String::from_utf8_lossy(&run.stderr).into_owned();
+    assert!(
+        error.contains("gvpnd.conf:5:")
+            && error.contains("gvpnd.conf:6:")
+            && error.contains("server-address"),
+        "{error}"
+    );
+    assert!(error.contains("nothing was touched"), "{error}");
+    assert!(!server.folder().join("state").exists() && !server.folder().join("gvpnd.sock").exists());
+}
