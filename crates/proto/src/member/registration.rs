@@ -411,9 +411,10 @@ impl Member {
             }
             MessageError::Malformed(error) => Err(PolicyError::Malformed(error)),
             MessageError::Nonce(length) => Err(PolicyError::Nonce(length)),
-            MessageError::Unexpected(_) | MessageError::Missing(_) | MessageError::QuickMode => {
-                Err(PolicyError::Payloads { message: number })
-            }
+            MessageError::Unexpected(_)
+            | MessageError::Missing(_)
+            | MessageError::UnknownAttribute(_)
+            | MessageError::QuickMode => Err(PolicyError::Payloads { message: number }),
         }
     }
 

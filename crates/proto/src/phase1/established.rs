@@ -11,6 +11,7 @@ use super::liveness::Due;
 use super::phase2::Place;
 use super::refusal::bare_notification;
 use super::settings::Mode;
+use super::unfinished::DEFINED_FLAGS;
 use crate::log::{Entry, Facility, Level};
 use crate::path::Path;
 use crate::time::Instant;
@@ -38,6 +39,13 @@ impl Endpoint {
                 let marker = sa.non_esp_marker();
                 self.transmit(path, marker, &answer);
             }
+            return Outcome::Handled;
+        }
+        //= https://www.rfc-editor.org/rfc/rfc2408#section-5.2
+        //# Check the Flags field to ensure it contains correct values.  If
+        //# the Flags field validation fails, the message is discarded
+        if !DEFINED_FLAGS.contains(header.flags) {
+            self.drop_message(now, path, "undefined flags");
             return Outcome::Handled;
         }
         if !message.is_encrypted() || header.message_id == MessageId::PHASE_ONE {

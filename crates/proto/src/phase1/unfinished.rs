@@ -24,7 +24,7 @@ use crate::time::Instant;
 const MAXIMUM_PER_PEER: usize = 16;
 
 /// All flags that RFC 2408 section 3.1 defines.
-const DEFINED_FLAGS: Flags = Flags(0x07);
+pub(super) const DEFINED_FLAGS: Flags = Flags(0x07);
 
 impl Endpoint {
     pub(super) fn start_exchange(

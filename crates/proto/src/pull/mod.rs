@@ -23,7 +23,7 @@ mod refusal;
 
 use crypto::{Digest, PrfKey, Secret};
 use wire::isakmp::{Hash, Identification, Identity, MessageId, Nonce, PayloadChain, Payloads};
-use wire::registry::{Doi, PayloadType};
+use wire::registry::{Doi, GapAttribute, PayloadType};
 use wire::{Error, Violation};
 
 use crate::phase1::Association;
@@ -76,6 +76,9 @@ pub enum MessageError {
     /// It is authentic and its nonce has the wrong length.
     #[error("a nonce of {0} octets, allowed are 8 to 128")]
     Nonce(usize),
+    /// It is authentic and asks for something nobody has defined.
+    #[error("the policy attribute {0} is unknown")]
+    UnknownAttribute(GapAttribute),
     /// It is the first message of a Quick Mode, whose exchange number is that of GROUPKEY-PULL.
     #[error("this is a Quick Mode, not a GROUPKEY-PULL")]
     QuickMode,
@@ -229,7 +232,16 @@ pub fn read_message_3<'a>(
 ) -> Result<Option<wire::gdoi::GroupAssociatedPolicy<'a>>, MessageError> {
     let payloads = verify(prf, message, &[ni, nr])?;
     only_these(&payloads, &[PayloadType::GROUP_ASSOCIATED_POLICY])?;
-    payloads.only().map_err(MessageError::Malformed)
+    let requests: Option<wire::gdoi::GroupAssociatedPolicy<'a>> =
+        payloads.only().map_err(MessageError::Malformed)?;
+    //= https://www.rfc-editor.org/rfc/rfc6407#section-5.4
+    //# A GDOI implementation MUST abort if it encounters an attribute or
+    //# capability that it does not understand.
+    let classes = requests.iter().flat_map(|requests| requests.attributes.iter());
+    match classes.map(|attribute| GapAttribute(attribute.class)).find(|class| class.name().is_none()) {
+        None => Ok(requests),
+        Some(class) => Err(MessageError::UnknownAttribute(class)),
+    }
 }
 
 /// Reads message 4.

@@ -54,6 +54,7 @@ impl Refusal {
                     Some(NotifyType::PAYLOAD_MALFORMED)
                 }
                 MessageError::Unexpected(_) => Some(NotifyType::INVALID_PAYLOAD_TYPE),
+                MessageError::UnknownAttribute(_) => Some(NotifyType::ATTRIBUTES_NOT_SUPPORTED),
                 MessageError::QuickMode => Some(NotifyType::NO_PROPOSAL_CHOSEN),
             },
             Refusal::NotAGroup(_) | Refusal::UnknownGroup(_) => Some(NotifyType::INVALID_ID_INFORMATION),

@@ -8,7 +8,8 @@ use proto::Role;
 use proto::member::{Event, Member};
 use proto::pull;
 use proto::server::Server;
-use wire::gdoi::GroupSecurityAssociation;
+use wire::attribute::Attribute;
+use wire::gdoi::{GroupAssociatedPolicy, GroupSecurityAssociation};
 use wire::isakmp::{Hash, Identity, PayloadBody, PayloadChain};
 use wire::registry::{ExchangeType, GapAttribute, IdType, NotifyType, PayloadType};
 
@@ -45,6 +46,34 @@ fn register(
     let reply = pull::read_message_4(stranger.association(), received(&message), &ni, &nr).unwrap();
     assert_eq!(reply.sequence, None, "there is no KEK");
     Some((sa, reply.keys.to_octets().unwrap()))
+}
+
+//= https://www.rfc-editor.org/rfc/rfc6407#section-5.4
+//= type=test
+//# A GDOI implementation MUST abort if it encounters an attribute or
+//# capability that it does not understand.
+#[test]
+fn a_request_that_nobody_has_defined_gets_no_keys() {
+    for (class, understood) in [(GapAttribute::SENDER_ID_REQUEST, true), (GapAttribute(99), false)] {
+        let mut server = our_server(vec![group(GROUP, 2, &[policy(1)])]);
+        let mut stranger = Stranger::member();
+        stranger.connect(&mut server);
+        let (id, ni) = (stranger.start(), [7; 8]);
+        let message = pull::message_1(stranger.association(), id, &ni, &Identity::key_id(GROUP)).unwrap();
+        stranger.send(id, &message);
+        stranger.pump(&mut server);
+        let message = stranger.take();
+        let nr = pull::read_message_2(stranger.association(), received(&message), &ni).unwrap().nonce;
+        let gap = GroupAssociatedPolicy { attributes: [Attribute::basic(class, 1_u16)].into() };
+        let gap = gap.to_octets().unwrap();
+        let message = pull::message_3(stranger.association(), id, &ni, &nr, Some(&gap)).unwrap();
+        stranger.send(id, &message);
+        stranger.pump(&mut server);
+        assert_eq!(stranger.messages.len(), usize::from(understood), "{class}");
+        let told: Vec<_> = stranger.notifications.iter().map(|notification| notification.kind).collect();
+        let refusal = (!understood).then_some(NotifyType::ATTRIBUTES_NOT_SUPPORTED);
+        assert_eq!(told, Vec::from_iter(refusal));
+    }
 }
 
 #[test]
