@@ -80,6 +80,8 @@ def main():
         from group_esp import Hosts
 
         hosts = Hosts(options.esp, teks, findings)
+        # Who gives up its keys and registers anew begins to count anew.
+        server.on_registration = hosts.inbound.sequences.clear
         hosts.start()
     channel = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     channel.bind((options.local, options.port))

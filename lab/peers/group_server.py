@@ -53,6 +53,7 @@ class Server:
         self.made = time.monotonic()
         self.sessions, self.first_messages = {}, {}
         self.registrations = 0
+        self.on_registration = lambda: None
         self.seen_message_ids = set()
         self.told_doi = set()
 
@@ -248,9 +249,11 @@ class Server:
             payloads = read_payloads(message.first, message.body, self.findings, None, (NOTIFY, VENDOR))
             kinds = [payload.type for payload in payloads]
             self.log("clear-informational", payloads=kinds)
+            # A member that rejects our message 6 has no SA to protect its notification with.
             self.findings.require(
-                session.stage < 3, "RFC 2409 5.7", "an informational exchange in clear although phase 1 is up"
-            )
+                session.stage < 3 or "wrong-hash-r" in session.quirks, "RFC 2409 5.7",
+                "an informational exchange in clear although phase 1 is up",
+            )  # fmt: skip
             return []
         self.findings.fatal(session.stage >= 2, "RFC 2409 5.7", "encrypted informational before phase 1 has keys")
         notifications, deleted = session.sa.read_informational(message, self.findings)
@@ -389,6 +392,7 @@ class Server:
         plaintext = struct.pack("!BBH", first, 0, 4 + len(digest)) + digest + body
         datagram, state.iv = sa.seal(GROUPKEY_PULL, message.message_id, iv, HASH, plaintext)
         self.registrations += 1
+        self.on_registration()
         self.log("registered", number=self.registrations, quirks=sorted(session.quirks))
         return [datagram] + self.afterwards(session)
 

@@ -332,7 +332,7 @@ class Tests:
         self.fresh()
         block = self.member.sa.suite.block
         pull = self.pull()
-        short = -len(pull.sa.prf(b"")) - 8 - len(pull.nonce_i) - 4 - len(self.group) - 4
+        short = -(3 * 4 + pull.sa.suite.hash_octets + len(pull.nonce_i) + len(self.group))
         for padding, what in (
             (bytes(short % block or block), "zero padding"),
             (b"\xaa" * (short % block or block), "padding that is not zero"),
