@@ -5,6 +5,7 @@
 
 pub mod log;
 pub mod member;
+mod meter;
 pub mod path;
 pub mod phase1;
 pub mod policy;

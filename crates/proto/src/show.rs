@@ -4,6 +4,7 @@ use control::{Cookie, GroupReference, IkeDetail, IkeMode, IkeRole, IkeSecurityAs
 use crypto::{CbcCipher, EspSuite, Hash, Integrity};
 use wire::selector::Selector;
 
+use crate::meter::Traffic;
 use crate::phase1::{Association, Mode, Side};
 use crate::time::Instant;
 
@@ -19,6 +20,7 @@ pub(crate) fn association(
     sa: &Association,
     groups: Vec<GroupReference>,
     pulls: Pulls,
+    traffic: Traffic,
 ) -> IkeSecurityAssociation {
     let suite = sa.suite();
     IkeSecurityAssociation {
@@ -47,10 +49,10 @@ pub(crate) fn association(
             encryption_algorithm: cipher(suite.cipher).to_owned(),
             pseudo_random_function: format!("hmac-{}", hash(suite.hash)),
             diffie_hellman_group: format!("DH-group-{}", suite.group.iana()),
-            input_bytes: 0,
-            output_bytes: 0,
-            input_packets: 0,
-            output_packets: 0,
+            input_bytes: traffic.input_bytes,
+            output_bytes: traffic.output_bytes,
+            input_packets: traffic.input_packets,
+            output_packets: traffic.output_packets,
             doi: sa.doi().0,
             non_esp_marker: sa.non_esp_marker(),
             pulls_completed: pulls.completed,

@@ -32,6 +32,7 @@ use crypto::Random;
 
 use crate::Role;
 use crate::log::{Entry, Facility, Journal, Level};
+use crate::meter::Meter;
 use crate::path::Path;
 use crate::phase1::{self, AssociationId, Endpoint, Outcome, VENDOR_ID_GROUPVPN};
 use crate::time::Instant;
@@ -47,6 +48,7 @@ pub use state::{Phase, Trigger as StateTrigger};
 pub struct Member {
     settings: Settings,
     endpoint: Endpoint,
+    meter: Meter,
     random: Box<dyn Random + Send>,
     vpns: Vec<Vpn>,
     /// Phase 1 exchanges of ours that are not finished, by gateway and server.
@@ -65,6 +67,7 @@ impl Member {
         let mut member = Self {
             settings: Settings::default(),
             endpoint,
+            meter: Meter::default(),
             random,
             vpns: Vec::new(),
             connecting: BTreeMap::new(),
@@ -240,7 +243,12 @@ impl Member {
     fn drain_endpoint(&mut self, now: Instant) {
         while let Some(event) = self.endpoint.poll_event() {
             match event {
-                phase1::Event::Established { association, .. } => self.established(now, association),
+                phase1::Event::Established { association, .. } => {
+                    if let Some(sa) = self.endpoint.association(association) {
+                        self.meter.established(sa);
+                    }
+                    self.established(now, association);
+                }
                 phase1::Event::Failed { association, failure, .. } => {
                     self.phase1_failed(now, association, failure)
                 }
@@ -267,6 +275,7 @@ impl Role for Member {
     type Event = Event;
 
     fn handle_datagram(&mut self, now: Instant, path: Path, datagram: &[u8]) {
+        self.meter.received(datagram);
         let outcome = self.endpoint.handle_datagram(now, path, datagram, &mut *self.random);
         self.drain_endpoint(now);
         match outcome {
@@ -292,7 +301,9 @@ impl Role for Member {
     }
 
     fn poll_transmit(&mut self, buffer: &mut Vec<u8>) -> Option<Path> {
-        self.endpoint.poll_transmit(buffer)
+        let path = self.endpoint.poll_transmit(buffer)?;
+        self.meter.sent(buffer);
+        Some(path)
     }
 
     fn poll_event(&mut self) -> Option<Event> {

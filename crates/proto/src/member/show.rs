@@ -35,7 +35,7 @@ impl Member {
                         .sum(),
                     in_progress: users().filter(pulling).count() as u32,
                 };
-                show::association(now, sa, groups.collect(), pulls)
+                show::association(now, sa, groups.collect(), pulls, self.meter.of(sa.id()))
             })
             .collect()
     }

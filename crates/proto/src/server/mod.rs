@@ -26,6 +26,7 @@ use crypto::Random;
 
 use crate::Role;
 use crate::log::{Entry, Facility, Journal, Level};
+use crate::meter::Meter;
 use crate::path::Path;
 use crate::phase1::{self, Endpoint, Outcome, VENDOR_ID_GROUPVPN};
 use crate::policy::MessageSize;
@@ -41,6 +42,7 @@ pub use settings::{GroupSettings, IpsecSaSettings, MatchPolicy, Settings};
 pub struct Server {
     settings: Settings,
     endpoint: Endpoint,
+    meter: Meter,
     random: Box<dyn Random + Send>,
     groups: Vec<Group>,
     by_id: BTreeMap<u32, usize>,
@@ -70,6 +72,7 @@ impl Server {
         let mut server = Self {
             settings: Settings::default(),
             endpoint,
+            meter: Meter::default(),
             random,
             groups: Vec::new(),
             by_id: BTreeMap::new(),
@@ -185,7 +188,10 @@ impl Server {
     fn drain_endpoint(&mut self, now: Instant) {
         while let Some(event) = self.endpoint.poll_event() {
             match event {
-                phase1::Event::Closed { association, .. } => self.abandon_registrations(now, association),
+                phase1::Event::Closed { association, .. } => {
+                    self.meter.closed(association);
+                    self.abandon_registrations(now, association);
+                }
                 // A member that refuses our policy says so and deletes phase 1; the notice is what is worth a line.
                 phase1::Event::Notified { association, notification } => {
                     let peer = self.endpoint.association(association).map(|sa| sa.path().remote.to_string());
@@ -196,9 +202,12 @@ impl Server {
                             .with("type", notification.kind),
                     );
                 }
-                phase1::Event::Established { .. }
-                | phase1::Event::Failed { .. }
-                | phase1::Event::Deleted { .. } => {}
+                phase1::Event::Established { association, .. } => {
+                    if let Some(sa) = self.endpoint.association(association) {
+                        self.meter.established(sa);
+                    }
+                }
+                phase1::Event::Failed { .. } | phase1::Event::Deleted { .. } => {}
             }
         }
     }
@@ -208,6 +217,7 @@ impl Role for Server {
     type Event = Event;
 
     fn handle_datagram(&mut self, now: Instant, path: Path, datagram: &[u8]) {
+        self.meter.received(datagram);
         let outcome = self.endpoint.handle_datagram(now, path, datagram, &mut *self.random);
         self.drain_endpoint(now);
         match outcome {
@@ -231,7 +241,9 @@ impl Role for Server {
     }
 
     fn poll_transmit(&mut self, buffer: &mut Vec<u8>) -> Option<Path> {
-        self.endpoint.poll_transmit(buffer)
+        let path = self.endpoint.poll_transmit(buffer)?;
+        self.meter.sent(buffer);
+        Some(path)
     }
 
     fn poll_event(&mut self) -> Option<Event> {

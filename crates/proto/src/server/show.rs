@@ -28,7 +28,7 @@ impl Server {
                     completed: self.registrations.completed(sa.id()),
                     in_progress: self.registrations.under(sa.id()) as u32,
                 };
-                show::association(now, sa, groups.collect(), pulls)
+                show::association(now, sa, groups.collect(), pulls, self.meter.of(sa.id()))
             })
             .collect()
     }

@@ -20,6 +20,10 @@ fn a_member_registers_in_ten_messages() {
     assert_eq!(world.registered(0), 1);
     assert_eq!(world.member_spis(0), world.server_spis());
     assert_eq!(world.statistics().pull_succeeded, 1);
+    let sas = world.shown().ike_security_associations(world.now);
+    let detail = sas[0].detail.as_ref().unwrap();
+    assert_eq!((detail.input_packets, detail.output_packets), (2, 3), "counted from main (6) on");
+    assert!(detail.input_bytes > 100 && detail.output_bytes > 200);
     assert_eq!(world.members[0].phase("vpn-1"), Some(Phase::Registered));
     let members = world.shown().registered_members(world.now);
     assert_eq!(members[0].members[0].gateway, "member-0");
