@@ -20,3 +20,31 @@ pub mod server_statistics;
 
 #[cfg(test)]
 pub(crate) mod samples;
+
+#[cfg(test)]
+mod tests {
+    /// Golden outputs that `docs/operations.md` shows.
+    const SHOWN: [&str; 8] = [
+        include_str!("snapshots/gvpn__show__ike_text__tests__brief_has_the_seeds_columns.snap"),
+        include_str!("snapshots/gvpn__show__server_ipsec__tests__brief_has_the_seeds_columns.snap"),
+        include_str!("snapshots/gvpn__show__server_members__tests__brief_is_one_line_a_member.snap"),
+        include_str!("snapshots/gvpn__show__server_statistics__tests__counters_and_refusals.snap"),
+        include_str!("snapshots/gvpn__show__member_ipsec__tests__brief_has_the_seeds_columns.snap"),
+        include_str!("snapshots/gvpn__show__member_inactive__tests__every_tunnel_has_its_reason.snap"),
+        include_str!(
+            "snapshots/gvpn__show__member_policy__tests__policies_are_grouped_by_vpn_and_zones.snap"
+        ),
+        include_str!("snapshots/gvpn__show__member_statistics__tests__every_drop_has_its_reason.snap"),
+    ];
+
+    #[test]
+    fn the_operations_page_shows_what_is_printed() {
+        let page = include_str!("../../../../docs/operations.md");
+        for snapshot in SHOWN {
+            let output = snapshot.splitn(3, "---\n").nth(2).expect("a snapshot has a head");
+            let shown: String =
+                output.lines().map(|line| format!("    {line}").trim_end().to_owned() + "\n").collect();
+            assert!(page.contains(&shown), "docs/operations.md lacks\n{shown}");
+        }
+    }
+}

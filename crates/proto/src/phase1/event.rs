@@ -132,7 +132,7 @@ pub enum Failure {
     #[error("the peer fell silent during the exchange")]
     TimedOut,
     /// The peer told us why it refuses; nothing proves that it was really the peer.
-    #[error("the peer refuses: {0}")]
+    #[error("the peer refuses: {0}{hint}", hint = likely_cause(*.0))]
     Refused(NotifyType),
     /// The hash of the peer does not verify, or its message does not decrypt.
     #[error("authentication failed: the pre-shared keys differ")]
@@ -163,6 +163,17 @@ pub enum Failure {
     /// The keys that came out of the exchange must not be used (RFC 2409 appendix A), or the arithmetic failed.
     #[error("no usable keys came out of the exchange")]
     UnusableKeys,
+}
+
+/// What a refusal most often means to the operator; empty where its name says enough.
+fn likely_cause(notify: NotifyType) -> &'static str {
+    match notify {
+        // Under another key our message 5 decrypts to noise, and that is all the peer can say about it.
+        NotifyType::PAYLOAD_MALFORMED | NotifyType::INVALID_HASH_INFORMATION => {
+            "; most likely the pre-shared keys differ"
+        }
+        _ => "",
+    }
 }
 
 /// Why an established SA ended.
