@@ -49,7 +49,10 @@ fn hexadecimal(text: &[u8]) -> Option<Vec<u8>> {
         .chars()
         .filter(|letter| !letter.is_whitespace() && *letter != ':')
         .collect();
-    if digits.is_empty() || digits.len() % 2 != 0 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+    if digits.is_empty()
+        || !digits.len().is_multiple_of(2)
+        || !digits.bytes().all(|digit| digit.is_ascii_hexdigit())
+    {
         return None;
     }
     (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).ok()).collect()

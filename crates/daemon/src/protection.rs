@@ -16,6 +16,9 @@ use crate::interfaces::Interfaces;
 use crate::netlink::Links;
 use crate::state::{Known, Record, StateDirectory};
 
+/// By how much the end of the same key differs between two registrations, rounded to seconds on the way.
+const ROUNDING_MICROS: u64 = 1_500_000;
+
 /// The VPNs of the member, by name.
 #[derive(Default)]
 pub struct Protection {
@@ -196,8 +199,13 @@ impl Protected {
         for sa in sas {
             let (activate_at, hard_expiry) = (engine_time(sa.activate_at), engine_time(sa.hard_expiry));
             let known = self.sas.iter().find(|known| known.runtime.spi() == sa.spi);
+            // A registration tells remaining lives in whole seconds, so the same key ends a little later or earlier each
+            // time. The earlier end is kept, and with it counters and sequence numbers.
             let unchanged = known.filter(|known| {
-                (known.runtime.activate_at(), known.runtime.hard_expiry()) == (activate_at, hard_expiry)
+                let later = hard_expiry.as_micros().checked_sub(known.runtime.hard_expiry().as_micros());
+                let active = |from: Instant| from.max(now);
+                later.is_some_and(|later| later <= ROUNDING_MICROS)
+                    && active(known.runtime.activate_at()) == active(activate_at)
             });
             let runtime = match unchanged {
                 Some(known) => Ok(Arc::clone(&known.runtime)),
