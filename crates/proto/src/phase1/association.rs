@@ -167,6 +167,9 @@ impl Association {
     }
 
     /// Whether an authenticated informational message is not one of the last ones once more.
+    //= https://www.rfc-editor.org/rfc/rfc2409#section-5.7
+    //# As noted the message ID in the ISAKMP header-- and used in the prf
+    //# computation-- is unique to this exchange
     pub(super) fn is_notice_new(&mut self, message_id: MessageId) -> bool {
         if self.notices.contains(&message_id) {
             return false;

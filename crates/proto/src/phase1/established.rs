@@ -6,12 +6,11 @@ use wire::registry::{Doi, ExchangeType, NotifyType, PayloadType, ProtocolId};
 
 use super::endpoint::Endpoint;
 use super::event::{AssociationId, CloseReason, Event, Outcome, Phase2Error};
-use super::frame::Cookies;
-use super::liveness::Due;
+use super::frame::{Cookies, has_correct_flags};
+use super::liveness::{Due, Question};
 use super::phase2::Place;
 use super::refusal::bare_notification;
 use super::settings::Mode;
-use super::unfinished::DEFINED_FLAGS;
 use crate::log::{Entry, Facility, Level};
 use crate::path::Path;
 use crate::time::Instant;
@@ -41,15 +40,12 @@ impl Endpoint {
             }
             return Outcome::Handled;
         }
-        //= https://www.rfc-editor.org/rfc/rfc2408#section-5.2
-        //# Check the Flags field to ensure it contains correct values.  If
-        //# the Flags field validation fails, the message is discarded
-        if !DEFINED_FLAGS.contains(header.flags) {
-            self.drop_message(now, path, "undefined flags");
-            return Outcome::Handled;
-        }
         if !message.is_encrypted() || header.message_id == MessageId::PHASE_ONE {
             self.drop_message(now, path, "it is not protected by its SA");
+            return Outcome::Handled;
+        }
+        if !has_correct_flags(header) {
+            self.drop_message(now, path, "its flags mean nothing here");
             return Outcome::Handled;
         }
         match header.exchange {
@@ -152,10 +148,11 @@ impl Endpoint {
         let ours = notification.spi.is_empty() || *notification.spi == spi;
         match (notification.kind, data) {
             (NotifyType::R_U_THERE, Some(sequence)) if ours && notification.data.len() == 4 => {
-                if !sa.liveness.is_question_new(sequence) {
-                    return self.drop_message(now, path, "R-U-THERE goes back");
+                match sa.liveness.judge_question(sequence) {
+                    Question::New => sa.liveness.heard(now),
+                    Question::Repeated => {}
+                    Question::Old => return self.drop_message(now, path, "R-U-THERE goes back"),
                 }
-                sa.liveness.heard(now);
                 //= https://www.rfc-editor.org/rfc/rfc3706#section-5.2
                 //# An entity that has sent the DPD Vendor ID MUST respond to an R-U-
                 //# THERE query.

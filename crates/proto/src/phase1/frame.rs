@@ -76,6 +76,15 @@ impl Cookies {
     }
 }
 
+/// Whether a message has no flags but encryption and commit, which may come with any message and is not heeded.
+///
+/// "Authentication only" is for informational messages in clear, which we do not take at all.
+//= https://www.rfc-editor.org/rfc/rfc2408#section-5.2
+//# Check the Flags field to ensure it contains correct values.
+pub(super) fn has_correct_flags(header: &Header) -> bool {
+    Flags::ENCRYPTED.with(Flags::COMMIT).contains(header.flags)
+}
+
 /// The payloads of a phase 1 message that must be in clear.
 pub(super) fn clear_payloads<'a>(message: &Message<'a>) -> Result<Payloads<'a>, Refusal> {
     if message.is_encrypted() {

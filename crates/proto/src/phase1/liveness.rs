@@ -32,6 +32,18 @@ pub(super) struct Liveness {
     peer_sequence: Option<u32>,
 }
 
+/// What a question of the peer is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Question {
+    /// It proves that the peer is alive.
+    New,
+    /// The last one once more. A peer that missed our answer may repeat its question as it is, so it is answered
+    /// again; but anybody can repeat it, so it proves nothing.
+    Repeated,
+    /// The number goes back.
+    Old,
+}
+
 /// What is due.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Due {
@@ -75,19 +87,20 @@ impl Liveness {
         self.sent_since.get_or_insert(now);
     }
 
-    /// Whether a question of the peer is to be answered: a number that does not go back.
-    ///
-    /// The last number is answered again, because a peer that missed our answer may repeat its question as it is.
+    /// What a question of the peer is, by its number.
     //= https://www.rfc-editor.org/rfc/rfc3706#section-6.2
     //# Each entity SHOULD also maintain its peer's R-U-THERE sequence
     //# number, and an entity SHOULD reject the R-U-THERE message if it fails
     //# to match the expected sequence number.
-    pub(super) fn is_question_new(&mut self, sequence: u32) -> bool {
-        let new = self.peer_sequence.is_none_or(|last| sequence.wrapping_sub(last) < 1 << 31);
-        if new {
-            self.peer_sequence = Some(sequence);
+    pub(super) fn judge_question(&mut self, sequence: u32) -> Question {
+        match self.peer_sequence.replace(sequence).map(|last| (last, sequence.wrapping_sub(last))) {
+            None | Some((_, 1..=0x7fff_ffff)) => Question::New,
+            Some((_, 0)) => Question::Repeated,
+            Some((last, _)) => {
+                self.peer_sequence = Some(last);
+                Question::Old
+            }
         }
-        new
     }
 
     /// Whether this is an answer to a question of ours.

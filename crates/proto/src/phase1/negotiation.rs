@@ -83,6 +83,16 @@ pub(super) fn choose(
     acceptable: &[Proposal],
 ) -> Result<(Agreed, Vec<u8>), Refusal> {
     let proposal = only_proposal(offered)?;
+    //= https://www.rfc-editor.org/rfc/rfc2408#section-4.2
+    //# The multiple
+    //# transforms MUST be presented with monotonically increasing numbers in
+    //# the initiator's preference order.
+    if !proposal.transforms.is_sorted_by(|earlier, later| earlier.number < later.number) {
+        return Err(Refusal::new(
+            NotifyType::BAD_PROPOSAL_SYNTAX,
+            "the numbers of transforms do not increase",
+        ));
+    }
     for transform in &proposal.transforms {
         let Some(agreed) = Terms::read(transform).ok().and_then(|terms| terms.accept(acceptable)) else {
             continue;

@@ -28,6 +28,8 @@ pub(super) struct Pending {
     pub(super) state: State,
     /// Digest of the last message that was taken, and what we sent after it.
     pub(super) last_received: Option<Digest>,
+    /// Digests of the messages taken before that one: two at most, as an exchange has six messages.
+    past: Vec<Digest>,
     pub(super) last_sent: Vec<u8>,
     repetitions: u32,
     /// When it ends at the latest.
@@ -67,6 +69,7 @@ impl Pending {
             cookies,
             state,
             last_received,
+            past: Vec::new(),
             last_sent: message,
             repetitions: 0,
             gives_up_at: now + retransmission.give_up,
@@ -94,11 +97,17 @@ impl Pending {
         }
         self.repeats_at = state.repeats().then_some(now + self.wait);
         self.state = state;
-        self.last_received = Some(received);
+        self.past.extend(self.last_received.replace(received));
         self.last_sent = message;
         self.repetitions = 0;
         self.sent_at = now;
         self.failure = None;
+    }
+
+    /// Whether this is a copy of an earlier message than the last: one that the network delivers late, and which the
+    /// peer must not be told is wrong.
+    pub(super) fn is_past(&self, received: &Digest) -> bool {
+        self.past.contains(received)
     }
 
     /// Whether the last message shall be sent again because the peer repeated its own.

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use crypto::{Digest, Random};
-use wire::isakmp::{Cookie, Flags, Message, MessageId, Notification, Payloads};
+use wire::isakmp::{Cookie, Message, MessageId, Notification, Payloads};
 use wire::registry::{Doi, ExchangeType, NotifyType, PayloadType};
 
 use super::association::{Association, LastAnswer, Side, Surroundings, informational, informational_hash};
 use super::endpoint::{ConnectError, Endpoint};
 use super::event::{AssociationId, CloseReason, Event, Failure};
 use super::exchange::{self, Context, Step};
-use super::frame::Cookies;
+use super::frame::{Cookies, has_correct_flags};
 use super::half_open::MAXIMUM_FIRST_MESSAGE;
 use super::pending::{Due, Pending};
 use super::proof::Proven;
@@ -22,9 +22,6 @@ use crate::time::Instant;
 
 /// SAs of one gateway with one peer that are kept; more means that the peer forgets its own. The oldest is closed.
 const MAXIMUM_PER_PEER: usize = 16;
-
-/// All flags that RFC 2408 section 3.1 defines.
-pub(super) const DEFINED_FLAGS: Flags = Flags(0x07);
 
 impl Endpoint {
     pub(super) fn start_exchange(
@@ -107,8 +104,8 @@ impl Endpoint {
             Some((NotifyType::INVALID_COOKIE, "unknown cookies"))
         } else if header.message_id != MessageId::PHASE_ONE {
             Some((NotifyType::INVALID_MESSAGE_ID, "message id in phase 1"))
-        } else if !DEFINED_FLAGS.contains(header.flags) {
-            Some((NotifyType::INVALID_FLAGS, "undefined flags"))
+        } else if !has_correct_flags(header) {
+            Some((NotifyType::INVALID_FLAGS, "flags that mean nothing here"))
         } else if message.octets().len() > MAXIMUM_FIRST_MESSAGE {
             Some((NotifyType::PAYLOAD_MALFORMED, "first message too long"))
         } else {
@@ -177,6 +174,9 @@ impl Endpoint {
             }
             return;
         }
+        if pending.is_past(&digest) {
+            return;
+        }
         let first = pending.state.is_first();
         let wrong = if header.exchange == ExchangeType::GROUPKEY_PULL
             && header.message_id != MessageId::PHASE_ONE
@@ -192,8 +192,8 @@ impl Endpoint {
             Some((NotifyType::INVALID_COOKIE, "initiator cookie used twice"))
         } else if header.message_id != MessageId::PHASE_ONE {
             Some((NotifyType::INVALID_MESSAGE_ID, "message id in phase 1"))
-        } else if !DEFINED_FLAGS.contains(header.flags) {
-            Some((NotifyType::INVALID_FLAGS, "undefined flags"))
+        } else if !has_correct_flags(header) {
+            Some((NotifyType::INVALID_FLAGS, "flags that mean nothing here"))
         } else {
             None
         };

@@ -237,8 +237,13 @@ pub fn read_message_3<'a>(
     //= https://www.rfc-editor.org/rfc/rfc6407#section-5.4
     //# A GDOI implementation MUST abort if it encounters an attribute or
     //# capability that it does not understand.
+    let known = [
+        GapAttribute::ACTIVATION_TIME_DELAY,
+        GapAttribute::DEACTIVATION_TIME_DELAY,
+        GapAttribute::SENDER_ID_REQUEST,
+    ];
     let classes = requests.iter().flat_map(|requests| requests.attributes.iter());
-    match classes.map(|attribute| GapAttribute(attribute.class)).find(|class| class.name().is_none()) {
+    match classes.map(|attribute| GapAttribute(attribute.class)).find(|class| !known.contains(class)) {
         None => Ok(requests),
         Some(class) => Err(MessageError::UnknownAttribute(class)),
     }
@@ -291,9 +296,17 @@ fn verify<'a>(prf: &impl Prf, message: Received<'a>, nonces: &[&[u8]]) -> Result
     if Secret::from_slice(&expected).matches(first.body()) { Ok(payloads) } else { Err(MessageError::Hash) }
 }
 
-/// Vendor ids and notifications may accompany any message; a second HASH or anything else may not.
+/// Vendor ids, notifications and certificates may accompany any message; a second HASH or anything else may not.
+//= https://www.rfc-editor.org/rfc/rfc2408#section-3.9
+//# The
+//# Certificate payload MUST be accepted at any point during an exchange.
 fn only_these(payloads: &Payloads<'_>, allowed: &[PayloadType]) -> Result<(), MessageError> {
-    let tolerated = [PayloadType::VENDOR_ID, PayloadType::NOTIFICATION];
+    let tolerated = [
+        PayloadType::VENDOR_ID,
+        PayloadType::NOTIFICATION,
+        PayloadType::CERTIFICATE,
+        PayloadType::CERTIFICATE_REQUEST,
+    ];
     match payloads.kinds().skip(1).find(|kind| !allowed.contains(kind) && !tolerated.contains(kind)) {
         None => Ok(()),
         Some(kind) => Err(MessageError::Unexpected(kind)),
