@@ -2,6 +2,7 @@
 
 mod bench;
 mod fuzz;
+mod quotes;
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -24,6 +25,8 @@ enum Chore {
     Bench(Bench),
     /// Run the fuzz targets of the codec (needs cargo-fuzz).
     Fuzz(fuzz::Options),
+    /// Compare the quotes from RFCs in the code with the RFCs, and report what they cover (duvet, if installed).
+    Quotes,
 }
 
 #[derive(Subcommand)]
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         Chore::Bench(Bench::DataPath(options)) => bench::data_path::run(&options),
         Chore::Bench(Bench::Registration(options)) => bench::registration::run(&options),
         Chore::Fuzz(options) => fuzz::run(&options),
+        Chore::Quotes => quotes::run(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

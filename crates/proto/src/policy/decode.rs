@@ -358,7 +358,7 @@ fn terms(tek: &IpsecTek<'_>, server_is_ours: bool) -> Result<Terms, TekRefusal> 
             _ if server_is_ours && class.0 == ACTIVATION_DELAY => {
                 activation_delay = Some(Duration::from_secs(short()?.into()));
             }
-            //= https://www.rfc-editor.org/rfc/rfc2407#section-4.5
+            //= https://www.rfc-editor.org/rfc/rfc2407#section-4.5.3
             //# If an implementation receives an attribute value in the reserved
             //# range, an implementation MAY chose to continue based on local policy.
             _ if class.0 >= PRIVATE_USE => {}
