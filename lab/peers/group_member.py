@@ -3,16 +3,16 @@
 import secrets
 import struct
 
-from findings import Malformed
 from group_policy import read_kd, read_sa, read_seq
 from ike_crypto import DiffieHellman
 from ike_message import (
-    AGGRESSIVE, ENCRYPTED, GAP, GROUPKEY_PULL, INFORMATIONAL, KD, MAIN_MODE, NOTIFY, R_U_THERE, R_U_THERE_ACK, SEQ,
-    chain, notify_body, read_message, read_notify, read_payloads, write_message,
+    AGGRESSIVE, DELETE, DPD_VENDOR, ENCRYPTED, GAP, GROUPKEY_PULL, HASH, ID, INFORMATIONAL, KD, KE, MAIN_MODE,
+    NONCE, NOTIFY, R_U_THERE, R_U_THERE_ACK, SA, SEQ, VENDOR, chain, delete_body, notify_body, only, read_message,
+    read_notify, read_payloads, write_message,
 )  # fmt: skip
 from ike_phase1 import (
-    DPD_VENDOR, HASH, ID, KE, NONCE, SA, VENDOR, Phase1Material, SecurityAssociation, check_choice, check_identity,
-    check_key_exchange, check_nonce, identity_body, only, proposal_body,
+    Phase1Material, SecurityAssociation, check_choice, check_identity, check_key_exchange, check_nonce,
+    identity_body, proposal_body,
 )  # fmt: skip
 
 PHASE1_EXTRAS = (VENDOR, 20, 130)  # Vendor ids and NAT-D (RFC 3947) may stand anywhere after what must come first.
@@ -230,8 +230,6 @@ class Member:
 
     def delete(self):
         """Tell the server that the phase 1 SA is gone."""
-        from ike_message import DELETE, delete_body
-
         self.link.send(self.sa.informational([(DELETE, delete_body(self.sa.cookies))]))
 
 
@@ -315,6 +313,3 @@ class Pull:
         self.third = self.message3()
         self.fourth = self.member.ask(self.third, GROUPKEY_PULL, self.message_id)
         return self.take4(self.fourth)
-
-
-__all__ = ["Malformed", "Member", "Pull", "Refused", "Silent", "group_key_id"]

@@ -5,16 +5,16 @@ import secrets
 import struct
 import time
 
-from findings import Malformed
-from group_policy import Selector, Tek, kd_body, sa_body, sat_body
+from group_policy import Tek, kd_body, sa_body, sat_body
 from ike_crypto import DiffieHellman
 from ike_message import (
-    AGGRESSIVE, ENCRYPTED, GAP, GROUPKEY_PULL, INFORMATIONAL, KD, MAIN_MODE, NOTIFY, R_U_THERE, R_U_THERE_ACK, SAT, SEQ,
-    basic, chain, delete_body, notify_body, read_attributes, read_message, read_payloads, variable, write_message,
+    AGGRESSIVE, DPD_VENDOR, ENCRYPTED, GAP, GROUPKEY_PULL, HASH, ID, INFORMATIONAL, KD, KE, MAIN_MODE, NONCE,
+    NOTIFY, R_U_THERE, R_U_THERE_ACK, SA, SAT, SEQ, VENDOR, basic, chain, delete_body, notify_body, only,
+    read_attributes, read_message, read_payloads, write_message,
 )  # fmt: skip
 from ike_phase1 import (
-    DPD_VENDOR, HASH, ID, KE, NONCE, SA, VENDOR, Phase1Material, SecurityAssociation, check_identity,
-    check_key_exchange, check_nonce, identity_body, only, proposal_body, read_proposals, suite_matches,
+    Phase1Material, SecurityAssociation, check_identity, check_key_exchange, check_nonce, identity_body,
+    read_proposals, suite_matches,
 )  # fmt: skip
 
 # Name: (what the server does, the notification it tells or None).
@@ -429,6 +429,3 @@ class Server:
         """What must have happened by the end."""
         for session in self.sessions.values():
             self.findings.require(session.waiting_for_ack is None, "RFC 3706 5.3", "R-U-THERE was never acknowledged")
-
-
-__all__ = ["Malformed", "Selector", "Server", "proposal_body", "variable"]

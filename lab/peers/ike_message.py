@@ -6,7 +6,6 @@ Everything read is checked against the text; what breaks it is a finding.
 import struct
 from dataclasses import dataclass
 
-from findings import Malformed
 
 HEADER = struct.Struct("!8s8sBBBBII")
 
@@ -260,6 +259,3 @@ def only(payloads, kind, findings, section):
     found = [payload for payload in payloads if payload.type == kind]
     findings.fatal(len(found) == 1, section, f"{len(found)} payloads {NAMES[kind]} where there must be one")
     return found[0]
-
-
-__all__ = [name for name in dir() if not name.startswith("_")] + ["Malformed"]

@@ -8,8 +8,8 @@ import struct
 import ike_crypto
 from ike_crypto import CIPHERS, HASHES
 from ike_message import (
-    DELETE, DPD_VENDOR, ENCRYPTED, HASH, ID, INFORMATIONAL, KE, NONCE, NOTIFY, SA, VENDOR, basic, chain, covered,
-    notify_body, only, read_attributes, read_delete, read_notify, read_payloads, variable, write_message,
+    DELETE, ENCRYPTED, HASH, INFORMATIONAL, NOTIFY, basic, chain, covered, notify_body, read_attributes,
+    read_delete, read_notify, read_payloads, variable, write_message,
 )  # fmt: skip
 
 # RFC 2409 appendix A attribute classes.
@@ -285,10 +285,3 @@ class Phase1Material:
     def hash_r(self, identity):
         data = self.public_r + self.public_i + self.cookies[8:] + self.cookies[:8] + self.sa_body + identity
         return self.suite.prf(self.keys.skeyid, data)
-
-
-__all__ = [
-    "DPD_VENDOR", "HASH", "ID", "KE", "NONCE", "SA", "VENDOR", "Phase1Material", "SecurityAssociation",
-    "check_choice", "check_identity", "check_key_exchange", "check_nonce", "identity_body", "only", "proposal_body",
-    "read_proposals", "suite_matches",
-]  # fmt: skip

@@ -7,10 +7,10 @@ from findings import Malformed
 from group_member import Pull, Refused, Silent, group_key_id
 from ike_crypto import DiffieHellman, Suite
 from ike_message import (
-    AGGRESSIVE, DELETE, ENCRYPTED, GAP, GROUPKEY_PULL, HASH, INFORMATIONAL, KE, MAIN_MODE, NONCE, NOTIFY, R_U_THERE,
-    basic, chain, delete_body, notify_body, read_message, variable, write_message,
+    AGGRESSIVE, DELETE, ENCRYPTED, GROUPKEY_PULL, HASH, ID, INFORMATIONAL, KE, MAIN_MODE, NONCE, NOTIFY, R_U_THERE,
+    SA, basic, chain, delete_body, notify_body, variable, write_message,
 )  # fmt: skip
-from ike_phase1 import ID, SA, Phase1Material, SecurityAssociation, identity_body, proposal_body
+from ike_phase1 import proposal_body
 
 QUIET = 0.6  # Seconds in which a server on the same machine would have answered.
 
@@ -577,6 +577,3 @@ class Tests:
         self.member.link.drain()
         self.settle()
         self.registers("noise")
-
-
-__all__ = ["GAP", "Phase1Material", "SecurityAssociation", "Tests", "identity_body", "read_message"]
