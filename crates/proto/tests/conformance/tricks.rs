@@ -184,3 +184,20 @@ fn an_offer_numbers_its_transforms_from_1_and_one_that_does_not_is_refused() {
         }
     }
 }
+
+//= https://www.rfc-editor.org/rfc/rfc2409#section-5
+//= type=test
+//# Implementations
+//# MUST NOT switch exchange types in the middle of an exchange.
+#[test]
+fn an_exchange_type_that_switches_is_refused_and_the_exchange_goes_on() {
+    let mut world = World::with(|_| {});
+    world.fate = Box::new(|number, datagram| {
+        let mut switched = datagram.clone();
+        switched.octets[18] = ExchangeType::AGGRESSIVE.0;
+        if number == 2 { vec![switched, datagram.clone()] } else { vec![datagram.clone()] }
+    });
+    world.establish();
+    assert_eq!(clear_notifications(&world.sent), [NotifyType::INVALID_EXCHANGE_TYPE]);
+    assert_eq!(world.server.told(), ["established member"]);
+}
