@@ -307,7 +307,23 @@ impl Runner {
         let file = self.capture_file(name);
         let log = self.network.directory().join(format!("{name}.tcpdump.log"));
         let mut command = self.in_namespace(host);
-        command.args(["tcpdump", "-Z", "root", "-n", "-U", "--immediate-mode", "-B", "16384", "-i", "any", "-w"]).arg(file);
+        command
+            .args([
+                "tcpdump",
+                "-Z",
+                "root",
+                "-n",
+                "-U",
+                "--immediate-mode",
+                "-B",
+                "65536",
+                "-s",
+                "192",
+                "-i",
+                "any",
+                "-w",
+            ])
+            .arg(file);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log)?).spawn()?;
         self.captures.insert(name.to_owned(), child);
         let start = Instant::now();
