@@ -110,6 +110,7 @@ const SERVER: &str = r#"security {
                 proposal esp { authentication-algorithm hmac-sha1-96; encryption-algorithm 3des-cbc; lifetime-seconds 240; }
                 proposal gcm { encryption-algorithm aes-256-gcm; authentication-algorithm hmac-sha1-96; }
             }
+            traceoptions { file kmd; gateway-filter { local-address 10.0.0.9; remote-address 10.0.0.1; } }
             group g1 {
                 group-id 1;
                 ike-gateway [ a b ];
@@ -132,6 +133,7 @@ const SERVER: &str = r#"security {
             group g2 {
                 group-id 1;
                 ike-gateway d;
+                compatibility { ike-doi 1; id-length-octets 2; }
                 ipsec-sa sa { proposal gcm; match-policy six { source 2001:db8:1::/48; destination 2001:db8:2::/48; } }
             }
         }
@@ -158,7 +160,7 @@ const MEMBER: &str = r#"security {
             }
             ipsec {
                 vpn a { ike-gateway three; group 1; group-vpn-external-interface ge-0/0/9.0; fail-open { rule r { } } }
-                vpn b { ike-gateway three; group 1; group-vpn-external-interface lo0.0; compatibility { ike-doi 1; } }
+                vpn b { ike-gateway three; group 1; group-vpn-external-interface lo0.0; compatibility { ike-doi 1; non-esp-marker; } }
                 vpn c { ike-gateway three; group 2; }
                 vpn d { ike-gateway nowhere; group 3; group-vpn-external-interface eth0; recovery-probe; df-bit maybe; }
             }

@@ -64,7 +64,7 @@ security group-vpn member {
     }
     ipsec {
         vpn one { ike-gateway v1; group 1; group-vpn-external-interface lo0.0; exclude { rule r { source-address address 10.9.0.0/16; application junos-ssh; } } }
-        vpn two { ike-gateway v2; group 2; group-vpn-external-interface ge-0/0/3.7; }
+        vpn two { ike-gateway v2; group 2; group-vpn-external-interface ge-0/0/3.7; compatibility { ike-doi 1; group-id-form ipv4-address; non-esp-marker; } }
     }
 }
 security policies {
@@ -121,6 +121,15 @@ fn policies_have_the_indexes_of_the_seed_and_their_addresses_resolved() {
     let rule = &member.vpns[0].exclude[0];
     assert!(
         matches!(&rule.application, Applications::Only(only) if only[0].destination_ports == Some((22, 22)))
+    );
+    let [one, two] = &member.vpns[..] else { panic!("two VPNs") };
+    assert_eq!(
+        (one.ike_doi, one.group_id_form, one.non_esp_marker),
+        (IkeDoi::Gdoi, GroupIdForm::KeyId, false)
+    );
+    assert_eq!(
+        (two.ike_doi, two.group_id_form, two.non_esp_marker),
+        (IkeDoi::Ipsec, GroupIdForm::Ipv4Address, true)
     );
     assert_eq!(member.vpns[1].gateway.policy.proposals[0].lifetime_secs, 180);
     assert_eq!(member.vpns[0].gateway.policy.proposals[0].lifetime_secs, 28800);

@@ -7,6 +7,7 @@ use crypto::{CbcCipher, DhGroup, EspSuite, GcmKeyLen, Hash, Integrity, Secret};
 use proto::phase1::{self, DoiChoice, Mode, Peer, Proposal};
 use proto::{member, server};
 use wire::Selector;
+use wire::codec::LengthWidth;
 use wire::isakmp::Identity;
 use wire::registry::{Doi, IdType};
 
@@ -37,6 +38,10 @@ pub fn member(configured: &model::Member) -> member::Settings {
             name: vpn.name.clone(),
             gateway: name,
             group_id: vpn.group_id,
+            group_id_form: match vpn.group_id_form {
+                model::GroupIdForm::KeyId => member::GroupIdForm::KeyId,
+                model::GroupIdForm::Ipv4Address => member::GroupIdForm::Ipv4Address,
+            },
             df_bit: vpn.df_bit.as_str().to_owned(),
             routing_instance: vpn.gateway.routing_instance.clone().unwrap_or_else(|| "default".to_owned()),
             recovery_probe: vpn.recovery_probe,
@@ -86,7 +91,7 @@ fn member_gateway(vpn: &model::Vpn) -> member::GatewaySettings {
             local_identity: gateway.local_identity.as_ref().map(identification),
             remote_identity: gateway.remote_identity.as_ref().map(identification),
             doi,
-            non_esp_marker: false,
+            non_esp_marker: vpn.non_esp_marker,
             dead_peer_detection: None,
         },
         server_port: GDOI_PORT,
@@ -102,6 +107,10 @@ fn group(group: &model::Group) -> server::GroupSettings {
         member_threshold: group.member_threshold,
         activation_time_delay: Duration::from_secs(group.activation_time_delay_secs.into()),
         multicast_group: group.communication.as_ref().and_then(|communication| communication.multicast_group),
+        id_length: match group.compatibility.id_length_octets {
+            2 => LengthWidth::Two,
+            _ => LengthWidth::One,
+        },
         ipsec_sas: group
             .security_associations
             .iter()
@@ -206,6 +215,72 @@ pub fn suite(proposal: &model::IpsecProposal) -> EspSuite {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_written_for_other_implementations_reaches_the_protocol() {
+        let text = r#"security group-vpn {
+            server {
+                ike {
+                    proposal p { authentication-algorithm sha-256; encryption-algorithm aes-256-cbc; }
+                    policy p { proposals p; pre-shared-key ascii-text "a key of more than twenty characters"; }
+                    gateway a { ike-policy p; address 10.0.0.2; }
+                }
+                ipsec { proposal e { authentication-algorithm hmac-sha1-96; encryption-algorithm aes-128-cbc; } }
+                group plain {
+                    group-id 1;
+                    ike-gateway a;
+                    ipsec-sa s { proposal e; match-policy m { source 10.1.0.0/16; destination 10.2.0.0/16; } }
+                }
+                group wide {
+                    group-id 2;
+                    ike-gateway a;
+                    compatibility { id-length-octets 2; }
+                    ipsec-sa s { proposal e; match-policy m { source 10.1.0.0/16; destination 10.2.0.0/16; } }
+                }
+            }
+        }"#;
+        let candidate = config::read(text, &[]);
+        let model = candidate.model.unwrap_or_else(|| panic!("{:#?}", candidate.findings));
+        let widths: Vec<_> =
+            server(&model.server.unwrap()).groups.iter().map(|group| group.id_length).collect();
+        assert_eq!(widths, [LengthWidth::One, LengthWidth::Two]);
+
+        let text = r#"security group-vpn {
+            member {
+                ike {
+                    proposal p { authentication-algorithm sha-256; encryption-algorithm aes-256-cbc; }
+                    policy p { proposals p; pre-shared-key ascii-text "a key of more than twenty characters"; }
+                    gateway a { ike-policy p; address 10.0.0.1; }
+                    gateway b { ike-policy p; address 10.0.1.1; }
+                }
+                ipsec {
+                    vpn plain { ike-gateway a; group 1; group-vpn-external-interface eth0; }
+                    vpn other {
+                        ike-gateway b;
+                        group 2;
+                        group-vpn-external-interface eth0;
+                        compatibility { ike-doi 1; group-id-form ipv4-address; non-esp-marker; }
+                    }
+                }
+            }
+        }"#;
+        let candidate = config::read(text, &[]);
+        let model = candidate.model.unwrap_or_else(|| panic!("{:#?}", candidate.findings));
+        let settings = member(&model.member.unwrap());
+        let habits: Vec<_> = settings
+            .gateways
+            .iter()
+            .zip(&settings.vpns)
+            .map(|(gateway, vpn)| (gateway.phase1.doi, gateway.phase1.non_esp_marker, vpn.group_id_form))
+            .collect();
+        assert_eq!(
+            habits,
+            [
+                (DoiChoice::GdoiThenIpsec, false, member::GroupIdForm::KeyId),
+                (DoiChoice::Only(Doi::IPSEC), true, member::GroupIdForm::Ipv4Address),
+            ]
+        );
+    }
 
     #[test]
     fn every_group_of_the_language_has_an_implementation() {

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use crypto::{CbcCipher, DhGroup, EspSuite, Hash, Integrity, Secret};
 use ipnet::Ipv4Net;
-use proto::member::{self, Event, GatewaySettings, GroupSa, VpnSettings};
+use proto::member::{self, Event, GatewaySettings, GroupIdForm, GroupSa, VpnSettings};
 use proto::phase1::{self, DoiChoice, Gateway, Mode, Peer, Proposal};
 use proto::server::{self, GroupSettings, IpsecSaSettings, MatchPolicy};
 use proto::time::Instant;
+use wire::codec::LengthWidth;
 use wire::selector::Selector;
 
 use crate::scenario::Scenario;
@@ -93,6 +94,7 @@ pub(crate) fn server_settings(scenario: &Scenario) -> server::Settings {
             member_threshold: None,
             activation_time_delay: Duration::from_secs(15),
             multicast_group: None,
+            id_length: LengthWidth::One,
             ipsec_sas: (0..scenario.ipsec_sas)
                 .map(|sa| IpsecSaSettings {
                     name: format!("sa-{sa}"),
@@ -118,6 +120,7 @@ pub(crate) fn member_settings(scenario: &Scenario, index: usize) -> member::Sett
             name: VPN.to_owned(),
             gateway: "server".to_owned(),
             group_id: GROUP,
+            group_id_form: GroupIdForm::default(),
             df_bit: "clear".to_owned(),
             routing_instance: "default".to_owned(),
             recovery_probe: false,

@@ -24,7 +24,7 @@ impl Builder {
         if let Some(ipsec) = at.child("ipsec") {
             vpns = ipsec.children("vpn").filter_map(|at| self.vpn(&at, &gateways, top)).collect();
         }
-        self.doi_conflicts(&vpns);
+        self.phase_1_conflicts(&vpns);
         let mut found = Vec::new();
         duplicates(
             &vpns,
@@ -48,14 +48,21 @@ impl Builder {
     }
 
     /// VPNs that share a phase 1 must agree about it.
-    fn doi_conflicts(&mut self, vpns: &[Vpn]) {
+    fn phase_1_conflicts(&mut self, vpns: &[Vpn]) {
         for (index, vpn) in vpns.iter().enumerate() {
             let other = vpns[..index].iter().find(|other| other.gateway.name == vpn.gateway.name);
-            if let Some(other) = other.filter(|other| other.ike_doi != vpn.ike_doi) {
-                let message =
-                    format!("`ike-doi` differs from that of vpn `{}`, which shares its gateway", other.name);
-                let remedy = "give them the same `ike-doi`, or gateways of their own";
-                self.error(Kind::Conflict, vpn.place.span, &vpn.place.path, message, remedy);
+            let Some(other) = other else { continue };
+            let differing = [
+                ("ike-doi", other.ike_doi != vpn.ike_doi),
+                ("non-esp-marker", other.non_esp_marker != vpn.non_esp_marker),
+            ];
+            for (statement, _) in differing.into_iter().filter(|(_, differs)| *differs) {
+                let message = format!(
+                    "`{statement}` differs from that of vpn `{}`, which shares its gateway",
+                    other.name
+                );
+                let remedy = format!("give them the same `{statement}`, or gateways of their own");
+                self.error(Kind::Conflict, vpn.place.span, &vpn.place.path, message, &remedy);
             }
         }
     }
@@ -110,6 +117,7 @@ impl Builder {
             group_id_form: compatibility
                 .and_then(|at| at.value("group-id-form", GroupIdForm::from_word))
                 .unwrap_or(GroupIdForm::KeyId),
+            non_esp_marker: compatibility.is_some_and(|at| at.has("non-esp-marker")),
             place: at.place(),
         })
     }

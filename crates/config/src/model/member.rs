@@ -103,6 +103,8 @@ pub struct Vpn {
     pub ike_doi: IkeDoi,
     /// How the group is named to the server.
     pub group_id_form: GroupIdForm,
+    /// Write the non-ESP marker before each message to the server.
+    pub non_esp_marker: bool,
     /// Where it was written.
     pub place: Place,
 }

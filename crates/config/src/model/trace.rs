@@ -90,9 +90,9 @@ pub struct TraceOptions {
     pub level: TraceLevel,
     /// What is traced; empty: nothing beyond errors.
     pub flags: Vec<TraceFlag>,
-    /// Only messages about this local gateway address.
+    /// Only messages about this local gateway address (not active yet).
     pub filter_local: Option<IpAddr>,
-    /// Only messages about this remote gateway address.
+    /// Only messages about this remote gateway address (not active yet).
     pub filter_remote: Option<IpAddr>,
     /// Where it was written.
     pub place: Place,

@@ -8,5 +8,6 @@ pub(super) const ROUTING_INSTANCES: &str = "routing instances";
 pub(super) const SERVER_CLUSTER: &str = "server clusters";
 pub(super) const CERTIFICATES: &str = "certificates";
 pub(super) const PROPOSAL_SETS: &str = "predefined proposal sets";
+pub(super) const TRACE_FILTERS: &str = "trace filters";
 pub(super) const POLICY_LOG: &str = "log and count of policies";
 pub(crate) const IPV6_TRAFFIC: &str = "IPv6 traffic";

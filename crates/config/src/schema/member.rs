@@ -73,6 +73,8 @@ pub(super) const ROWS: &[Row] = &[
         .default("2")
         .meaning("A server that refuses 2 is tried with 1 by itself."),
     leaf("security / group-vpn / member / ipsec / vpn <name> / compatibility / group-id-form", Words(GROUP_ID_FORMS), "How the group is named to the server").default("key-id"),
+    flag("security / group-vpn / member / ipsec / vpn <name> / compatibility / non-esp-marker", "Four octets of zero before each message to the server")
+        .meaning("Some servers expect them on any port but 500."),
     container("security / group-vpn / co-location", "Key server and member on one machine"),
     same("security / group-vpn / co-location / server", "security / group-vpn / server", "Key server"),
     same("security / group-vpn / co-location / member", "security / group-vpn / member", "Group member"),

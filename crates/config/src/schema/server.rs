@@ -273,7 +273,7 @@ pub(super) const ROWS: &[Row] = &[
     leaf("security / group-vpn / server / traceoptions / file / match", Expression, "Write matching lines only"),
     leaf("security / group-vpn / server / traceoptions / level", Words(LEVELS), "Most detailed level that is written").default("error"),
     leaves("security / group-vpn / server / traceoptions / flag", Words(FLAGS), 14, "What is traced"),
-    container("security / group-vpn / server / traceoptions / gateway-filter", "Only messages about a gateway"),
-    leaf("security / group-vpn / server / traceoptions / gateway-filter / local-address", Address, "Its local address"),
-    leaf("security / group-vpn / server / traceoptions / gateway-filter / remote-address", Address, "Its remote address"),
+    container("security / group-vpn / server / traceoptions / gateway-filter", "Only messages about a gateway").not_yet(TRACE_FILTERS),
+    leaf("security / group-vpn / server / traceoptions / gateway-filter / local-address", Address, "Its local address").not_yet(TRACE_FILTERS),
+    leaf("security / group-vpn / server / traceoptions / gateway-filter / remote-address", Address, "Its remote address").not_yet(TRACE_FILTERS),
 ];

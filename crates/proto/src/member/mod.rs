@@ -41,7 +41,7 @@ use state::{State, Trigger};
 use vpn::Vpn;
 
 pub use event::{Direction, Event, GroupSa, Keys, RegistrationFailure, Removal};
-pub use settings::{GatewaySettings, Settings, VpnSettings};
+pub use settings::{GatewaySettings, GroupIdForm, Settings, VpnSettings};
 pub use state::{Phase, Trigger as StateTrigger};
 
 /// The group member role.

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use crypto::Random;
-use wire::isakmp::{Identity, Notification};
+use wire::isakmp::Notification;
 use wire::registry::{ExchangeType, NotifyType};
 
 use super::event::{Event, RegistrationFailure};
@@ -253,7 +253,7 @@ impl Member {
     fn begin_pull(&mut self, now: Instant, index: usize, association: AssociationId) {
         let mut ni = [0; NONCE_LENGTH];
         self.random.fill(&mut ni);
-        let group = Identity::key_id(self.vpns[index].settings.group_id);
+        let group = self.vpns[index].settings.group_identity();
         let Ok(id) = self.endpoint.start_phase2(now, association) else {
             return self.end_try(now, index, End::Refused(RegistrationFailure::NoAnswer));
         };

@@ -1,6 +1,8 @@
 //! What an operator decides about the member: plain data, made by the daemon out of the configuration.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
+
+use wire::isakmp::Identity;
 
 use crate::phase1;
 
@@ -36,12 +38,34 @@ pub struct VpnSettings {
     pub gateway: String,
     /// Number of the group.
     pub group_id: u32,
+    /// How the group is named to the server.
+    pub group_id_form: GroupIdForm,
     /// `clear`, `set` or `copy`: shown, and the data path's business.
     pub df_bit: String,
     /// Routing instance, `default`: shown.
     pub routing_instance: String,
     /// Whether recovery probes are configured: shown, not active yet.
     pub recovery_probe: bool,
+}
+
+/// How the number of a group stands in the ID payload of GROUPKEY-PULL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum GroupIdForm {
+    /// As ID_KEY_ID of four octets, the form of RFC 6407.
+    #[default]
+    KeyId,
+    /// As ID_IPV4_ADDR, whose four octets are those of the number.
+    Ipv4Address,
+}
+
+impl VpnSettings {
+    /// The group as the server is asked for it.
+    pub(super) fn group_identity(&self) -> Identity<'static> {
+        match self.group_id_form {
+            GroupIdForm::KeyId => Identity::key_id(self.group_id),
+            GroupIdForm::Ipv4Address => Identity::address(Ipv4Addr::from(self.group_id).into()),
+        }
+    }
 }
 
 impl GatewaySettings {

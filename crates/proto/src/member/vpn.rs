@@ -86,7 +86,9 @@ impl Vpn {
 
     /// Whether a change of these settings needs a new registration; the rest is for display and the data path.
     pub(super) fn registers_alike(&self, settings: &VpnSettings, gateway: &GatewaySettings) -> bool {
-        (&self.settings.group_id, &self.settings.gateway) == (&settings.group_id, &settings.gateway)
+        let asked = |settings: &VpnSettings| (settings.group_id, settings.group_id_form);
+        asked(&self.settings) == asked(settings)
+            && self.settings.gateway == settings.gateway
             && self.gateway == *gateway
     }
 

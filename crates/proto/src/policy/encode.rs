@@ -62,10 +62,11 @@ pub struct Template {
 }
 
 impl Template {
-    /// Encodes the policy of `teks`, oldest first within each ipsec-sa. `private` adds our private attributes.
+    /// Encodes the policy of `teks`, oldest first within each ipsec-sa, with identification lengths of `id_length`.
+    /// `private` adds our private attributes.
     ///
     /// Fails if the policy does not fit the length fields of the payloads.
-    pub fn new(teks: &[TekView<'_>], private: bool) -> wire::Result<Self> {
+    pub fn new(teks: &[TekView<'_>], id_length: LengthWidth, private: bool) -> wire::Result<Self> {
         let gap = pending_times(teks);
         let mut lives = Vec::new();
         let mut delays = Vec::new();
@@ -80,7 +81,7 @@ impl Template {
             let names = names(tek.suite);
             for (index, selector) in tek.selectors.iter().enumerate() {
                 let private = private && index == 0;
-                let sat = sa_tek(tek, names, selector, private);
+                let sat = sa_tek(tek, names, selector, id_length, private);
                 let end = offset + GENERIC_HEADER + sat.to_octets()?.len();
                 let private_length = if private { VARIABLE_U32 + BASIC } else { 0 };
                 let optional = [names.authentication.is_some(), names.key_length.is_some()];
@@ -151,7 +152,13 @@ fn pending_times(teks: &[TekView<'_>]) -> Option<(Instant, Instant)> {
     Some((activation.min(first_end), last_end))
 }
 
-fn sa_tek<'a>(tek: &TekView<'_>, names: Names, selector: &Selector, private: bool) -> SaTek<'a> {
+fn sa_tek<'a>(
+    tek: &TekView<'_>,
+    names: Names,
+    selector: &Selector,
+    id_length: LengthWidth,
+    private: bool,
+) -> SaTek<'a> {
     let mut attributes = vec![
         Attribute::basic(IpsecAttribute::LIFE_TYPE, LIFE_TYPE_SECONDS),
         Attribute::variable_u32(IpsecAttribute::LIFE_DURATION, 0),
@@ -177,7 +184,7 @@ fn sa_tek<'a>(tek: &TekView<'_>, names: Names, selector: &Selector, private: boo
         transform: names.transform.into(),
         spi: tek.spi,
         attributes: Attributes(attributes),
-        id_length: LengthWidth::One,
+        id_length,
     })
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crypto::{EspSuite, Secret};
+use wire::codec::LengthWidth;
 use wire::selector::Selector;
 
 use super::encode::{TekView, Template};
@@ -30,8 +31,12 @@ pub struct MessageSize {
 }
 
 impl MessageSize {
-    /// The size for TEKs of these suites with these policies.
-    pub fn of<'a>(teks: impl Iterator<Item = (EspSuite, &'a [Selector])> + Clone) -> Self {
+    /// The size for TEKs of these suites with these policies, whose identification lengths are of this width.
+    pub fn of<'a>(
+        id_length: LengthWidth,
+        teks: impl Iterator<Item = (EspSuite, &'a [Selector])> + Clone,
+    ) -> Self {
+        let encoded = |teks: &[(EspSuite, &[Selector])]| encoded(id_length, teks);
         let mut size = Self { policy: OVERHEAD + GENERIC_HEADER, keys: OVERHEAD + GENERIC_HEADER };
         // Each TEK is encoded on its own, so that a policy which exceeds the length field of one payload still has
         // a size. The headers are counted once.
@@ -77,7 +82,7 @@ const GAP: usize = GENERIC_HEADER + 8;
 /// Octets of the private attributes.
 const PRIVATE: usize = 12;
 
-fn encoded(teks: &[(EspSuite, &[Selector])]) -> (usize, usize) {
+fn encoded(id_length: LengthWidth, teks: &[(EspSuite, &[Selector])]) -> (usize, usize) {
     let keys: Vec<_> = teks
         .iter()
         .map(|(suite, _)| {
@@ -100,6 +105,6 @@ fn encoded(teks: &[(EspSuite, &[Selector])]) -> (usize, usize) {
             selectors,
         })
         .collect();
-    let template = Template::new(&views, true).expect("a chunk of policies fits one payload");
+    let template = Template::new(&views, id_length, true).expect("a chunk of policies fits one payload");
     (template.sa(Instant::ORIGIN).len(), template.kd().len())
 }

@@ -129,7 +129,8 @@ impl Group {
         if teks.is_empty() {
             return Err(Refusal::NoTek);
         }
-        let template = Arc::new(Template::new(&teks, private).map_err(|_| Refusal::TooLarge)?);
+        let template =
+            Arc::new(Template::new(&teks, self.settings.id_length, private).map_err(|_| Refusal::TooLarge)?);
         *cached = Some(Arc::clone(&template));
         Ok(template)
     }

@@ -61,6 +61,7 @@ pub fn message_size(group: &GroupSettings) -> MessageSize {
     let selectors: Vec<Vec<_>> =
         group.ipsec_sas.iter().map(|sa| sa.policies.iter().map(|policy| policy.selector).collect()).collect();
     MessageSize::of(
+        group.id_length,
         group.ipsec_sas.iter().zip(&selectors).map(|(sa, selectors)| (sa.suite, selectors.as_slice())),
     )
 }

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use crypto::EspSuite;
+use wire::codec::LengthWidth;
 use wire::selector::Selector;
 
 use crate::phase1;
@@ -35,6 +36,8 @@ pub struct GroupSettings {
     /// The address a member may name the group by instead of its number: the multicast group of
     /// `server-member-communication`.
     pub multicast_group: Option<Ipv4Addr>,
+    /// Width of the identification lengths in the policy we send: one octet, or two for members that want them.
+    pub id_length: LengthWidth,
     /// The TEKs, in the order of the configuration, which is also the order of the policies.
     pub ipsec_sas: Vec<IpsecSaSettings>,
 }

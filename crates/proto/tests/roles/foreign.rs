@@ -5,10 +5,11 @@ use std::time::Duration;
 use crypto::SeededRandom;
 use hex_literal::hex;
 use proto::Role;
-use proto::member::{Event, Member};
+use proto::member::{Event, GroupIdForm, Member};
 use proto::pull;
 use proto::server::Server;
 use wire::attribute::Attribute;
+use wire::codec::LengthWidth;
 use wire::gdoi::{GroupAssociatedPolicy, GroupSecurityAssociation};
 use wire::isakmp::{Hash, Identity, PayloadBody, PayloadChain};
 use wire::registry::{ExchangeType, GapAttribute, IdType, NotifyType, PayloadType};
@@ -138,6 +139,80 @@ fn a_group_may_be_named_by_its_address() {
         let told: Vec<_> = stranger.notifications.drain(..).map(|notification| notification.kind).collect();
         assert_eq!(told.is_empty(), known);
         assert!(told.iter().all(|kind| *kind == NotifyType::INVALID_ID_INFORMATION));
+    }
+}
+
+#[test]
+fn a_member_names_its_group_in_either_form() {
+    // 239.1.1.1: a number whose four octets differ.
+    let number = 0xef01_0101;
+    for (form, kind) in [(GroupIdForm::KeyId, IdType::KEY_ID), (GroupIdForm::Ipv4Address, IdType::IPV4_ADDR)]
+    {
+        let mut settings = member_settings(0, &[number]);
+        settings.vpns[0].group_id_form = form;
+
+        let mut stranger = Stranger::server();
+        let mut member = Member::new(stranger.now, settings.clone(), Box::new(SeededRandom::new(2)));
+        member.interface_up(stranger.now, &format!("vpn-{number}"), None);
+        stranger.pump(&mut member);
+        let message = stranger.take();
+        let request = pull::read_message_1(stranger.association(), received(&message)).unwrap();
+        assert_eq!(request.group, Identity::new(kind, vec![239, 1, 1, 1]));
+
+        let groups = vec![group(number, 1, &[policy(1)])];
+        let mut world = World::new(server_settings(1, groups), vec![settings]);
+        world.up();
+        world.run(seconds(2));
+        assert_eq!(world.member_spis(0), world.server_spis(), "our server takes {kind}");
+    }
+}
+
+#[test]
+fn a_change_of_the_form_of_the_group_id_asks_anew() {
+    let mut world = World::pair();
+    world.up();
+    world.run(seconds(2));
+    let registrations = |world: &World| {
+        let events = world.member_events.iter();
+        events.filter(|(_, _, event)| matches!(event, Event::Registered { .. })).count()
+    };
+    assert_eq!(registrations(&world), 1);
+    let mut settings = member_settings(0, &[GROUP]);
+    settings.vpns[0].group_id_form = GroupIdForm::Ipv4Address;
+    world.act(|world, now| world.members[0].configure(now, settings));
+    world.up();
+    world.run(seconds(2));
+    assert_eq!(registrations(&world), 2);
+}
+
+#[test]
+fn identification_lengths_have_the_width_of_the_group_and_our_member_reads_both() {
+    let policies: Vec<_> = (0..40).map(policy).collect();
+    for width in [LengthWidth::One, LengthWidth::Two] {
+        let mut settings = group(GROUP, 2, &policies);
+        settings.id_length = width;
+
+        let mut server = our_server(vec![settings.clone()]);
+        let mut stranger = Stranger::member();
+        stranger.connect(&mut server);
+        let (sa, _) = register(&mut stranger, &mut server, &Identity::key_id(GROUP)).unwrap();
+        for tek in GroupSecurityAssociation::parse(&sa).unwrap().teks {
+            let wire::gdoi::SaTek::Esp(tek) = tek else { panic!("{tek:?}") };
+            assert_eq!(tek.id_length, width);
+        }
+
+        let mut world = World::new(server_settings(1, vec![settings]), vec![member_settings(0, &[GROUP])]);
+        world.up();
+        world.run(seconds(3500));
+        let vpns = world.members[0].ipsec_security_associations(world.now);
+        let sas = &vpns[0].security_associations;
+        assert_eq!(sas.len(), 4, "each TEK and its successor");
+        let wanted: Vec<_> =
+            policies.iter().map(|policy| (policy.selector.source, policy.selector.destination)).collect();
+        for sa in sas {
+            let received = sa.detail.as_ref().unwrap().policies.iter();
+            assert_eq!(received.map(|it| (it.source, it.destination)).collect::<Vec<_>>(), wanted);
+        }
     }
 }
 

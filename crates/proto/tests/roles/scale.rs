@@ -1,6 +1,7 @@
 //! The last row of the scaling table, each column for itself.
 
 use proto::server::message_size;
+use wire::codec::LengthWidth;
 
 use crate::world::*;
 
@@ -97,24 +98,27 @@ fn a_policy_that_exceeds_a_datagram_is_refused_with_the_number_that_fits() {
 
 #[test]
 fn the_computed_size_is_the_one_that_is_sent() {
-    let settings = group(GROUP, 7, &[policy(1), policy(2), policy(3)]);
-    let size = message_size(&settings);
-    let largest = std::rc::Rc::new(std::cell::Cell::new((0, 0)));
-    let seen_sizes = std::rc::Rc::clone(&largest);
-    let mut world = World::new(server_settings(1, vec![settings]), vec![member_settings(0, &[GROUP])])
-        .with_network(move |seen| {
-            let (policy, keys) = seen_sizes.get();
-            match &*seen.label {
-                "pull (2)" => seen_sizes.set((seen.bytes.len().max(policy), keys)),
-                "pull (4)" => seen_sizes.set((policy, seen.bytes.len().max(keys))),
-                _ => {}
-            }
-            Fate::Deliver
-        });
-    world.up();
-    world.run(seconds(3500));
-    let (policy, keys) = largest.get();
-    // Above what is sent here are a longer prf, the marker and the padding of the worst case.
-    assert!((policy..=policy + 64).contains(&size.policy), "{policy} {size:?}");
-    assert!((keys..=keys + 96).contains(&size.keys), "{keys} {size:?}");
+    for width in [LengthWidth::One, LengthWidth::Two] {
+        let mut settings = group(GROUP, 7, &[policy(1), policy(2), policy(3)]);
+        settings.id_length = width;
+        let size = message_size(&settings);
+        let largest = std::rc::Rc::new(std::cell::Cell::new((0, 0)));
+        let seen_sizes = std::rc::Rc::clone(&largest);
+        let mut world = World::new(server_settings(1, vec![settings]), vec![member_settings(0, &[GROUP])])
+            .with_network(move |seen| {
+                let (policy, keys) = seen_sizes.get();
+                match &*seen.label {
+                    "pull (2)" => seen_sizes.set((seen.bytes.len().max(policy), keys)),
+                    "pull (4)" => seen_sizes.set((policy, seen.bytes.len().max(keys))),
+                    _ => {}
+                }
+                Fate::Deliver
+            });
+        world.up();
+        world.run(seconds(3500));
+        let (policy, keys) = largest.get();
+        // Above what is sent here are a longer prf, the marker and the padding of the worst case.
+        assert!((policy..=policy + 64).contains(&size.policy), "{policy} {size:?}");
+        assert!((keys..=keys + 96).contains(&size.keys), "{keys} {size:?}");
+    }
 }

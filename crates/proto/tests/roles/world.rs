@@ -5,12 +5,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use crypto::{CbcCipher, DhGroup, EspSuite, Hash, Integrity, Secret, SeededRandom};
-use proto::member::{self, GatewaySettings, Member, VpnSettings};
+use proto::member::{self, GatewaySettings, GroupIdForm, Member, VpnSettings};
 use proto::path::Path;
 use proto::phase1::{self, DoiChoice, Gateway, Mode, Peer, Proposal};
 use proto::server::{self, GroupSettings, IpsecSaSettings, MatchPolicy, Server};
 use proto::time::Instant;
 use proto::{Role, log};
+use wire::codec::LengthWidth;
 use wire::isakmp::Message;
 use wire::registry::ExchangeType;
 use wire::selector::Selector;
@@ -383,6 +384,7 @@ pub fn group(id: u32, sas: usize, policies: &[MatchPolicy]) -> GroupSettings {
         member_threshold: None,
         activation_time_delay: seconds(15),
         multicast_group: None,
+        id_length: LengthWidth::One,
         ipsec_sas: (0..sas)
             .map(|index| IpsecSaSettings {
                 name: format!("sa-{index}"),
@@ -424,6 +426,7 @@ pub fn member_of_servers(index: usize, groups: &[u32], servers: Vec<IpAddr>) -> 
                 name: format!("vpn-{id}"),
                 gateway: "server".to_owned(),
                 group_id: *id,
+                group_id_form: GroupIdForm::default(),
                 df_bit: "clear".to_owned(),
                 routing_instance: "default".to_owned(),
                 recovery_probe: false,

@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use crypto::{CbcCipher, DhGroup, Hash, OsRandom, Secret};
 use proto::Role;
-use proto::member::{Event, GatewaySettings, Member, Settings, VpnSettings};
+use proto::member::{Event, GatewaySettings, GroupIdForm, Member, Settings, VpnSettings};
 use proto::phase1;
 use proto::time::Instant;
 use rustix::event::epoll;
@@ -211,6 +211,7 @@ impl Station {
             name: "vpn".into(),
             gateway: "server".into(),
             group_id: 1,
+            group_id_form: GroupIdForm::default(),
             df_bit: "clear".into(),
             routing_instance: "default".into(),
             recovery_probe: false,
