@@ -85,6 +85,8 @@ def main():
         hosts.start()
     channel = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     channel.bind((options.local, options.port))
+    # Whoever starts this in the background may have it inherit an ignored SIGINT.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     end = time.monotonic() + options.seconds if options.seconds else None
     server.log("ready", address=options.local, port=options.port, spis=sorted({tek.spi.hex() for tek in teks}))
