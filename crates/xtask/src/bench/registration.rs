@@ -1,4 +1,4 @@
-//! Many members register at once with one server: real daemon, real UDP, one namespace.
+//! Many members register at once with one server: real daemon, real UDP, a cable between them.
 //!
 //! Each member is the product's own member state machine with an address and a socket of its own; the server is `gvpnd`.
 //! First single registrations on an otherwise idle machine, then all at once.
@@ -38,8 +38,10 @@ pub struct Options {
     inside: Option<PathBuf>,
 }
 
-const NAMESPACE: &str = "gvpn-bench-registration";
-const SERVER: Ipv4Addr = Ipv4Addr::new(10, 200, 255, 1);
+/// Where the members are, and where the server is: both use port 848.
+const MEMBERS: &str = "gvpn-bench-members";
+const SERVERS: &str = "gvpn-bench-server";
+const SERVER: Ipv4Addr = Ipv4Addr::new(10, 201, 0, 1);
 const PORT: u16 = 848;
 const KEY: &str = "a lab secret of some length";
 /// Milliseconds a single registration may take, group 14, idle machine.
@@ -54,30 +56,45 @@ pub fn run(options: &Options) -> Result<()> {
     }
     crate::prepare(&["build", "lab"])?;
     let programs = crate::build_release(&["daemon", "cli"])?;
-    let _ = Command::new("ip").args(["netns", "delete", NAMESPACE]).stderr(Stdio::null()).status();
-    ip(&["netns", "add", NAMESPACE])?;
-    let outcome = (|| {
-        ip(&["-n", NAMESPACE, "link", "set", "lo", "up"])?;
-        ip(&["-n", NAMESPACE, "route", "add", "local", "10.200.0.0/16", "dev", "lo"])?;
+    remove();
+    let outcome = build().and_then(|()| {
         let mut command = Command::new("ip");
         command
-            .args(["netns", "exec", NAMESPACE])
+            .args(["netns", "exec", MEMBERS])
             .arg(std::env::current_exe()?)
             .args(["bench", "registration"]);
-        command
-            .arg("--members")
-            .arg(options.members.to_string())
-            .arg("--singles")
-            .arg(options.singles.to_string());
-        command.arg("--inside").arg(programs);
+        command.arg("--members").arg(options.members.to_string());
+        command.arg("--singles").arg(options.singles.to_string()).arg("--inside").arg(programs);
         if options.json {
             command.arg("--json");
         }
         ensure!(command.status()?.success(), "the measurement failed");
         Ok(())
-    })();
-    ip(&["netns", "delete", NAMESPACE])?;
+    });
+    remove();
     outcome
+}
+
+/// One cable between the two; all members' addresses are local on one side of it.
+fn build() -> Result<()> {
+    ip(&["netns", "add", MEMBERS])?;
+    ip(&["netns", "add", SERVERS])?;
+    ip(&["-n", MEMBERS, "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", SERVERS])?;
+    for namespace in [MEMBERS, SERVERS] {
+        ip(&["-n", namespace, "link", "set", "lo", "up"])?;
+        ip(&["-n", namespace, "link", "set", "eth0", "up"])?;
+    }
+    ip(&["-n", MEMBERS, "address", "add", "10.201.0.2/24", "dev", "eth0"])?;
+    ip(&["-n", SERVERS, "address", "add", &format!("{SERVER}/24"), "dev", "eth0"])?;
+    ip(&["-n", MEMBERS, "route", "add", "local", "10.200.0.0/16", "dev", "lo"])?;
+    ip(&["-n", SERVERS, "route", "add", "10.200.0.0/16", "via", "10.201.0.2"])
+}
+
+fn remove() {
+    for namespace in [MEMBERS, SERVERS] {
+        // It is not there unless an earlier run was cut off.
+        let _ = Command::new("ip").args(["netns", "delete", namespace]).stderr(Stdio::null()).status();
+    }
 }
 
 fn ip(arguments: &[&str]) -> Result<()> {
@@ -126,7 +143,9 @@ impl Server {
         let file = folder.join("gvpnd.conf");
         std::fs::write(&file, configuration(count))?;
         let log = std::fs::File::create(folder.join("gvpnd.log"))?;
-        let mut command = Command::new(programs.join("gvpnd"));
+        // `ip netns exec` becomes the daemon: its pid is the daemon's.
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", SERVERS]).arg(programs.join("gvpnd"));
         command
             .arg("--config")
             .arg(&file)
