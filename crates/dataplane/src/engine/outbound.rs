@@ -144,16 +144,7 @@ impl Outbound {
             return Ok(());
         }
         if packet.dont_fragment() {
-            let largest = envelope.largest;
-            fragmentation_needed(
-                &mut self.icmp_limit,
-                context.now,
-                envelope.interface,
-                packet,
-                largest,
-                output,
-            );
-            return Err(DropReason::TooBig);
+            return Err(self.too_big(context, envelope, packet, output));
         }
         let mut stash = std::mem::take(&mut self.stash);
         stash.clear();
@@ -162,6 +153,25 @@ impl Outbound {
         let result = self.fragments(envelope, &Ipv4 { bytes: &stash, ..*packet }, output);
         self.stash = stash;
         result
+    }
+
+    /// Tells the sender of a packet with DF set how much fits.
+    fn too_big(
+        &mut self,
+        context: Context<'_>,
+        envelope: &Envelope<'_>,
+        packet: &Ipv4<'_>,
+        output: &mut FrameBuffer,
+    ) -> DropReason {
+        fragmentation_needed(
+            &mut self.icmp_limit,
+            context.now,
+            envelope.interface,
+            packet,
+            envelope.largest,
+            output,
+        );
+        DropReason::TooBig
     }
 
     fn datagrams(
@@ -175,16 +185,7 @@ impl Outbound {
         let datagrams = UdpDatagrams::new(packet, vnet.gso_size.into())?;
         let fits = datagrams.length(0) <= envelope.largest;
         if !fits && packet.dont_fragment() {
-            let largest = envelope.largest;
-            fragmentation_needed(
-                &mut self.icmp_limit,
-                context.now,
-                envelope.interface,
-                packet,
-                largest,
-                output,
-            );
-            return Err(DropReason::TooBig);
+            return Err(self.too_big(context, envelope, packet, output));
         }
         let mut stash = std::mem::take(&mut self.stash);
         let mut result = Ok(());
