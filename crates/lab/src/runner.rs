@@ -92,14 +92,9 @@ impl Runner {
         for (name, host) in &self.scenario.topology.host {
             if host.gvpnd.is_some() {
                 text += &format!(
-                    "  {} --runtime-dir {} show security group-vpn {}\n",
+                    "  {} --runtime-dir {} status\n",
                     self.programs.join("gvpn").display(),
                     self.network.run_directory(name).display(),
-                    if name == "data-center" {
-                        "server registered-members"
-                    } else {
-                        "member ipsec security-associations"
-                    },
                 );
             }
         }
