@@ -25,7 +25,7 @@ pub fn server(configured: &model::Server) -> server::Settings {
 
 /// Settings of the member.
 pub fn member(configured: &model::Member) -> member::Settings {
-    // One `ike gateway` may serve VPNs that offer different DOIs first: each pair is a gateway of its own.
+    // A checked configuration has VPNs of one gateway agree about its phase 1: the first stands for all.
     let mut gateways: Vec<member::GatewaySettings> = Vec::new();
     let mut vpns = Vec::new();
     for vpn in &configured.vpns {
