@@ -2,6 +2,7 @@
 //!
 //! - [`Secret`] holds key bytes; [`Random`] is where every random octet comes from.
 //! - [`Hash`], [`CbcCipher`], [`Integrity`], [`DhGroup`]: the algorithms of phase 1 and of ESP.
+//! - [`signature`]: RSA and ECDSA, for what a server says to all members at once.
 //! - [`esp`]: batches of ESP packets, sealed and opened in place.
 //!
 //! Nothing here knows a protocol, a clock or a socket. Why these libraries: `docs/decisions/0001-crypto-libraries.md`.
@@ -13,6 +14,7 @@ mod hash;
 mod integrity;
 mod random;
 mod secret;
+pub mod signature;
 
 pub use cbc_cipher::{CbcCipher, CipherError};
 pub use dh::{DhError, DhGroup, DhSecret};
@@ -23,3 +25,4 @@ pub use hash::{Digest, Hash, PrfKey};
 pub use integrity::Integrity;
 pub use random::{OsRandom, Random, RandomError, SeededRandom};
 pub use secret::Secret;
+pub use signature::{BareHash, SigningKey, SigningKeyKind, VerifyingKey};

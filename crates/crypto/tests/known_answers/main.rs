@@ -5,3 +5,4 @@ mod diffie_hellman;
 mod esp;
 mod hmac;
 mod recorded_session;
+mod signature;
