@@ -8,6 +8,14 @@ pub(super) fn check(builder: &mut Builder, configuration: &Configuration) {
     if let Some(server) = &configuration.server {
         for group in &server.groups {
             check_timers(builder, group);
+            let communication = group.communication.as_ref();
+            let outgoing = communication.and_then(|it| Some((it, it.multicast_outgoing_interface.as_ref()?)));
+            if let Some((communication, name)) = outgoing
+                && communication.communication_type == CommunicationType::Multicast
+                && configuration.linux_device(name).is_none()
+            {
+                no_device(builder, name, &communication.place);
+            }
         }
     }
     check_references(builder, configuration);

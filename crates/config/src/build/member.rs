@@ -117,6 +117,7 @@ impl Builder {
             group_id_form: compatibility
                 .and_then(|at| at.value("group-id-form", GroupIdForm::from_word))
                 .unwrap_or(GroupIdForm::KeyId),
+            rsa_bare_hash: compatibility.is_some_and(|at| at.has("rsa-bare-hash")),
             non_esp_marker: compatibility.is_some_and(|at| at.has("non-esp-marker")),
             place: at.place(),
         })

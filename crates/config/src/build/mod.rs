@@ -22,13 +22,17 @@ use crate::tree::{Node, Tree, survey};
 /// What a tree means, and everything there is to say about it. A `fragment` is a part of a configuration: what it
 /// refers to may be elsewhere, so missing things are warnings, and it has no model.
 pub(crate) fn validate(tree: &Tree, fragment: bool) -> (Option<Configuration>, Vec<Finding>) {
-    let mut builder = Builder { findings: survey(&tree.root), fragment };
+    let mut builder = Builder { findings: survey(&tree.root, has_test_lifetimes(&tree.root)), fragment };
     let configuration = builder.configuration(&tree.root);
     check::check(&mut builder, &configuration);
     let mut findings = builder.findings;
     findings.sort_by_key(|finding| finding.span.start);
     let failed = findings.iter().any(|finding| finding.severity == Severity::Error);
     ((!failed && !fragment).then_some(configuration), findings)
+}
+
+fn has_test_lifetimes(root: &Node) -> bool {
+    At::top(root).descend(&["security", "group-vpn", "test-lifetimes"]).is_some()
 }
 
 struct Builder {
@@ -189,8 +193,17 @@ impl Builder {
             interfaces: self.interfaces(&top),
             service_sets: self.service_sets(&top),
             service_filters: self.service_filters(&top),
+            test_lifetimes: self.test_lifetimes(group_vpn.as_ref()),
             trace_options,
         }
+    }
+
+    fn test_lifetimes(&mut self, group_vpn: Option<&At<'_>>) -> bool {
+        let Some(statement) = group_vpn.and_then(|at| at.child("test-lifetimes")) else { return false };
+        let message = "`test-lifetimes` is for tests only: keys may be shorter-lived than a network stands";
+        let remedy = "remove it wherever traffic matters";
+        self.warn(Kind::Timing, statement.node.span, &statement.path, message, remedy);
+        true
     }
 
     /// A role stands at one place only.

@@ -15,6 +15,9 @@ const GDOI_PORT: u16 = 848;
 /// Anti-replay window where none is written, in milliseconds.
 const DEFAULT_WINDOW_MILLIS: u32 = 100_000;
 
+/// Heartbeat period of multicast rekeys where none is written, in seconds.
+const DEFAULT_HEARTBEAT_SECS: u16 = 300;
+
 /// Names that are defined, each with its object unless that is faulty.
 type Defined<T> = BTreeMap<String, Option<Arc<T>>>;
 
@@ -139,7 +142,11 @@ impl Builder {
         let compatibility = at.child("compatibility");
         let compatibility = compatibility.as_ref();
         let communication = at.child("server-member-communication");
-        let communication = communication.and_then(|at| self.communication(&at));
+        let signature_algorithm = at
+            .value("signature-algorithm", SignatureAlgorithm::from_word)
+            .unwrap_or(SignatureAlgorithm::Rsa2048);
+        let communication = communication.and_then(|at| self.communication(&at, signature_algorithm));
+        self.without_push(at, communication.as_ref());
         let cluster = at.child("server-cluster").and_then(|at| self.cluster(&at, gateways));
         let gateways = self.listed_gateways(at, gateways);
         Some(Group {
@@ -150,9 +157,7 @@ impl Builder {
             gateways,
             server_address: at.number("server-address"),
             anti_replay,
-            signature_algorithm: at
-                .value("signature-algorithm", SignatureAlgorithm::from_word)
-                .unwrap_or(SignatureAlgorithm::Rsa2048),
+            signature_algorithm,
             acknowledgement_required: at.has("acknowledgement"),
             sender_id_bits: at.number("sender-id-bits").unwrap_or(16),
             activation_time_delay_secs: at.number("activation-time-delay").unwrap_or(15),
@@ -256,7 +261,27 @@ impl Builder {
         }
     }
 
-    fn communication(&mut self, at: &At<'_>) -> Option<ServerMemberCommunication> {
+    /// Statements about rekeys by push that have nothing to act on.
+    fn without_push(&mut self, at: &At<'_>, communication: Option<&ServerMemberCommunication>) {
+        let unicast = communication.is_some_and(|it| it.communication_type == CommunicationType::Unicast);
+        let pushes = at.has("server-member-communication");
+        let statements = [
+            (at.node.child("signature-algorithm"), pushes, "`server-member-communication`"),
+            (at.node.child("acknowledgement"), unicast, "`communication-type unicast`"),
+        ];
+        for (statement, acts, condition) in statements {
+            if let Some(statement) = statement.filter(|_| !acts) {
+                let message = format!("`{}` has no effect without {condition}", statement.name);
+                self.warn(Kind::Conflict, statement.span, &at.path, message, "remove one, or add the other");
+            }
+        }
+    }
+
+    fn communication(
+        &mut self,
+        at: &At<'_>,
+        signature_algorithm: SignatureAlgorithm,
+    ) -> Option<ServerMemberCommunication> {
         let communication_type = at
             .value("communication-type", CommunicationType::from_word)
             .unwrap_or(CommunicationType::Unicast);
@@ -264,9 +289,22 @@ impl Builder {
             for name in ["multicast-group", "multicast-outgoing-interface"] {
                 self.require(at, name, |_| Some(()));
             }
+        } else {
+            for name in ["multicast-group", "multicast-outgoing-interface"] {
+                if let Some(leaf) = at.node.child(name) {
+                    let message = format!("`{name}` has no effect with `communication-type unicast`");
+                    self.warn(Kind::Conflict, leaf.span, &at.path, message, "remove it, or use `multicast`");
+                }
+            }
         }
         let cipher = self.require(at, "encryption-algorithm", IkeCipher::from_word);
-        let signature_hash = self.require(at, "sig-hash-algorithm", SignatureHash::from_word);
+        let signature_hash = self.signature_hash(at, signature_algorithm);
+        let weak_cipher = matches!(cipher, Some(IkeCipher::Des | IkeCipher::TripleDes));
+        if weak_cipher || signature_hash == Some(Some(SignatureHash::Md5)) {
+            let remedy = "use aes-256-cbc and sha-256 where the members can";
+            self.warn(Kind::Weak, at.node.span, &at.path, "weak protection of rekeys", remedy);
+        }
+        let heartbeat = at.number("heartbeat");
         Some(ServerMemberCommunication {
             communication_type,
             multicast_group: at.number("multicast-group"),
@@ -274,12 +312,38 @@ impl Builder {
             lifetime_secs: at.number("lifetime-seconds").unwrap_or(3600),
             retransmission_period_secs: at.number("retransmission-period").unwrap_or(10),
             number_of_retransmission: at.number("number-of-retransmission").unwrap_or(2),
-            heartbeat_secs: at.number("heartbeat").unwrap_or(300),
+            heartbeat_secs: match communication_type {
+                CommunicationType::Unicast => heartbeat,
+                CommunicationType::Multicast => Some(heartbeat.unwrap_or(DEFAULT_HEARTBEAT_SECS)),
+            },
             cipher: cipher?,
             signature_hash: signature_hash?,
             certificate: at.text("certificate"),
             place: at.place(),
         })
+    }
+
+    /// RSA signs over a hash that must be named; ECDSA implies one. `None` where it is faulty.
+    fn signature_hash(
+        &mut self,
+        at: &At<'_>,
+        algorithm: SignatureAlgorithm,
+    ) -> Option<Option<SignatureHash>> {
+        let implied = match algorithm {
+            SignatureAlgorithm::Rsa2048 | SignatureAlgorithm::Rsa3072 => {
+                return self.require(at, "sig-hash-algorithm", SignatureHash::from_word).map(Some);
+            }
+            SignatureAlgorithm::Ecdsa256 => "sha-256",
+            SignatureAlgorithm::Ecdsa384 => "sha-384",
+            SignatureAlgorithm::Ecdsa521 => "sha-512",
+        };
+        let Some(leaf) = at.node.child("sig-hash-algorithm") else { return Some(None) };
+        let written = at.value("sig-hash-algorithm", SignatureHash::from_word)?;
+        if written.as_str() != implied {
+            let message = format!("`{algorithm}` signs with {implied}, whatever `sig-hash-algorithm` says");
+            self.warn(Kind::Conflict, leaf.span, &at.path, message, "remove `sig-hash-algorithm`");
+        }
+        Some(Some(written))
     }
 
     fn cluster(&mut self, at: &At<'_>, gateways: &Defined<ServerGateway>) -> Option<ServerCluster> {

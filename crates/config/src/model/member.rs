@@ -85,9 +85,9 @@ pub struct Vpn {
     pub external_interface: Option<InterfaceName>,
     /// The DF bit outside.
     pub df_bit: DfBit,
-    /// Probe the server when ESP with unknown SPIs arrives (not active yet).
+    /// Probe the server when ESP with unknown SPIs arrives.
     pub recovery_probe: bool,
-    /// Missed heartbeats until the member re-registers, 0..10 (not active yet).
+    /// Missed heartbeats until the member re-registers, 0..10; 0: never.
     pub heartbeat_threshold: u8,
     /// Direction of service-set matching (not active yet).
     pub match_direction: Option<MatchDirection>,
@@ -103,6 +103,8 @@ pub struct Vpn {
     pub ike_doi: IkeDoi,
     /// How the group is named to the server.
     pub group_id_form: GroupIdForm,
+    /// Accept rekeys signed over the bare hash, too.
+    pub rsa_bare_hash: bool,
     /// Write the non-ESP marker before each message to the server.
     pub non_esp_marker: bool,
     /// Where it was written.

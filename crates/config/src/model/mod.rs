@@ -42,6 +42,8 @@ pub struct Configuration {
     pub service_sets: Vec<ServiceSet>,
     /// Service filters.
     pub service_filters: Vec<ServiceFilter>,
+    /// `group-vpn test-lifetimes`: lifetimes that only tests may have are allowed.
+    pub test_lifetimes: bool,
     /// Every `traceoptions`.
     pub trace_options: Vec<TraceOptions>,
 }

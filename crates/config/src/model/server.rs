@@ -57,17 +57,17 @@ pub struct Group {
     pub server_address: Option<IpAddr>,
     /// Time-based anti-replay (not active yet).
     pub anti_replay: AntiReplay,
-    /// Key pair for rekeys (not active yet).
+    /// Key pair that signs rekeys.
     pub signature_algorithm: SignatureAlgorithm,
-    /// Members that never acknowledge are removed as well (not active yet).
+    /// Members that never acknowledge are removed as well.
     pub acknowledgement_required: bool,
     /// Width of a sender identifier in bits: 8, 12, 16, 24 (not active yet).
     pub sender_id_bits: u8,
-    /// `activation-time-delay` in seconds, 10..900.
+    /// `activation-time-delay` in seconds, 10..900; 1..900 in tests.
     pub activation_time_delay_secs: u16,
     /// One TEK each, in text order; at least one.
     pub security_associations: Vec<GroupSa>,
-    /// Rekey by push; absent: members pull (not active yet).
+    /// Rekey by push; absent: members pull.
     pub communication: Option<ServerMemberCommunication>,
     /// Cooperating servers (not active yet).
     pub cluster: Option<ServerCluster>,
@@ -92,7 +92,7 @@ pub enum AntiReplay {
 /// `compatibility { ... }` of a server group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GroupCompatibility {
-    /// Accept signatures over the bare hash (not active yet).
+    /// Accept rekeys of another server that are signed over the bare hash (not active yet).
     pub rsa_bare_hash: bool,
     /// DOI of a phase 1 that the server starts; it answers in the member's (not active yet).
     pub ike_doi: IkeDoi,
@@ -132,7 +132,7 @@ pub struct IpsecProposal {
     pub cipher: EspCipher,
     /// The integrity algorithm; `None` exactly where the cipher authenticates by itself.
     pub integrity: Option<EspIntegrity>,
-    /// TEK lifetime in seconds, 180..86400 (60 is the least the rekey timeline can hold).
+    /// TEK lifetime in seconds, 180..86400; 60..86400 in tests, and 60 is the least the rekey timeline can hold.
     pub lifetime_secs: u32,
     /// Where it was written.
     pub place: Place,
@@ -167,27 +167,27 @@ words! {
     }
 }
 
-/// `server-member-communication { ... }` (not active yet).
+/// `server-member-communication { ... }`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerMemberCommunication {
     /// Unicast or multicast.
     pub communication_type: CommunicationType,
-    /// Destination of multicast rekeys.
+    /// Destination of multicast rekeys; always there with multicast.
     pub multicast_group: Option<Ipv4Addr>,
-    /// Interface multicast rekeys leave by.
+    /// Interface multicast rekeys leave by; always there with multicast.
     pub multicast_outgoing_interface: Option<InterfaceName>,
-    /// KEK lifetime in seconds, 300..86400.
+    /// KEK lifetime in seconds, 300..86400; 120..86400 in tests.
     pub lifetime_secs: u32,
     /// Seconds between rounds, 2..60.
     pub retransmission_period_secs: u16,
     /// Rounds after the first until a rekey counts as unacknowledged, 0..60.
     pub number_of_retransmission: u8,
-    /// Heartbeat period in seconds, 60..3600.
-    pub heartbeat_secs: u16,
+    /// Heartbeat period in seconds, 60..3600, in tests 5..3600; absent with unicast unless it is written.
+    pub heartbeat_secs: Option<u16>,
     /// KEK cipher.
     pub cipher: IkeCipher,
-    /// Hash of the signature.
-    pub signature_hash: SignatureHash,
+    /// Hash of the signature; may be absent with ECDSA, which implies it.
+    pub signature_hash: Option<SignatureHash>,
     /// Certificate that signs; absent: a key pair of the server's own.
     pub certificate: Option<String>,
     /// Where it was written.

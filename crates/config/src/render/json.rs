@@ -83,7 +83,9 @@ fn add_foreign(object: &mut Map<String, Json>, child: &Node) {
 
 fn scalar(value: &Value, text: &str) -> Json {
     match value {
-        Value::Number { .. } => text.parse::<u64>().map_or_else(|_| json!(text), |number| json!(number)),
+        Value::Number { .. } | Value::Timer { .. } => {
+            text.parse::<u64>().map_or_else(|_| json!(text), |number| json!(number))
+        }
         _ => json!(text),
     }
 }

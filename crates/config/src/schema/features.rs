@@ -1,6 +1,5 @@
 //! Names of features whose statements are accepted before they act.
 
-pub(super) const REKEY_BY_PUSH: &str = "rekey by push";
 pub(super) const ANTI_REPLAY: &str = "time-based anti-replay";
 pub(super) const COUNTER_MODE: &str = "AES-GCM";
 pub(super) const SERVICE_SETS: &str = "service sets";

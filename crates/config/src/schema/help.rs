@@ -18,7 +18,9 @@ pub struct Completion {
 pub fn completions(path: &[&str]) -> Vec<Completion> {
     match walk(path) {
         Some(Position::Top) => top().map(of_entry).collect(),
-        Some(Position::Inside(entry)) => entry.children().map(of_entry).collect(),
+        Some(Position::Inside(entry)) => {
+            entry.children().filter(|child| !child.row.hidden).map(of_entry).collect()
+        }
         Some(Position::Expects(entry, value)) => match value {
             Value::Words(choices) => choices
                 .iter()

@@ -50,10 +50,11 @@ pub(super) const ROWS: &[Row] = &[
     leaf("security / group-vpn / member / ipsec / vpn <name> / group-vpn-external-interface", Interface, "Interface on which traffic is encrypted and decrypted")
         .meaning("A loopback means every interface of the outer zone of the scope policies. May be absent where a service set binds the VPN."),
     leaf("security / group-vpn / member / ipsec / vpn <name> / df-bit", Words(DF_BITS), "DF bit of the outer header").default("clear"),
-    flag("security / group-vpn / member / ipsec / vpn <name> / recovery-probe", "Ask the server when unknown keys are seen").not_yet(REKEY_BY_PUSH),
+    flag("security / group-vpn / member / ipsec / vpn <name> / recovery-probe", "Register again when ESP of the group's policies with an unknown SPI arrives")
+        .meaning("At most as often as the member may try, at a random moment."),
     leaf("security / group-vpn / member / ipsec / vpn <name> / heartbeat-threshold", Number { min: 0, max: 10, unit: "heartbeats" }, "Missed heartbeats until the member registers again")
         .default("3")
-        .not_yet(REKEY_BY_PUSH),
+        .meaning("0: never because of heartbeats."),
     leaf("security / group-vpn / member / ipsec / vpn <name> / match-direction", Words(DIRECTIONS), "Direction in which a service set matches").not_yet(SERVICE_SETS),
     leaf("security / group-vpn / member / ipsec / vpn <name> / tunnel-mtu", Number { min: 256, max: 9192, unit: "octets" }, "Largest packet sent")
         .default("1500")
@@ -75,6 +76,8 @@ pub(super) const ROWS: &[Row] = &[
     leaf("security / group-vpn / member / ipsec / vpn <name> / compatibility / group-id-form", Words(GROUP_ID_FORMS), "How the group is named to the server").default("key-id"),
     flag("security / group-vpn / member / ipsec / vpn <name> / compatibility / non-esp-marker", "Four octets of zero before each message to the server")
         .meaning("Some servers expect them on any port but 500."),
+    flag("security / group-vpn / member / ipsec / vpn <name> / compatibility / rsa-bare-hash", "Accept rekeys that are signed over the bare hash")
+        .meaning("As IKEv1 signs, without DigestInfo; beside the form of RFC 6407."),
     container("security / group-vpn / co-location", "Key server and member on one machine"),
     same("security / group-vpn / co-location / server", "security / group-vpn / server", "Key server"),
     same("security / group-vpn / co-location / member", "security / group-vpn / member", "Group member"),

@@ -48,6 +48,15 @@ pub enum Value {
         /// What it counts; may be empty.
         unit: &'static str,
     },
+    /// A number of seconds whose least value `security group-vpn test-lifetimes` lowers.
+    Timer {
+        /// Least.
+        min: u64,
+        /// Most.
+        max: u64,
+        /// Least in tests.
+        test_min: u64,
+    },
     /// One of these words.
     Words(&'static [Choice]),
     /// An IPv4 address, or an IPv6 address where the second cell says so.
@@ -128,6 +137,8 @@ pub struct Row {
     pub nameless: bool,
     /// At most so many siblings of the kind; 0: no limit.
     pub most: usize,
+    /// Not offered by completion.
+    pub hidden: bool,
 }
 
 impl Row {
@@ -143,6 +154,7 @@ impl Row {
             open: false,
             nameless: false,
             most: 0,
+            hidden: false,
         }
     }
 
@@ -183,6 +195,11 @@ impl Row {
 
     pub(super) const fn most(mut self, most: usize) -> Row {
         self.most = most;
+        self
+    }
+
+    pub(super) const fn hidden(mut self) -> Row {
+        self.hidden = true;
         self
     }
 
@@ -260,6 +277,7 @@ impl Value {
             Value::Text(max) => format!("text of 1..{max} characters"),
             Value::Number { min, max, unit: "" } => format!("a number {min}..{max}"),
             Value::Number { min, max, unit } => format!("{min}..{max} {unit}"),
+            Value::Timer { min, max, .. } => format!("{min}..{max} seconds"),
             Value::Words(choices) => {
                 let words: Vec<&str> = choices.iter().map(|choice| choice.word).collect();
                 match words.split_last() {
@@ -291,7 +309,7 @@ impl Value {
         match self {
             Value::Name(_) => "<name>",
             Value::Text(_) => "<text>",
-            Value::Number { .. } => "<number>",
+            Value::Number { .. } | Value::Timer { .. } => "<number>",
             Value::Words(_) => "<word>",
             Value::Address | Value::Multicast => "<address>",
             Value::Prefix | Value::InterfaceAddress => "<prefix>",

@@ -9,6 +9,9 @@ const ACTIONS_OF_TERMS: Value = Number { min: 0, max: 4294967295, unit: "" };
 pub(super) const ROWS: &[Row] = &[
     container("security", "Security"),
     container("security / group-vpn", "Group VPN"),
+    flag("security / group-vpn / test-lifetimes", "For tests only: shorter lifetimes than a network stands")
+        .hidden()
+        .meaning("Lowers the least `ipsec proposal lifetime-seconds` to 60, `activation-time-delay` to 1, `server-member-communication lifetime-seconds` to 120 and `heartbeat` to 5. Every check and commit warns of it, and completion does not offer it."),
     same("security / traceoptions", "security / group-vpn / server / traceoptions", "Trace options of both roles"),
     container("security / ipsec", "IPsec of site-to-site tunnels").open(),
     same("security / ipsec / traceoptions", "security / group-vpn / server / traceoptions", "Trace options of the data path"),

@@ -188,7 +188,7 @@ pub(super) const ROWS: &[Row] = &[
     leaf("security / group-vpn / server / ipsec / proposal <name> / authentication-algorithm", Words(ESP_INTEGRITIES), "Integrity algorithm")
         .meaning("Must be given with the CBC ciphers, must not be given with GCM."),
     leaf("security / group-vpn / server / ipsec / proposal <name> / encryption-algorithm", Words(ESP_CIPHERS), "Cipher").meaning("Must be given."),
-    leaf("security / group-vpn / server / ipsec / proposal <name> / lifetime-seconds", Number { min: 180, max: 86400, unit: "seconds" }, "Lifetime of a traffic key")
+    leaf("security / group-vpn / server / ipsec / proposal <name> / lifetime-seconds", Timer { min: 180, max: 86400, test_min: 60 }, "Lifetime of a traffic key")
         .default("3600"),
     list("security / group-vpn / server / group <name>", &[Name(32)], "Group"),
     leaf("security / group-vpn / server / group <name> / description", Text(80), "Free text"),
@@ -207,10 +207,11 @@ pub(super) const ROWS: &[Row] = &[
     flag("security / group-vpn / server / group <name> / no-anti-replay", "Accept packets of any age"),
     leaf("security / group-vpn / server / group <name> / signature-algorithm", Words(SIGNATURE_ALGORITHMS), "Key pair that signs rekeys")
         .default("rsa-2048")
-        .not_yet(REKEY_BY_PUSH),
+        .meaning("The server makes the key pair, keeps it in its state directory, and makes another only when this statement changes."),
     container("security / group-vpn / server / group <name> / compatibility", "Habits of other implementations"),
-    flag("security / group-vpn / server / group <name> / compatibility / rsa-bare-hash", "Signatures over the bare hash")
-        .not_yet(REKEY_BY_PUSH),
+    flag("security / group-vpn / server / group <name> / compatibility / rsa-bare-hash", "Accept rekeys of another server that are signed over the bare hash")
+        .not_yet(SERVER_CLUSTER)
+        .meaning("Rekeys are always signed in the form of RFC 6407. Members that verify have the statement in their own `ipsec vpn`."),
     leaf("security / group-vpn / server / group <name> / compatibility / ike-doi", Words(IKE_DOIS), "DOI of a phase 1 that the server starts")
         .default("2")
         .not_yet(SERVER_CLUSTER)
@@ -219,11 +220,11 @@ pub(super) const ROWS: &[Row] = &[
         .default("1")
         .meaning("What is received is read either way."),
     leaf("security / group-vpn / server / group <name> / acknowledgement", Words(&[choice("required", "Required")]), "Members that never acknowledge a rekey are removed, too")
-        .not_yet(REKEY_BY_PUSH),
+        .meaning("Three consecutive rekeys without acknowledgement remove a member from the active list; without this statement only one that has ever acknowledged, since others may not know how."),
     leaf("security / group-vpn / server / group <name> / sender-id-bits", Words(SENDER_ID_BITS), "Width of a sender identifier")
         .default("16")
         .not_yet(COUNTER_MODE),
-    leaf("security / group-vpn / server / group <name> / activation-time-delay", Number { min: 10, max: 900, unit: "seconds" }, "Time until a new key is used for sending")
+    leaf("security / group-vpn / server / group <name> / activation-time-delay", Timer { min: 10, max: 900, test_min: 1 }, "Time until a new key is used for sending")
         .default("15"),
     list("security / group-vpn / server / group <name> / ipsec-sa <name>", &[Name(32)], "One traffic key"),
     leaf("security / group-vpn / server / group <name> / ipsec-sa <name> / proposal", Name(32), "Its ESP proposal").meaning("Must be given."),
@@ -238,21 +239,24 @@ pub(super) const ROWS: &[Row] = &[
     leaf("security / group-vpn / server / group <name> / ipsec-sa <name> / match-policy <name> / protocol", Number { min: 0, max: 254, unit: "" }, "IP protocol, 0 for any")
         .default("0"),
     container("security / group-vpn / server / group <name> / server-member-communication", "Rekey by push")
-        .not_yet(REKEY_BY_PUSH)
         .meaning("Absent: members pull."),
     leaf("security / group-vpn / server / group <name> / server-member-communication / communication-type", Words(COMMUNICATION_TYPES), "How rekeys travel").default("unicast"),
-    leaf("security / group-vpn / server / group <name> / server-member-communication / multicast-group", Multicast, "Destination of rekeys"),
-    leaf("security / group-vpn / server / group <name> / server-member-communication / multicast-outgoing-interface", Interface, "Interface rekeys leave by"),
-    leaf("security / group-vpn / server / group <name> / server-member-communication / lifetime-seconds", Number { min: 300, max: 86400, unit: "seconds" }, "Lifetime of the key encryption key")
-        .default("3600"),
+    leaf("security / group-vpn / server / group <name> / server-member-communication / multicast-group", Multicast, "Destination of rekeys")
+        .meaning("Must be given with `multicast`. Members may name the group by it, too."),
+    leaf("security / group-vpn / server / group <name> / server-member-communication / multicast-outgoing-interface", Interface, "Interface rekeys leave by")
+        .meaning("Must be given with `multicast`. A loopback stands for its address as source; rekeys then leave where the multicast route of the group points."),
+    leaf("security / group-vpn / server / group <name> / server-member-communication / lifetime-seconds", Timer { min: 300, max: 86400, test_min: 120 }, "Lifetime of the key encryption key")
+        .default("3600")
+        .meaning("At least twice the time that its replacement takes: the larger of a tenth of it and retransmission-period x number-of-retransmission + 2 x activation-time-delay."),
     leaf("security / group-vpn / server / group <name> / server-member-communication / retransmission-period", Number { min: 2, max: 60, unit: "seconds" }, "Time between rounds")
         .default("10"),
     leaf("security / group-vpn / server / group <name> / server-member-communication / number-of-retransmission", Number { min: 0, max: 60, unit: "rounds" }, "Rounds until a rekey counts as unacknowledged")
         .default("2"),
-    leaf("security / group-vpn / server / group <name> / server-member-communication / heartbeat", Number { min: 60, max: 3600, unit: "seconds" }, "Heartbeat period")
-        .default("300"),
+    leaf("security / group-vpn / server / group <name> / server-member-communication / heartbeat", Timer { min: 60, max: 3600, test_min: 5 }, "Heartbeat period")
+        .default("300 with multicast, none with unicast"),
     leaf("security / group-vpn / server / group <name> / server-member-communication / encryption-algorithm", Words(IKE_CIPHERS), "Cipher of rekeys").meaning("Must be given."),
-    leaf("security / group-vpn / server / group <name> / server-member-communication / sig-hash-algorithm", Words(SIGNATURE_HASHES), "Hash of the signature").meaning("Must be given."),
+    leaf("security / group-vpn / server / group <name> / server-member-communication / sig-hash-algorithm", Words(SIGNATURE_HASHES), "Hash of the signature")
+        .meaning("Must be given with RSA. ECDSA implies it: SHA-256, SHA-384 or SHA-512 as the curve."),
     leaf("security / group-vpn / server / group <name> / server-member-communication / certificate", Name(255), "Certificate that signs rekeys")
         .not_yet(CERTIFICATES)
         .meaning("Absent: the server makes a key pair."),

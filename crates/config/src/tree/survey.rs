@@ -1,18 +1,19 @@
-//! What a tree holds that has no effect here: not active yet, not managed here.
+//! What a tree holds that has no effect here, not active yet or not managed here, and what only tests may have.
 
 use super::Node;
 use crate::finding::{Finding, Kind, Severity};
 use crate::schema::{Shape, Status, Value};
 
-/// Lists every active statement whose effect comes later, and every part that is another program's business.
-pub(crate) fn survey(root: &Node) -> Vec<Finding> {
+/// Lists every active statement whose effect comes later, every part that is another program's business, and unless
+/// `tests` says that they are meant, timers below what a network stands.
+pub(crate) fn survey(root: &Node, tests: bool) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut path = Vec::new();
-    visit(root, &mut path, &mut findings);
+    visit(root, tests, &mut path, &mut findings);
     findings
 }
 
-fn visit(node: &Node, path: &mut Vec<String>, findings: &mut Vec<Finding>) {
+fn visit(node: &Node, tests: bool, path: &mut Vec<String>, findings: &mut Vec<Finding>) {
     for child in node.children.iter().filter(|child| !child.inactive && !child.faulty) {
         let own = child.words();
         let shown = if child.is_secret() { vec![child.name.as_str()] } else { own.clone() };
@@ -40,9 +41,19 @@ fn visit(node: &Node, path: &mut Vec<String>, findings: &mut Vec<Finding>) {
             findings.push(not_yet(child, whole, feature));
             continue;
         }
+        if let Shape::Leaf(value @ Value::Timer { min, .. }) = entry.shape()
+            && !tests
+            && child.value().parse::<u64>().is_ok_and(|number| number < min)
+        {
+            let message = format!("`{}`: {} is out of range", child.name, child.value());
+            findings.push(
+                Finding::error(Kind::BadValue, child.span, whole, message).expected(value.expectation()),
+            );
+            continue;
+        }
         let length = path.len();
         path.extend(own.into_iter().map(str::to_owned));
-        visit(child, path, findings);
+        visit(child, tests, path, findings);
         path.truncate(length);
     }
 }

@@ -34,7 +34,9 @@ pub(super) fn check(value: &Value, name: &str, text: &str) -> Result<(), Wrong> 
             }
             _ => Ok(()),
         },
-        Value::Number { min, max, .. } => match text.parse::<u64>() {
+        // What only tests may have is refused, without `test-lifetimes`, when the whole tree is known.
+        Value::Number { min, max, .. } | Value::Timer { test_min: min, max, .. } => match text.parse::<u64>()
+        {
             Ok(number) if number >= *min && number <= *max => Ok(()),
             Ok(_) => wrong(format!("`{name}`: {shown} is out of range")),
             Err(_) if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) => {
