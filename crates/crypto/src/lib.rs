@@ -4,6 +4,7 @@
 //! - [`Hash`], [`CbcCipher`], [`Integrity`], [`DhGroup`]: the algorithms of phase 1 and of ESP.
 //! - [`signature`]: RSA and ECDSA, for what a server says to all members at once.
 //! - [`esp`]: batches of ESP packets, sealed and opened in place.
+//! - [`SealingKey`]: records at rest.
 //!
 //! Nothing here knows a protocol, a clock or a socket. Why these libraries: `docs/decisions/0001-crypto-libraries.md`.
 
@@ -13,6 +14,7 @@ pub mod esp;
 mod hash;
 mod integrity;
 mod random;
+mod sealing;
 mod secret;
 pub mod signature;
 
@@ -24,5 +26,6 @@ pub use esp::{
 pub use hash::{Digest, Hash, PrfKey};
 pub use integrity::Integrity;
 pub use random::{OsRandom, Random, RandomError, SeededRandom};
+pub use sealing::{NotOpened, SEALING_KEY_LENGTH, SEALING_OVERHEAD, SealingKey, SealingKeyLength};
 pub use secret::Secret;
 pub use signature::{BareHash, SigningKey, SigningKeyKind, VerifyingKey};
