@@ -16,9 +16,6 @@ use crate::interfaces::Interfaces;
 use crate::netlink::Links;
 use crate::state::{Known, Record, StateDirectory};
 
-/// By how much the end of the same key differs between two registrations, rounded to seconds on the way.
-const ROUNDING_MICROS: u64 = 1_500_000;
-
 /// The VPNs of the member, by name.
 #[derive(Default)]
 pub struct Protection {
@@ -177,6 +174,12 @@ impl Protection {
     }
 }
 
+impl Installed {
+    fn protects(&self, selector: &Selector) -> bool {
+        self.selectors.iter().any(|own| selector_of_wire(own) == *selector)
+    }
+}
+
 impl Protected {
     fn remembered(vpn: &model::Vpn, state: &StateDirectory) -> Protected {
         let (memory, policies) = match state.read(&vpn.name, vpn.group_id) {
@@ -199,16 +202,12 @@ impl Protected {
         for sa in sas {
             let (activate_at, hard_expiry) = (engine_time(sa.activate_at), engine_time(sa.hard_expiry));
             let known = self.sas.iter().find(|known| known.runtime.spi() == sa.spi);
-            // A registration tells remaining lives in whole seconds, so the same key ends a little later or earlier each
-            // time. The earlier end is kept, and with it counters and sequence numbers.
-            let unchanged = known.filter(|known| {
-                let later = hard_expiry.as_micros().checked_sub(known.runtime.hard_expiry().as_micros());
-                let active = |from: Instant| from.max(now);
-                later.is_some_and(|later| later <= ROUNDING_MICROS)
-                    && active(known.runtime.activate_at()) == active(activate_at)
-            });
-            let runtime = match unchanged {
-                Some(known) => Ok(Arc::clone(&known.runtime)),
+            let runtime = match known.map(|known| &known.runtime) {
+                Some(known) if known.hard_expiry() == hard_expiry && known.activate_at() == activate_at => {
+                    Ok(Arc::clone(known))
+                }
+                // The server shortened its life or moved its activation: key, counters and sequence numbers go on.
+                Some(known) => Ok(known.retimed(activate_at, hard_expiry)),
                 None => GroupSa::new(&SaSettings {
                     spi: sa.spi,
                     suite: sa.suite,
@@ -231,27 +230,34 @@ impl Protected {
     }
 
     /// The policies of new SAs in the server's order. One that was not there before drops clear packets from outside
-    /// only when the keys before it have ended: other members may not know it yet.
+    /// only when the keys before it have ended: other members may not know it yet. Should those keys end earlier than
+    /// they were to, so does its grace.
     fn next_policies(
         &self,
         sas: &[member::GroupSa],
         closed: &[wire::Selector],
         now: Instant,
     ) -> Vec<(Selector, Instant)> {
-        let predecessors_end = self
-            .sas
-            .iter()
-            .map(|sa| sa.runtime.hard_expiry())
-            .filter(|end| *end > now)
-            .max()
-            .unwrap_or(Instant::ZERO);
+        let end_of = |known: &Installed| {
+            let same = sas.iter().find(|sa| sa.spi == known.runtime.spi());
+            same.map_or(known.runtime.hard_expiry(), |sa| engine_time(sa.hard_expiry))
+        };
+        let last_end = |ends: &mut dyn Iterator<Item = Instant>| ends.filter(|end| *end > now).max();
+        let predecessors_end = last_end(&mut self.sas.iter().map(end_of)).unwrap_or(Instant::ZERO);
         let mut policies: Vec<(Selector, Instant)> = Vec::new();
         for selector in sas.iter().flat_map(|sa| sa.selectors.iter()).chain(closed).map(selector_of_wire) {
             if policies.iter().any(|(known, _)| *known == selector) {
                 continue;
             }
-            let known = self.policies.iter().find(|(known, _)| *known == selector);
-            policies.push((selector, known.map_or(predecessors_end, |(_, from)| *from)));
+            let drop_clear_from = match self.policies.iter().find(|(known, _)| *known == selector) {
+                None => predecessors_end,
+                Some((_, from)) if *from <= now => *from,
+                Some((_, from)) => {
+                    let others = self.sas.iter().filter(|sa| !sa.protects(&selector));
+                    last_end(&mut others.map(end_of)).map_or(now, |end| end.min(*from))
+                }
+            };
+            policies.push((selector, drop_clear_from));
         }
         policies
     }
@@ -265,7 +271,7 @@ impl Protected {
                 sas: self
                     .sas
                     .iter()
-                    .filter(|sa| sa.selectors.iter().any(|own| selector_of_wire(own) == *selector))
+                    .filter(|sa| sa.protects(selector))
                     .map(|sa| Arc::clone(&sa.runtime))
                     .collect(),
                 drop_clear_from: *drop_clear_from,

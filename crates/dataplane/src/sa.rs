@@ -40,7 +40,8 @@ pub enum SaError {
 
 /// One TEK with its runtime state, shared by all tables that name it and by all lanes.
 ///
-/// Keep it as long as the TEK lives and put the same object into every new table: sequence numbers and counters go on.
+/// Keep it as long as the TEK lives and put the same object, or a [retimed](Self::retimed) one, into every new table:
+/// sequence numbers and counters go on.
 #[derive(Debug)]
 pub struct GroupSa {
     id: u64,
@@ -49,9 +50,9 @@ pub struct GroupSa {
     activate_at: Instant,
     hard_expiry: Instant,
     /// State of sending.
-    pub(crate) outbound: OutboundSa,
+    pub(crate) outbound: Arc<OutboundSa>,
     /// State of receiving.
-    pub(crate) inbound: InboundSa,
+    pub(crate) inbound: Arc<InboundSa>,
 }
 
 /// What sending under a key changes.
@@ -97,9 +98,24 @@ impl GroupSa {
             key: EspKey::new(settings.suite, settings.cipher_key, settings.integrity_key)?,
             activate_at: settings.activate_at,
             hard_expiry: settings.hard_expiry,
-            outbound: OutboundSa::default(),
-            inbound: InboundSa::default(),
+            outbound: Arc::default(),
+            inbound: Arc::default(),
         }))
+    }
+
+    /// The same TEK with other times: key, sequence numbers and counters are shared with this object, which tables in
+    /// use may still name. Only one of the two belongs into new tables.
+    #[must_use]
+    pub fn retimed(&self, activate_at: Instant, hard_expiry: Instant) -> Arc<Self> {
+        Arc::new(Self {
+            id: self.id,
+            spi: self.spi,
+            key: Arc::clone(&self.key),
+            activate_at,
+            hard_expiry,
+            outbound: Arc::clone(&self.outbound),
+            inbound: Arc::clone(&self.inbound),
+        })
     }
 
     /// The SPI, as in the ESP header.
@@ -137,7 +153,7 @@ impl GroupSa {
         self.activate_at <= now && now < self.hard_expiry
     }
 
-    /// Names the object, not the SPI: unique in the process.
+    /// Names the key, not the SPI: unique in the process, and the same for retimed objects.
     pub(crate) fn id(&self) -> u64 {
         self.id
     }

@@ -137,6 +137,25 @@ fn counter_mode_and_reserved_spis_are_refused() {
 }
 
 #[test]
+fn a_retimed_key_ends_at_its_new_end_and_keeps_its_sequence_numbers() {
+    let key = sa_with(AES128_SHA1, SPI, at(0), at(100));
+    let mut engine = engine();
+    let mut sent = |key: &Arc<GroupSa>, now| {
+        let tables = tables(&seed_vpn(&[Arc::clone(key)]));
+        let output =
+            run_batch(&mut engine, now, &tables, &[(OWN_FORWARDED, VnetHeader::default(), packet())]);
+        output.first().map(|out| u32::from_be_bytes(out.bytes[38..42].try_into().unwrap()))
+    };
+    assert_eq!(sent(&key, at(1)), Some(1));
+    let cut = key.retimed(at(0), at(50));
+    assert_eq!(sent(&cut, at(49)), Some(2));
+    assert_eq!(sent(&cut, at(50)), None);
+    assert_eq!(key.encrypted().packets(), 2);
+    let later = cut.retimed(at(60), at(100));
+    assert_eq!(sent(&later, at(60)), Some(3));
+}
+
+#[test]
 fn two_groups_may_use_the_same_spi() {
     let one = seed_vpn(&[sa(SPI)]);
     let suite = cbc_suites().find(|suite| *suite != AES128_SHA1).unwrap();
