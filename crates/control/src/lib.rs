@@ -27,7 +27,9 @@ pub use filter::{Filter, Level};
 pub use identifiers::{Cookie, GroupReference, Spi};
 pub use ike::{IkeDetail, IkeMode, IkeRole, IkeSecurityAssociation, SaState};
 pub use kek::{KekDetail, KekSecurityAssociation};
-pub use member::{InactiveTunnel, MemberCounters, MemberIpsecDetail, MemberIpsecSa, MemberVpn};
+pub use member::{
+    InactiveTunnel, MemberCounters, MemberIpsecDetail, MemberIpsecSa, MemberVpn, PushRejections,
+};
 pub use monitor::MonitorEntry;
 pub use paths::VERSION_PREFIX;
 pub use policy::{AntiReplay, DynamicPolicy, MemberPolicy, PolicyType, PortRange, Selector};

@@ -84,8 +84,10 @@ pub struct MemberCounters {
     pub pull_aborted: u64,
     /// Rekey messages accepted.
     pub push_succeeded: u64,
-    /// Rekey messages rejected.
+    /// Rekey messages rejected, for whatever reason.
     pub push_failed: u64,
+    /// Rekey messages rejected, by reason.
+    pub push_rejected: PushRejections,
     /// Changes to another server.
     pub server_failover: u64,
     /// Delete payloads obeyed.
@@ -96,6 +98,53 @@ pub struct MemberCounters {
     pub exceed_maximum_policies: u64,
     /// SAs refused because their algorithm is unknown or weak.
     pub unsupported_algorithm: u64,
+}
+
+/// Rekey messages that changed nothing, by reason. A message counts once, for the first reason found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct PushRejections {
+    /// From a server of the VPN, under a KEK that it does not hold.
+    pub unknown_kek: u64,
+    /// It has not the length that its header says.
+    pub truncated: u64,
+    /// Its header is not that of a rekey message.
+    pub bad_header: u64,
+    /// Its encrypted part is not a whole number of blocks.
+    pub not_decryptable: u64,
+    /// What it decrypts to cannot be read.
+    pub malformed: u64,
+    /// The very datagram was taken before.
+    pub duplicate: u64,
+    /// Its sequence number is not newer than the last one.
+    pub old_sequence: u64,
+    /// The signature is wrong.
+    pub bad_signature: u64,
+    /// Signed, and with an attribute that must not be read over.
+    pub unknown_attribute: u64,
+    /// Signed, and with a policy or keys that are not acceptable.
+    pub bad_policy: u64,
+    /// Signed, and deletes an SA that the VPN does not hold. The rest of such a message is obeyed.
+    pub foreign_delete: u64,
+}
+
+impl PushRejections {
+    /// Every reason: its name in kebab-case, a line for people, and how often it applied.
+    pub fn all(&self) -> [(&'static str, &'static str, u64); 11] {
+        [
+            ("unknown-kek", "the cookies name no KEK that is held", self.unknown_kek),
+            ("truncated", "the datagram has not the length that its header says", self.truncated),
+            ("bad-header", "the header is not that of a rekey message", self.bad_header),
+            ("not-decryptable", "the encrypted part is not a whole number of blocks", self.not_decryptable),
+            ("malformed", "what it decrypts to cannot be read", self.malformed),
+            ("duplicate", "a copy of a message that was accepted", self.duplicate),
+            ("old-sequence", "the sequence number is not greater than the last one", self.old_sequence),
+            ("bad-signature", "the signature is not the server's", self.bad_signature),
+            ("unknown-attribute", "an attribute that must not be read over", self.unknown_attribute),
+            ("bad-policy", "the policy or its keys are not acceptable", self.bad_policy),
+            ("foreign-delete", "it deletes an SA that is not held", self.foreign_delete),
+        ]
+    }
 }
 
 /// A VPN that holds no usable SA: an entry of `ipsec inactive-tunnels`.

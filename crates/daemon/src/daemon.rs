@@ -346,8 +346,10 @@ impl Daemon {
                     self.stale = true;
                 }
                 proto::member::Event::Log(entry) => log::record("member", &entry),
-                proto::member::Event::Registered { .. } | proto::member::Event::RegistrationFailed { .. } => {
-                }
+                proto::member::Event::JoinGroup { .. }
+                | proto::member::Event::LeaveGroup { .. }
+                | proto::member::Event::Registered { .. }
+                | proto::member::Event::RegistrationFailed { .. } => {}
             }
         }
     }

@@ -45,6 +45,8 @@ pub fn member(configured: &model::Member) -> member::Settings {
             df_bit: vpn.df_bit.as_str().to_owned(),
             routing_instance: vpn.gateway.routing_instance.clone().unwrap_or_else(|| "default".to_owned()),
             recovery_probe: vpn.recovery_probe,
+            heartbeat_threshold: vpn.heartbeat_threshold.into(),
+            rsa_bare_hash: vpn.rsa_bare_hash,
         });
     }
     member::Settings { gateways, retransmission: phase1::Retransmission::default(), vpns }

@@ -168,7 +168,8 @@ fn percent(duration: Duration, percent: u32) -> Duration {
     duration * percent / 100
 }
 
-fn scale(duration: Duration, fraction: u32) -> Duration {
+/// The part of `duration` that `fraction` is of 2^32.
+pub(crate) fn scale(duration: Duration, fraction: u32) -> Duration {
     let micros = duration.as_micros() * u128::from(fraction) / (1u128 << 32);
     Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
 }

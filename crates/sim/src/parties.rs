@@ -124,6 +124,8 @@ pub(crate) fn member_settings(scenario: &Scenario, index: usize) -> member::Sett
             df_bit: "clear".to_owned(),
             routing_instance: "default".to_owned(),
             recovery_probe: false,
+            heartbeat_threshold: 3,
+            rsa_bare_hash: false,
         }],
     }
 }
@@ -145,7 +147,11 @@ impl DataPath {
                     self.sas.remove(spi);
                 }
             }
-            Event::Registered { .. } | Event::RegistrationFailed { .. } | Event::Log(_) => {}
+            Event::Registered { .. }
+            | Event::RegistrationFailed { .. }
+            | Event::JoinGroup { .. }
+            | Event::LeaveGroup { .. }
+            | Event::Log(_) => {}
         }
     }
 

@@ -276,7 +276,11 @@ impl<'a> World<'a> {
                 self.watched[index].registered_since_up = true;
             }
             Event::RegistrationFailed { .. } => self.report.failures += 1,
-            Event::InstallSas { .. } | Event::RemoveSas { .. } | Event::Log(_) => {}
+            Event::InstallSas { .. }
+            | Event::RemoveSas { .. }
+            | Event::JoinGroup { .. }
+            | Event::LeaveGroup { .. }
+            | Event::Log(_) => {}
         }
         self.watched[index].data_path.apply(event);
     }

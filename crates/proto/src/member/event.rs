@@ -1,7 +1,7 @@
 //! What the member tells the shell besides datagrams.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use crypto::{EspSuite, Secret};
@@ -50,6 +50,23 @@ pub enum Event {
         server: SocketAddr,
         /// Why.
         reason: RegistrationFailure,
+    },
+    /// The server sends its GROUPKEY-PUSH messages to this multicast group: join it, on the interface that leads to the
+    /// server.
+    JoinGroup {
+        /// Name of the VPN.
+        vpn: Arc<str>,
+        /// The multicast group.
+        group: IpAddr,
+        /// The server.
+        source: IpAddr,
+    },
+    /// No KEK of the VPN names the multicast group any more.
+    LeaveGroup {
+        /// Name of the VPN.
+        vpn: Arc<str>,
+        /// The multicast group.
+        group: IpAddr,
     },
     /// Something worth a line in the log; its rate limit is already applied.
     Log(log::Entry),

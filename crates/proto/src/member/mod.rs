@@ -16,6 +16,7 @@
 //! its keys. Not here yet: GROUPKEY-PUSH and KEKs, sender ids, recovery probes.
 
 mod event;
+mod recovery;
 mod registration;
 mod sa_set;
 mod settings;
@@ -177,6 +178,20 @@ impl Member {
         cleared
     }
 
+    /// Forgets everything that a VPN, or each of them, got from its server, and registers it again: its policies stay
+    /// closed meanwhile. Returns how many VPNs that were.
+    pub fn clear_group(&mut self, now: Instant, vpn: Option<&str>) -> u64 {
+        let wanted = |known: &Vpn| vpn.is_none_or(|name| name == &*known.name);
+        let cleared = self.vpns.iter().filter(|known| wanted(known)).count() as u64;
+        for index in (0..self.vpns.len()).filter(|&index| wanted(&self.vpns[index])).collect::<Vec<_>>() {
+            let spis = self.vpns[index].sas.clear();
+            self.removed(index, spis, Removal::Cleared);
+            let name = self.vpns[index].name.clone();
+            self.reregister(now, &name);
+        }
+        cleared
+    }
+
     /// Deletes phase 1 SAs: all, or those with a peer address or an index. Returns how many. SAs of groups stay.
     pub fn clear_ike(&mut self, now: Instant, peer: Option<IpAddr>, index: Option<u32>) -> u64 {
         let cleared = crate::server::phase1_clear(&mut self.endpoint, now, peer, index);
@@ -210,6 +225,8 @@ impl Member {
         vpn.state.step(Trigger::InterfaceDown, State::Down);
         vpn.restart_tries();
         vpn.last_failure = None;
+        vpn.planned = None;
+        vpn.probes = Default::default();
         let spis = vpn.sas.clear();
         if !spis.is_empty() || reason == Removal::Reconfigured {
             self.events.push_back(Event::RemoveSas { vpn: vpn.name.clone(), spis, reason });

@@ -87,7 +87,7 @@ impl Member {
             State::Pulling(pull) if pull.repeat_at <= now => self.repeat_pull(now, index),
             State::Pulling(_) => {}
             State::Registered => {
-                if vpn.next_registration().is_some_and(|due| due <= now) || vpn.sas.is_empty() {
+                if vpn.next_registration().is_some_and(|due| due <= now) {
                     vpn.restart_tries();
                     self.begin_try(now, index);
                 }
@@ -358,6 +358,7 @@ impl Member {
         let Awaiting::Message4 { nr, offer } = &state.awaiting else { return Ok(()) };
         let Some(association) = self.endpoint.association(message.association) else { return Ok(()) };
         let server = association.path().remote;
+        let server_is_ours = association.has_vendor_id(&VENDOR_ID_GROUPVPN);
         let reply = match pull::read_message_4(association, received(message), &state.ni, nr) {
             Ok(reply) => reply,
             Err(error) => return self.unacceptable(now, 4, error),
@@ -370,12 +371,16 @@ impl Member {
         let _ = self.endpoint.accept(now, message);
         self.endpoint.end_phase2(message.association, message.message_id);
 
+        let started = state.started;
+        let new_key = offer.teks.iter().any(|tek| vpn.sas.iter().all(|held| held.sa.spi != tek.spi));
         let random = &mut self.random;
         let replaced = vpn.sas.apply(state.started, now, offer, keys, || random_number(&mut **random));
         vpn.number_tunnels(&mut self.next_tunnel_id);
         vpn.state.step(Trigger::Completed, State::Registered);
         vpn.restart_tries();
         vpn.note_pull(now, message.association);
+        vpn.server_is_ours = server_is_ours;
+        vpn.recovered(started, new_key);
         vpn.last_failure = None;
         vpn.registered_with = Some(server.ip());
         vpn.counters.pulls_succeeded += 1;

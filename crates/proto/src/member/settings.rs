@@ -44,8 +44,13 @@ pub struct VpnSettings {
     pub df_bit: String,
     /// Routing instance, `default`: shown.
     pub routing_instance: String,
-    /// Whether recovery probes are configured: shown, not active yet.
+    /// Whether ESP with an unknown SPI makes the member ask for keys, whatever server it has; with a server of ours it
+    /// does anyway.
     pub recovery_probe: bool,
+    /// Heartbeats that may be missed in a row before the member registers again, 0 to 10; 0: any number.
+    pub heartbeat_threshold: u32,
+    /// Whether RSA signatures over the bare hash are accepted besides those of RFC 6407 (`compatibility rsa-bare-hash`).
+    pub rsa_bare_hash: bool,
 }
 
 /// How the number of a group stands in the ID payload of GROUPKEY-PULL.

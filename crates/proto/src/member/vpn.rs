@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use wire::selector::Selector;
 
+use super::recovery::{Planned, Probes};
 use super::sa_set::SaSet;
 use super::settings::{GatewaySettings, VpnSettings};
 use super::state::State;
@@ -57,6 +58,11 @@ pub(super) struct Vpn {
     /// The phase 1 SA of the last registration, and how many there were over it.
     pub(super) pulled_over: Option<AssociationId>,
     pub(super) pulls_there: u64,
+    /// Whether the server of the present keys showed our vendor id.
+    pub(super) server_is_ours: bool,
+    /// A registration that waits for its moment.
+    pub(super) planned: Option<Planned>,
+    pub(super) probes: Probes,
     known_interval: Option<Duration>,
     tunnels: BTreeMap<Arc<[Selector]>, u32>,
 }
@@ -79,6 +85,9 @@ impl Vpn {
             last_failure: None,
             pulled_over: None,
             pulls_there: 0,
+            server_is_ours: false,
+            planned: None,
+            probes: Probes::default(),
             known_interval: None,
             tunnels: BTreeMap::new(),
         }
@@ -117,9 +126,18 @@ impl Vpn {
 
     /// When a registered VPN registers again.
     pub(super) fn next_registration(&self) -> Option<Instant> {
-        let wanted = self.sas.next_registration()?;
-        // A PULL that brought no successor is repeated, but not faster than tries.
-        Some(self.last_pull.map_or(wanted, |last| wanted.max(last + self.try_interval())))
+        // Without any key there is nothing to wait for; with keys, a PULL that brought no successor is repeated. Neither
+        // faster than tries.
+        let wanted = if self.sas.is_empty() { Some(Instant::ORIGIN) } else { self.sas.next_registration() };
+        let by_life =
+            wanted.map(|wanted| self.last_pull.map_or(wanted, |last| wanted.max(last + self.try_interval())));
+        let planned = self.planned.map(|planned| planned.at);
+        match (by_life, planned) {
+            // What is planned after a loss of all keys is planned on purpose.
+            (Some(_), Some(planned)) if self.sas.is_empty() => Some(planned),
+            (Some(by_life), Some(planned)) => Some(by_life.min(planned)),
+            (by_life, planned) => by_life.or(planned),
+        }
     }
 
     /// The number printed as `ID` of the SAs with these policies.

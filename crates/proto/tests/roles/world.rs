@@ -430,6 +430,8 @@ pub fn member_of_servers(index: usize, groups: &[u32], servers: Vec<IpAddr>) -> 
                 df_bit: "clear".to_owned(),
                 routing_instance: "default".to_owned(),
                 recovery_probe: false,
+                heartbeat_threshold: 3,
+                rsa_bare_hash: false,
             })
             .collect(),
     }

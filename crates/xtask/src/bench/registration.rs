@@ -234,6 +234,8 @@ impl Station {
             df_bit: "clear".into(),
             routing_instance: "default".into(),
             recovery_probe: false,
+            heartbeat_threshold: 3,
+            rsa_bare_hash: false,
         };
         let settings = Settings { gateways: vec![gateway], vpns: vec![vpn], ..Settings::default() };
         let random = Box::new(OsRandom::new().context("random numbers")?);
@@ -253,7 +255,11 @@ impl Station {
             match event {
                 Event::Registered { .. } => registered = true,
                 Event::RegistrationFailed { reason, .. } => bail!("a registration failed: {reason}"),
-                Event::InstallSas { .. } | Event::RemoveSas { .. } | Event::Log(_) => {}
+                Event::InstallSas { .. }
+                | Event::RemoveSas { .. }
+                | Event::JoinGroup { .. }
+                | Event::LeaveGroup { .. }
+                | Event::Log(_) => {}
             }
         }
         Ok(registered)
