@@ -6,10 +6,12 @@ Exits with 1 if the server broke a text (each violation is printed with its sect
 
 import argparse
 import json
+import signal
 import socket
 import sys
 
 from findings import Findings, Malformed
+from group_listener import Listener
 from group_member import Member, Pull, Refused, Silent, group_key_id
 from ike_crypto import Suite
 from ike_message import DPD_VENDOR
@@ -35,6 +37,14 @@ def arguments():
     parser.add_argument("--tests", nargs="*", help="names of tests, `all`, or nothing for a list")
     parser.add_argument("--ping", nargs=3, metavar=("INTERFACE", "SOURCE", "DESTINATION"),
                         help="after registering, ping from SOURCE to DESTINATION through the group's ESP")  # fmt: skip
+    parser.add_argument("--follow", type=float, metavar="SECONDS", help="stay registered so long and take what is pushed")
+    parser.add_argument("--register-again", action="store_true", help="with --follow: register when the keys are gone")
+    parser.add_argument("--no-ack", action="store_true", help="with --follow: acknowledge nothing")
+    parser.add_argument("--no-ack-file", help="with --follow: acknowledge nothing while this file exists")
+    parser.add_argument("--bad-acks", action="store_true", help="with --follow: wrong acknowledgements before each right one")
+    parser.add_argument("--log", help="with --follow: file for the events")
+    parser.add_argument("--keys", help="with --follow: file that gets every KEK, for gdoi_decrypt.py")
+    parser.add_argument("--esp", metavar="INTERFACE", help="with --follow: play the hosts behind this peer on this interface")
     return parser.parse_args()
 
 
@@ -60,6 +70,8 @@ def main():
             tests.run(name)
         print(f"{len(names)} tests, {len(findings.violations)} violations")
         return 1 if findings.violations else 0
+    if options.follow is not None:
+        return follow(member, options, findings)
     return register(member, options, findings)
 
 
@@ -87,6 +99,33 @@ def register(member, options, findings):
         interface, source, destination = options.ping
         if not ping(policy, interface, source, destination, findings):
             findings.violation("RFC 4303", f"no answer to pings from {source} to {destination}")
+    return 1 if findings.violations else 0
+
+
+def follow(member, options, findings):
+    """Register, then take what is pushed."""
+    listener = Listener(member, options, findings, lambda: Pull(member, options.group_body, allow_kek=True).run())
+    # Whoever starts this in the background may have it inherit an ignored SIGINT.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        listener.register()
+        if options.esp:
+            from group_esp import Hosts
+
+            Hosts(options.esp, listener.teks, findings).start()
+        listener.follow(options.follow)
+    except KeyboardInterrupt:
+        pass
+    except Malformed:
+        return 1
+    except Refused as refusal:
+        print(json.dumps({"refused": refusal.notification.name, "authenticated": refusal.authenticated}))
+        return 1
+    except Silent as silent:
+        print(json.dumps({"silent": str(silent)}))
+        return 2
+    listener.finish()
     return 1 if findings.violations else 0
 
 

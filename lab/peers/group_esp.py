@@ -99,6 +99,10 @@ class Inbound:
         self.sequences, self.ivs = {}, set()
         self.opened = 0
 
+    def forget(self):
+        """Whoever gives up its keys and registers anew begins to count anew."""
+        self.sequences.clear()
+
     def open(self, packet):
         """The inner packet of an ESP packet for one of our SPIs, else None."""
         outer = Header(packet, self.findings, "an outer packet")
@@ -254,8 +258,9 @@ class Hosts(threading.Thread):
         super().__init__(daemon=True)
         self.wire, self.findings = Wire(interface), findings
         self.inbound, self.reassembly = Inbound(teks, findings), Reassembly(findings)
-        self.outbound = {tek.spi: Outbound(tek) for tek in teks}
+        self.teks, self.outbound = teks, {}
         self.answered = 0
+        self.on_spi = lambda tek: None
 
     def run(self):
         while True:
@@ -271,6 +276,21 @@ class Hosts(threading.Thread):
             except Malformed:
                 pass
 
+    def check_activation(self, tek):
+        """Which key a sender uses while the keys roll (RFC 5374 section 4.2.1)."""
+        now = time.monotonic()
+        self.findings.require(
+            now > tek.activate_at - 0.5, "RFC 6407 5.4.1",
+            f"SPI {tek.spi.hex()} is used {tek.activate_at - now:.1f} s before its activation time",
+        )  # fmt: skip
+        newer = [
+            other for other in self.teks
+            if other.made > tek.made and str(other.selector) == str(tek.selector) and now > other.activate_at + 1.5
+        ]  # fmt: skip
+        self.findings.require(
+            not newer, "RFC 5374 4.2.1", f"SPI {tek.spi.hex()} is used although its successor is active"
+        )
+
     def answer(self, sender, spi, header, payload):
         """An echo request gets its reply."""
         if header.protocol != ICMP or payload[0] != 8:
@@ -279,6 +299,11 @@ class Hosts(threading.Thread):
         reply = struct.pack("!BBH", 0, 0, 0) + payload[4:]
         reply = reply[:2] + struct.pack("!H", checksum(reply)) + reply[4:]
         packet = ipv4(header.destination, header.source, ICMP, reply, secrets.randbelow(65536), 0, 64, header.tos)
+        tek = next(tek for tek in self.teks if tek.spi == spi)
+        self.check_activation(tek)
+        if spi not in self.outbound:
+            self.outbound[spi] = Outbound(tek)
+            self.on_spi(tek)
         for part in fragments(packet, 1400):
             self.wire.send(sender, self.outbound[spi].seal(part))
         self.answered += 1

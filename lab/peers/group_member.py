@@ -6,7 +6,7 @@ import struct
 from group_policy import read_kd, read_sa, read_seq
 from ike_crypto import DiffieHellman
 from ike_message import (
-    AGGRESSIVE, DELETE, DPD_VENDOR, ENCRYPTED, GAP, GROUPKEY_PULL, HASH, ID, INFORMATIONAL, KD, KE, MAIN_MODE,
+    AGGRESSIVE, DELETE, DPD_VENDOR, ENCRYPTED, GAP, GROUPKEY_PULL, GROUPKEY_PUSH, HASH, ID, INFORMATIONAL, KD, KE, MAIN_MODE,
     NONCE, NOTIFY, R_U_THERE, R_U_THERE_ACK, SA, SEQ, VENDOR, chain, delete_body, notify_body, only, read_message,
     read_notify, read_payloads, write_message,
 )  # fmt: skip
@@ -47,6 +47,7 @@ class Member:
         self.deleted = False
         self.answers_to_dpd = []
         self.peer_vendor_ids = []
+        self.on_push = None
 
     # Sending and receiving.
 
@@ -65,6 +66,8 @@ class Member:
             message = read_message(datagram, self.findings)
             if message.exchange == INFORMATIONAL:
                 self.informational(message)
+            elif message.exchange == GROUPKEY_PUSH and self.on_push:
+                self.on_push(datagram, self.link.remote)
             elif message.exchange == exchange and message.message_id == message_id:
                 return message
             else:
@@ -289,7 +292,7 @@ class Pull:
         plaintext, self.iv = self.sa.open(message, self.iv, findings)
         payloads = read_payloads(message.first, plaintext, findings, self.sa.suite.block, (HASH, SEQ, KD))
         kinds = [payload.type for payload in payloads]
-        wanted = [HASH, SEQ, KD] if self.policy.kek_spi is not None else [HASH, KD]
+        wanted = [HASH, SEQ, KD] if self.policy.kek is not None else [HASH, KD]
         findings.require(kinds == wanted, "RFC 6407 3.2", f"message 4 has payloads {kinds}, not {wanted}")
         findings.fatal(kinds[-1] == KD, "RFC 6407 3.2", "message 4 without KD")
         self.sa.check_hash(

@@ -5,6 +5,7 @@ import socket
 import struct
 from dataclasses import dataclass, field
 
+from group_push import Kek, kek_packet, read_public_key
 from ike_crypto import DES_WEAK_KEYS, odd_parity
 from ike_message import GAP, NAMES, SAK, SAT, basic, chain, read_attributes, variable
 
@@ -54,6 +55,9 @@ class Tek:
     lifetime: int = 28800
     encryption_key: bytes = None
     integrity_key: bytes = None
+    made: float = 0.0
+    activate_at: float = 0.0
+    dead_at: float = None
 
     @property
     def cipher(self):
@@ -82,13 +86,13 @@ class Policy:
     """Everything an SA payload said."""
 
     teks: list = field(default_factory=list)
-    kek_spi: bytes = None
+    kek: Kek = None
     gap: dict = None
     sequence: int = None
 
     def json(self):
         return {
-            "teks": [tek.json() for tek in self.teks], "kek_spi": self.kek_spi.hex() if self.kek_spi else None,
+            "teks": [tek.json() for tek in self.teks], "kek": self.kek.json() if self.kek else None,
             "gap": self.gap, "sequence": self.sequence,
         }  # fmt: skip
 
@@ -150,7 +154,7 @@ def read_sa(body, findings, allow_kek=False, private=()):
         content = reader.take(length - 4, NAMES[kind])
         if kind == SAK:
             findings.require(allow_kek, "RFC 6407 5.2.1", "SAK in a group that has no rekey messages")
-            policy.kek_spi = read_sak(content, findings)
+            policy.kek = read_sak(content, findings)
         elif kind == GAP:
             policy.gap = read_gap(content, findings, private)
         else:
@@ -158,7 +162,7 @@ def read_sa(body, findings, allow_kek=False, private=()):
         kind = following
     findings.require(not reader.data, "RFC 6407 5.2", f"{len(reader.data)} octets after the last SA attribute payload")
     findings.require(
-        policy.teks or policy.kek_spi is not None, "RFC 6407 5.2.1", "neither SAK nor SAT: one MUST be present"
+        policy.teks or policy.kek is not None, "RFC 6407 5.2.1", "neither SAK nor SAT: one MUST be present"
     )
     check_shared_spis(policy, findings)
     return policy
@@ -178,25 +182,41 @@ def check_shared_spis(policy, findings):
 
 
 def read_sak(body, findings):
-    """A SAK payload (RFC 6407 section 5.3); returns its SPI."""
+    """A SAK payload (RFC 6407 section 5.3)."""
     reader = Reader(body, findings, "RFC 6407 5.3")
-    reader.take(1, "protocol")
+    protocol = reader.number(1, "protocol")
+    findings.require(protocol == 17, "RFC 6407 5.3", f"GROUPKEY-PUSH is UDP, protocol 17, not {protocol}")
+    ends = []
     for what in ("source", "destination"):
         kind = reader.number(1, f"{what} type")
-        reader.take(2, f"{what} port")
+        port = reader.number(2, f"{what} port")
+        findings.require(port in (0, 848), "RFC 6407 5.3", f"SAK {what} port {port}, GDOI's is 848")
         data = reader.take(reader.number(1, f"{what} length"), what)
-        read_network(kind, data, findings, f"SAK {what}")
+        ends.append(read_network(kind, data, findings, f"SAK {what}"))
     spi = reader.take(16, "SPI")
+    findings.require(spi[:8] != bytes(8), "RFC 2408 2.5.3", "the KEK's first cookie is zero")
     findings.require(reader.number(4, "RESERVED2") == 0, "RFC 6407 5.3", "RESERVED2 of the SAK is not zero")
     attributes = read_attributes(reader.data, findings, "SAK", basic=(1, 2, 3, 5, 6, 7, 8, 9), variable=(4,))
     kinds = [attribute.type for attribute in attributes]
+    values = {attribute.type: attribute.number for attribute in attributes}
+    findings.require(len(set(kinds)) == len(kinds), "RFC 6407 5.3", f"KEK attributes repeat: {kinds}")
     for kind in (2, 6):
-        findings.require(kind in kinds, "RFC 6407 5.3", f"SAK without attribute {kind}")
+        findings.fatal(kind in kinds, "RFC 6407 5.3", f"SAK without attribute {kind}")
     findings.require(1 not in kinds, "RFC 6407 5.3", "KEK_MANAGEMENT_ALGORITHM in a GROUPKEY-PULL")
+    findings.require(8 not in kinds, "RFC 6407 5.3", "attribute 8 is RESERVED")
     for attribute in attributes:
         if attribute.type == 4:
             findings.require(len(attribute.value) == 4, "RFC 6407 5.3.4", "KEK_KEY_LIFETIME is not 4 octets")
-    return spi
+            findings.require(attribute.number > 0, "RFC 6407 5.3.4", "KEK_KEY_LIFETIME is zero")
+    kek = Kek(spi, values[2], values.get(3), values.get(4), values.get(5), values[6], values.get(7), values.get(9))
+    kek.source, kek.destination = ends
+    findings.fatal(kek.algorithm in (1, 2, 3), "RFC 6407 5.3.2", f"KEK_ALGORITHM {kek.algorithm}")
+    bits = (128, 192, 256) if kek.algorithm == 3 else (None, 64 if kek.algorithm == 1 else 192)
+    findings.fatal(kek.key_bits in bits, "RFC 6407 5.3.3", f"KEK_KEY_LENGTH {kek.key_bits} for {kek.algorithm}")
+    findings.fatal(kek.signature in (1, 4, 5, 6), "RFC 6407 5.3.6", f"SIG_ALGORITHM {kek.signature}")
+    findings.fatal(kek.hash_name, "RFC 6407 5.3.5", f"SIG_HASH_ALGORITHM {kek.hash}")
+    findings.require(kek.acknowledge in (None, 1, 3), "RFC 8263 2", f"KEK_ACK_REQUESTED {kek.acknowledge}")
+    return kek
 
 
 def read_gap(body, findings, private=()):
@@ -300,12 +320,18 @@ def read_kd(body, policy, findings, allow_kek=False):
             read_tek_packet(spi, attributes, policy, findings, what)
         elif kind == 2:
             findings.require(allow_kek, "RFC 6407 5.6.2", f"{what}: KEK in a group that has no rekey messages")
-            findings.require(spi == policy.kek_spi, "RFC 6407 5.6", f"{what}: SPI is not the SAK's")
+            findings.fatal(policy.kek is not None, "RFC 6407 5.6", f"{what}: KEK without a SAK")
+            findings.require(spi_size == 16, "RFC 6407 5.6", f"{what}: KEK with an SPI of {spi_size} octets")
+            findings.fatal(spi == policy.kek.spi, "RFC 6407 5.6", f"{what}: SPI is not the SAK's")
+            findings.fatal(policy.kek.key is None, "RFC 6407 5.6.2", f"{what}: a second KEK: there MUST be only one")
+            read_kek_packet(attributes, policy.kek, findings, what)
         else:
             findings.violation("RFC 6407 5.6", f"{what}: KD type {kind}")
     findings.require(
         not reader.data, "RFC 6407 5.6", f"{len(reader.data)} octets after {count} key packets (Number of Key Packets)"
     )
+    if policy.kek is not None:
+        findings.fatal(policy.kek.key is not None, "RFC 6407 4", "KD has no KEK for the SAK")
     for tek in policy.teks:
         findings.require(tek.spi in keyed, "RFC 6407 3.2", f"KD has no key for SPI {tek.spi.hex()}")
 
@@ -344,6 +370,27 @@ def read_tek_packet(spi, data, policy, findings, what):
             tek.integrity_key = keys[2]
         for key in keys.values():
             findings.require(len(set(key)) > 1, "RFC 6407 5.6.1", f"{what}: a key of one repeated octet")
+
+
+def read_kek_packet(data, kek, findings, what):
+    """The KEK key packet (RFC 6407 section 5.6.2): fills the keys into `kek`."""
+    attributes = read_attributes(data, findings, what, variable=(1, 2))
+    kinds = sorted(attribute.type for attribute in attributes)
+    findings.fatal(kinds == [1, 2], "RFC 6407 5.6.2", f"{what}: attributes {kinds}, not exactly [1, 2]")
+    findings.require(
+        not any(attribute.basic for attribute in attributes), "RFC 6407 5.6.2", f"{what}: a key as a basic attribute"
+    )
+    keys = {attribute.type: attribute.value for attribute in attributes}
+    findings.fatal(
+        len(keys[1]) == kek.block + kek.key_octets, "RFC 6407 5.6.2.1",
+        f"{what}: IV and key of {len(keys[1])} octets for {kek.cipher}",
+    )  # fmt: skip
+    kek.iv, kek.key = keys[1][: kek.block], keys[1][kek.block :]
+    findings.require(len(set(kek.iv)) > 1, "RFC 6407 5.6.2.1", f"{what}: the IV is constant")
+    findings.require(len(set(kek.key)) > 1, "RFC 6407 5.6.2.1", f"{what}: the key is constant")
+    if kek.algorithm in (1, 2):
+        findings.require(odd_parity(kek.key), "RFC 6407 5.6.1.1", f"{what}: DES key without parity bits")
+    read_public_key(kek, keys[2], findings)
 
 
 def read_seq(body, findings):
@@ -385,9 +432,11 @@ def sa_body(parts):
     return struct.pack("!IIHH", 2, 0, first, 0) + attributes
 
 
-def kd_body(teks):
-    """A KD payload with one key packet per SPI."""
+def kd_body(teks, kek=None, form="spki", short=False):
+    """A KD payload with one key packet per SPI, the KEK's first."""
     packets, done = b"", []
+    if kek is not None:
+        packets += kek_packet(kek, form, short)
     for tek in teks:
         if tek.spi in done:
             continue
@@ -396,4 +445,4 @@ def kd_body(teks):
         if tek.integrity_key:
             attributes += variable(2, tek.integrity_key)
         packets += struct.pack("!BBHB", 1, 0, 5 + 4 + len(attributes), 4) + tek.spi + attributes
-    return struct.pack("!HH", len(done), 0) + packets
+    return struct.pack("!HH", len(done) + (kek is not None), 0) + packets

@@ -6,10 +6,11 @@ import struct
 import time
 
 from group_policy import Tek, kd_body, sa_body, sat_body
+from group_push import sak_body
 from ike_crypto import DiffieHellman
 from ike_message import (
-    AGGRESSIVE, DPD_VENDOR, ENCRYPTED, GAP, GROUPKEY_PULL, HASH, ID, INFORMATIONAL, KD, KE, MAIN_MODE, NONCE,
-    NOTIFY, R_U_THERE, R_U_THERE_ACK, SA, SAT, SEQ, VENDOR, basic, chain, delete_body, notify_body, only,
+    AGGRESSIVE, DPD_VENDOR, ENCRYPTED, GAP, GROUPKEY_PULL, GROUPKEY_PUSH_ACK, HASH, ID, INFORMATIONAL, KD, KE, MAIN_MODE, NONCE,
+    NOTIFY, R_U_THERE, R_U_THERE_ACK, SA, SAK, SAT, SEQ, VENDOR, basic, chain, delete_body, notify_body, only,
     read_attributes, read_message, read_payloads, write_message,
 )  # fmt: skip
 from ike_phase1 import (
@@ -50,7 +51,10 @@ class Server:
     def __init__(self, findings, address, psk, suites, group, teks, quirks, log, member_private=()):
         self.findings, self.address, self.psk, self.suites = findings, address, psk, suites
         self.group, self.teks, self.quirks, self.log_file = group, teks, quirks, log
-        self.made = time.monotonic()
+        self.lifetime = teks[0].lifetime if teks else 0
+        for tek in teks:
+            tek.made = time.monotonic()
+        self.pusher = None
         self.sessions, self.first_messages = {}, {}
         self.registrations = 0
         self.on_registration = lambda: None
@@ -68,6 +72,10 @@ class Server:
     def handle(self, datagram, address):
         """Datagrams to send in answer."""
         message = read_message(datagram, self.findings)
+        if message.exchange == GROUPKEY_PUSH_ACK:
+            self.findings.fatal(self.pusher, "RFC 8263 4", "an acknowledgement in a group without rekey messages")
+            self.pusher.acknowledged(datagram, address)
+            return []
         if message.responder == bytes(8):
             return self.first_message(message, address)
         session = self.sessions.get(message.cookies)
@@ -349,8 +357,9 @@ class Server:
 
     def policy(self, quirks):
         """The SA payload of message 2."""
-        age = int(time.monotonic() - self.made)
         parts = []
+        if self.pusher:
+            parts.append((SAK, sak_body(self.pusher.remaining(self.pusher.current))))
         if "gap" in quirks:
             parts.append((GAP, basic(1, 5) + basic(2, 60)))
         if "gap-unknown" in quirks:
@@ -359,14 +368,40 @@ class Server:
             selector = self.teks[0].selector
             strange = Tek(bytes.fromhex("7a7a7a7a"), 77, selector, 128, 2, 300)
             parts.append((SAT, sat_body(strange)))
-        for tek in self.teks:
-            shown = Tek(tek.spi, tek.transform, tek.selector, tek.key_bits, tek.integrity, max(1, tek.lifetime - age))
-            parts.append((SAT, sat_body(shown, "two-octet-lengths" in quirks, "host-ids" in quirks)))
+        for tek in self.live():
+            parts.append((SAT, sat_body(self.shown(tek), "two-octet-lengths" in quirks, "host-ids" in quirks)))
         if "wrong-order" in quirks:
             parts.append((GAP, basic(1, 5)))
         if "no-attributes" in quirks:
             return struct.pack("!IIHH", 2, 0, 0, 0)
         return sa_body(parts)
+
+    def live(self):
+        """TEKs that have not ended, oldest first."""
+        now = time.monotonic()
+        self.teks[:] = [
+            tek for tek in self.teks if now < tek.made + tek.lifetime and (tek.dead_at is None or now < tek.dead_at)
+        ]
+        return list(self.teks)
+
+    def shown(self, tek):
+        """A TEK as a SAT says it now."""
+        age = int(time.monotonic() - tek.made)
+        return Tek(tek.spi, tek.transform, tek.selector, tek.key_bits, tek.integrity, max(1, tek.lifetime - age))
+
+    def deactivate(self, spis, delay):
+        """DEACTIVATION_TIME_DELAY of TEKs that were replaced."""
+        for tek in self.teks:
+            if tek.spi in spis:
+                tek.dead_at = time.monotonic() + delay
+
+    def deleted(self, deletes):
+        """TEKs that a Delete named are replaced by fresh ones, which members must PULL."""
+        named = [spi for protocol, spis in deletes if protocol == 1 for spi in spis]
+        gone = [tek for tek in self.live() if tek.spi in named or bytes(4) in named]
+        if gone and len(gone) == len(self.teks):
+            self.pusher.successors(self.lifetime, 0)
+        self.teks[:] = [tek for tek in self.teks if tek not in gone]
 
     def message3(self, session, state, message):
         """HASH(3) [, GAP]; the answer is message 4."""
@@ -384,7 +419,12 @@ class Server:
             findings.require(quirk not in session.quirks, "RFC 6407 3.3", f"message 3 after message 2 with `{quirk}`")
         state.stage = 2
         body = self.keys(session.quirks)
-        parts = [(SEQ, struct.pack("!I", 0)), (KD, body)] if "seq" in session.quirks else [(KD, body)]
+        parts = [(KD, body)]
+        if self.pusher:
+            parts.insert(0, (SEQ, struct.pack("!I", self.pusher.sequences[self.pusher.current.spi])))
+            self.pusher.registered(session.address)
+        elif "seq" in session.quirks:
+            parts.insert(0, (SEQ, bytes(4)))
         first, body = chain(parts)
         digest = sa.prf(prefix + body)
         if "wrong-hash-4" in session.quirks:
@@ -398,7 +438,7 @@ class Server:
 
     def keys(self, quirks):
         """The KD payload of message 4."""
-        teks = list(self.teks)
+        teks = self.live()
         if "missing-key" in quirks:
             teks = [tek for tek in teks if tek.spi != teks[-1].spi]
         if "short-key" in quirks:
@@ -411,7 +451,8 @@ class Server:
         if "unknown-spi" in quirks:
             teks.append(Tek(bytes.fromhex("7b7b7b7b"), 12, teks[0].selector, encryption_key=secrets.token_bytes(16),
                             integrity_key=secrets.token_bytes(20)))  # fmt: skip
-        body = kd_body(teks)
+        form = next((form for form in ("pkcs1", "point") if form in quirks), "spki")
+        body = kd_body(teks, self.pusher.current if self.pusher else None, form)
         if "wrong-count" in quirks:
             body = struct.pack("!H", struct.unpack("!H", body[:2])[0] + 1) + body[2:]
         return body
@@ -427,5 +468,7 @@ class Server:
 
     def finish(self):
         """What must have happened by the end."""
+        if self.pusher:
+            self.pusher.finish()
         for session in self.sessions.values():
             self.findings.require(session.waiting_for_ack is None, "RFC 3706 5.3", "R-U-THERE was never acknowledged")

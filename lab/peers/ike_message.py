@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 HEADER = struct.Struct("!8s8sBBBBII")
 
-SA, PROPOSAL, TRANSFORM, KE, ID, HASH, NONCE, NOTIFY, DELETE, VENDOR = 1, 2, 3, 4, 5, 8, 10, 11, 12, 13
+SA, PROPOSAL, TRANSFORM, KE, ID, HASH, SIG, NONCE, NOTIFY, DELETE, VENDOR = 1, 2, 3, 4, 5, 8, 9, 10, 11, 12, 13
 SAK, SAT, KD, SEQ, GAP = 15, 16, 17, 18, 22
 
-MAIN_MODE, AGGRESSIVE, INFORMATIONAL, GROUPKEY_PULL, GROUPKEY_PUSH = 2, 4, 5, 32, 33
+MAIN_MODE, AGGRESSIVE, INFORMATIONAL, GROUPKEY_PULL, GROUPKEY_PUSH, GROUPKEY_PUSH_ACK = 2, 4, 5, 32, 33, 35
 ENCRYPTED = 0x01
 
 NAMES = {
-    1: "SA", 4: "KE", 5: "ID", 8: "HASH", 10: "NONCE", 11: "N", 12: "D", 13: "VID", 15: "SAK", 16: "SAT",
+    1: "SA", 4: "KE", 5: "ID", 8: "HASH", 9: "SIG", 10: "NONCE", 11: "N", 12: "D", 13: "VID", 15: "SAK", 16: "SAT",
     17: "KD", 18: "SEQ", 20: "NAT-D", 22: "GAP",
 }  # fmt: skip
 
@@ -85,7 +85,7 @@ def read_message(datagram, findings):
     findings.require(flags & 0x02 == 0, "RFC 6407 3.2.1", "commit flag is set")
     findings.require(flags & 0x04 == 0, "RFC 2408 3.1", "authentication-only flag is set")
     findings.require(
-        exchange in (MAIN_MODE, AGGRESSIVE, INFORMATIONAL, GROUPKEY_PULL, GROUPKEY_PUSH),
+        exchange in (MAIN_MODE, AGGRESSIVE, INFORMATIONAL, GROUPKEY_PULL, GROUPKEY_PUSH, GROUPKEY_PUSH_ACK),
         "RFC 6407 3.2.1",
         f"exchange type {exchange}",
     )

@@ -8,10 +8,14 @@ import pathlib
 import sys
 
 from findings import Findings, Malformed
+from gdoi_decrypt import Opener
 from gdoi_server import make_teks
 from group_esp import Inbound, Outbound, ipv4
+from group_listener import Listener
 from group_member import Member, Pull, Refused, Silent, group_key_id
 from group_policy import read_kd, read_sa
+from group_push import Kek, public_key_octets, read_public_key, seal_ack, seal_push, verifies
+from group_pusher import WRONG, Pusher
 from group_server import Server
 from ike_crypto import CURVES, MODP, Suite, derive, encrypt
 from ike_message import read_message, read_payloads
@@ -172,6 +176,112 @@ def planted_errors():
         check(not member.findings.violations + server.findings.violations, f"`{quirk}`: {member.findings.violations}")
 
 
+def ecdsa_example():
+    """RFC 4754 section 8.1: the key and signature of the message "abc"."""
+    x = "2442A5CC0ECD015FA3CA31DC8E2BBC70BF42D60CBCA20085E0822CB04235E970"
+    y = "6FC98BD7E50211A4A27102FA3549DF79EBCB4BF246B80945CDDFE7D509BBFD7D"
+    r = "CB28E0999B9C7715FD0A80D8E47A77079716CBBF917DD72E97566EA1C066957C"
+    s = "86FA3BB4E26CAD5BF90B7F81899256CE7594BB1EA0C89212748BFF3B3D5B0315"
+    kek, findings = Kek(bytes(16), signature=4), quiet()
+    check(read_public_key(kek, bytes.fromhex(x + y), findings) == "elliptic curve point", "a raw point")
+    check(verifies(kek, b"abc", bytes.fromhex(r + s)), "the signature of RFC 4754 section 8.1")
+    check(not verifies(kek, b"abd", bytes.fromhex(r + s)), "a signature of something else")
+
+
+class Options:
+    """What a listener is told."""
+
+    mode, log, keys, no_ack, no_ack_file, bad_acks, register_again, port = "main", None, None, False, None, False, False, 848
+
+
+def rekeying(text, acknowledge="sha256"):
+    """A registered listener and its server, which delivers pushes as they are made."""
+    suite = Suite.parse("aes128-sha256-19")
+    member, server = pair(suite)
+    server.pusher = Pusher(server, text, 3600, acknowledge, "0.0.0.0", server.log)
+    listener = Listener(member, Options(), member.findings, lambda: Pull(member, group_key_id(7), allow_kek=True).run())
+    listener.log = lambda *_, **__: None
+    member.link.socket = Acknowledgements(server)
+    listener.register()
+
+    def command(line):
+        for datagram, _ in server.pusher.command(line):
+            try:
+                listener.datagram(datagram, ("127.0.0.1", 848), False)
+            except Malformed:
+                pass
+
+    return member, server, listener, command
+
+
+class Acknowledgements:
+    """The member's socket, for what it sends by itself."""
+
+    def __init__(self, server):
+        self.server = server
+
+    def sendto(self, datagram, _address):
+        try:
+            self.server.handle(datagram, ("127.0.0.1", 848))
+        except Malformed:
+            pass
+
+
+def every_rekey():
+    """Each cipher, hash and kind of key, each kind of message; what one seals the other opens and acknowledges."""
+    for text in ("des-md5-rsa2048", "3des-sha1-rsa3072", "aes128-sha256-ecdsa256", "aes192-sha384-ecdsa384",
+                 "aes256-sha512-ecdsa521", "aes256-sha512-rsa2048"):  # fmt: skip
+        member, server, listener, command = rekeying(text, "sha512" if "521" in text else "sha256")
+        lines = ("tek", "tek atd=3 dtd=20", "kek", "heartbeat", "both", "heartbeat padded-length", "delete oldest")
+        for line in lines:
+            command(line)
+        check(not member.findings.violations + server.findings.violations,
+              f"{text}: {member.findings.violations} {server.findings.violations}")  # fmt: skip
+        check(server.pusher.acknowledgements == listener.pushes == len(lines), f"{text}: acknowledgements")
+        check(len(listener.rolled_keks) == 2 and len(listener.rolled_teks) == 6, f"{text}: rollovers")
+        command("delete every-tek every-kek")
+        check(not listener.teks and listener.must_register(), f"{text}: everything deleted")
+        listener.again()
+        command("heartbeat")
+        check(not member.findings.violations + server.findings.violations, f"{text}: a new start")
+
+
+def planted_rekeys():
+    """Each wrong push is found by the member, each wrong acknowledgement by the server."""
+    member, server, listener, command = rekeying("aes256-sha256-rsa2048")
+    command("heartbeat")
+    for wrong in WRONG:
+        before = len(member.findings.violations)
+        command("spoil " + wrong)
+        check(len(member.findings.violations) > before, f"planted `{wrong}` was not found")
+    command("again")
+    before = len(member.findings.violations)
+    command("again")
+    check(len(member.findings.violations) > before, "a replay was not found")
+    server.findings.violations.clear()
+    Options.bad_acks = True
+    command("heartbeat")
+    Options.bad_acks = False
+    check(len(server.findings.violations) >= 3, "wrong acknowledgements were not found")
+    kek = server.pusher.current
+    for spoil, number in (("short-l", 1), ("", 77)):
+        server.findings.violations.clear()
+        Acknowledgements(server).sendto(seal_ack(kek, number, "127.0.0.1", (spoil,)), None)
+        check(server.findings.violations, f"acknowledgement `{spoil}` {number} was not found")
+
+
+def vector():
+    """What `gdoi_decrypt.py` is given is read back."""
+    _, server, _, _ = rekeying("aes128-sha256-ecdsa256")
+    kek, findings = server.pusher.current, quiet()
+    datagram = seal_push(kek, 9, [(1, [bytes(4)])])
+    kek.public_octets = public_key_octets(kek)
+    opener = Opener(findings)
+    opener.learn(Kek.from_json(json.loads(json.dumps(kek.json())), findings))
+    opened = opener.message(datagram)
+    check(opened["sequence"] == 9 and opened["deletes"] == [{"protocol": 1, "spis": ["00000000"]}], "a decrypted push")
+
+
 def esp():
     """Packets sealed are opened; a changed octet is found."""
     for text in ("des-md5", "3des-sha1", "aes128-sha1", "aes256-sha256", "aes192-sha384", "aes256-sha512"):
@@ -197,6 +307,10 @@ def main():
     nist_vectors()
     every_suite()
     planted_errors()
+    ecdsa_example()
+    every_rekey()
+    planted_rekeys()
+    vector()
     esp()
     print(f"selftest: {CHECKS} checks passed")
 
