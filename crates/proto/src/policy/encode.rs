@@ -13,6 +13,7 @@ use wire::registry::{EncapsulationMode, GapAttribute, IpsecAttribute, KeyDownloa
 use wire::selector::Selector;
 
 use super::algorithms::{Names, names};
+use super::encode_kek::{KekView, kek_packet, sa_kek};
 use super::{ACTIVATION_DELAY, CONFIGURED_LIFETIME};
 use crate::time::Instant;
 use crate::timeline::{wire_seconds, wire_seconds_short};
@@ -44,36 +45,66 @@ pub struct TekView<'a> {
     pub activates: Instant,
     /// When it is gone.
     pub expires: Instant,
-    /// The end of the TEK it succeeds, if that one is alive.
+    /// While it waits: the end of the TEK it succeeds.
     pub predecessor_expires: Option<Instant>,
     /// What it protects, in order.
     pub selectors: &'a [Selector],
 }
 
-/// Bodies of the SA and KD payloads of one set of TEKs.
+/// What a PULL or a PUSH tells of a group.
+#[derive(Debug, Clone, Copy)]
+pub struct GroupPolicy<'a> {
+    /// The KEK, where the message brings one.
+    pub kek: Option<KekView<'a>>,
+    /// Effective ATD and DTD, where the message names them.
+    pub gap: Option<PendingTimes>,
+    /// TEKs, in the order of the configuration, oldest first within each ipsec-sa.
+    pub teks: &'a [TekView<'a>],
+    /// Width of the identification lengths.
+    pub id_length: LengthWidth,
+    /// Whether to add our private attributes.
+    pub private: bool,
+}
+
+/// Effective ATD and DTD as moments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PendingTimes {
+    /// End of the activation time delay.
+    pub activation: Instant,
+    /// End of the deactivation time delay.
+    pub deactivation: Instant,
+}
+
+/// Bodies of the SA and KD payloads of one policy.
 #[derive(Debug)]
 pub struct Template {
     sa: Vec<u8>,
     lives: Vec<(usize, Instant)>,
     delays: Vec<(usize, Instant)>,
     kd: Secret,
+    kek: Option<[u8; 16]>,
     spis: Vec<u32>,
     last_expiry: Instant,
 }
 
 impl Template {
-    /// Encodes the policy of `teks`, oldest first within each ipsec-sa, with identification lengths of `id_length`.
-    /// `private` adds our private attributes.
+    /// Encodes a policy.
     ///
-    /// Fails if the policy does not fit the length fields of the payloads.
-    pub fn new(teks: &[TekView<'_>], id_length: LengthWidth, private: bool) -> wire::Result<Self> {
-        let gap = pending_times(teks);
+    /// Fails if it does not fit the length fields of the payloads.
+    pub fn new(policy: &GroupPolicy<'_>) -> wire::Result<Self> {
+        let GroupPolicy { kek, gap, teks, id_length, private } = *policy;
         let mut lives = Vec::new();
         let mut delays = Vec::new();
         let mut offset = SA_HEADER;
-        if let Some((activation, deactivation)) = gap {
-            delays.push((offset + GENERIC_HEADER + 2, activation));
-            delays.push((offset + GENERIC_HEADER + BASIC + 2, deactivation));
+        let sak = kek.map(|kek| sa_kek(&kek, id_length));
+        if let (Some(sak), Some(kek)) = (&sak, kek) {
+            offset += GENERIC_HEADER + sak.to_octets()?.len();
+            // The lifetime is the last attribute.
+            lives.push((offset - 4, kek.expires));
+        }
+        if let Some(gap) = gap {
+            delays.push((offset + GENERIC_HEADER + 2, gap.activation));
+            delays.push((offset + GENERIC_HEADER + BASIC + 2, gap.deactivation));
             offset += GENERIC_HEADER + 2 * BASIC;
         }
         let mut sats = Vec::new();
@@ -101,13 +132,15 @@ impl Template {
                 Attribute::basic(GapAttribute::DEACTIVATION_TIME_DELAY, 0_u16),
             ]),
         });
+        let expiries = teks.iter().map(|tek| tek.expires).chain(kek.map(|kek| kek.expires));
         Ok(Self {
-            sa: GroupSecurityAssociation { kek: None, policy, teks: sats }.to_octets()?,
+            last_expiry: expiries.max().unwrap_or_default(),
+            sa: GroupSecurityAssociation { kek: sak, policy, teks: sats }.to_octets()?,
             lives,
             delays,
-            kd: Secret::new(key_download(teks).to_octets()?),
+            kd: Secret::new(key_download(kek.as_ref(), teks).to_octets()?),
+            kek: kek.map(|kek| kek.spi),
             spis: teks.iter().map(|tek| tek.spi).collect(),
-            last_expiry: teks.iter().map(|tek| tek.expires).max().unwrap_or_default(),
         })
     }
 
@@ -128,28 +161,41 @@ impl Template {
         self.kd.expose()
     }
 
+    /// SPI of the KEK, where there is one.
+    pub fn kek(&self) -> Option<[u8; 16]> {
+        self.kek
+    }
+
     /// SPIs of the TEKs, in order.
     pub fn spis(&self) -> &[u32] {
         &self.spis
     }
 
-    /// When the last of the TEKs is gone.
+    /// When the last of the keys is gone.
     pub fn last_expiry(&self) -> Instant {
         self.last_expiry
     }
 }
 
-/// Effective ATD and DTD as moments, while a successor waits.
-///
-/// One GAP speaks for all TEKs. A successor that encrypts early is worse than one that is late, as long as its
-/// predecessor lives: hence the latest activation, but not after the first end of a predecessor. An SA that is
-/// deactivated early is worse than one that is kept: hence the latest end.
-fn pending_times(teks: &[TekView<'_>]) -> Option<(Instant, Instant)> {
-    let pending = || teks.iter().filter_map(|tek| Some((tek.activates, tek.predecessor_expires?)));
-    let activation = pending().map(|(activates, _)| activates).max()?;
-    let first_end = pending().map(|(_, expires)| expires).min()?;
-    let last_end = pending().map(|(_, expires)| expires).max()?;
-    Some((activation.min(first_end), last_end))
+impl PendingTimes {
+    /// What one GAP says for the TEKs of several ipsec-sas, while a successor waits.
+    ///
+    /// A successor that encrypts early is worse than one that is late, as long as its predecessor lives: hence the
+    /// latest activation, but not after the first end of a predecessor. An SA that is deactivated early is worse than
+    /// one that is kept: hence the latest end.
+    pub fn of_all(teks: &[TekView<'_>]) -> Option<Self> {
+        let pending = || teks.iter().filter_map(|tek| Some((tek.activates, tek.predecessor_expires?)));
+        let activation = pending().map(|(activates, _)| activates).max()?;
+        let first_end = pending().map(|(_, expires)| expires).min()?;
+        let last_end = pending().map(|(_, expires)| expires).max()?;
+        Some(Self { activation: activation.min(first_end), deactivation: last_end })
+    }
+
+    /// What a GAP says for one ipsec-sa: the times of its newest TEK, if that one waits.
+    pub fn of_newest(teks: &[TekView<'_>]) -> Option<Self> {
+        let newest = teks.last()?;
+        Some(Self { activation: newest.activates, deactivation: newest.predecessor_expires? })
+    }
 }
 
 fn sa_tek<'a>(
@@ -188,7 +234,7 @@ fn sa_tek<'a>(
     })
 }
 
-fn key_download<'a>(teks: &[TekView<'a>]) -> KeyDownload<'a> {
+fn key_download<'a>(kek: Option<&KekView<'a>>, teks: &[TekView<'a>]) -> KeyDownload<'a> {
     let packets = teks.iter().map(|tek| {
         let mut attributes =
             vec![Attribute::variable(TekKeyAttribute::ALGORITHM_KEY, tek.cipher_key.expose())];
@@ -201,5 +247,5 @@ fn key_download<'a>(teks: &[TekView<'a>]) -> KeyDownload<'a> {
             attributes: Attributes(attributes),
         }
     });
-    KeyDownload { packets: packets.collect() }
+    KeyDownload { packets: kek.map(kek_packet).into_iter().chain(packets).collect() }
 }

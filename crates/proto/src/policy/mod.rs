@@ -15,10 +15,12 @@
 mod algorithms;
 mod decode;
 mod encode;
+mod encode_kek;
 mod size;
 
 pub use decode::{MAXIMUM_TEKS, Offer, PolicyError, ReceivedTek, RefusedTek, TekRefusal};
-pub use encode::{TekView, Template};
+pub use encode::{GroupPolicy, PendingTimes, TekView, Template};
+pub use encode_kek::KekView;
 pub use size::{DATAGRAM_LIMIT, MessageSize};
 
 /// Private SAT attribute: the TEK's configured lifetime in seconds, four octets.

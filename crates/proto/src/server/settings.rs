@@ -1,13 +1,14 @@
 //! What an operator decides about the key server: plain data, made by the daemon out of the configuration.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use crypto::EspSuite;
+use crypto::signature::SigningKey;
+use crypto::{CbcCipher, EspSuite, Hash};
 use wire::codec::LengthWidth;
 use wire::selector::Selector;
 
-use crate::phase1;
+use crate::{phase1, timeline};
 
 /// Everything a [`Server`](super::Server) needs to know.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -40,6 +41,48 @@ pub struct GroupSettings {
     pub id_length: LengthWidth,
     /// The TEKs, in the order of the configuration, which is also the order of the policies.
     pub ipsec_sas: Vec<IpsecSaSettings>,
+    /// `server-member-communication`; `None`: members pull.
+    pub push: Option<PushSettings>,
+}
+
+/// One `server-member-communication` statement: the KEK of a group and how its messages reach the members.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PushSettings {
+    /// How messages reach the members.
+    pub communication: Communication,
+    /// The address that messages come from, as members are told; `None` where the host chooses it.
+    pub source: Option<IpAddr>,
+    /// Configured lifetime of a KEK, whole seconds; more than [`crate::timeline::kek_push_point`].
+    pub lifetime: Duration,
+    /// Time between two rounds, at least one second.
+    pub retransmission_period: Duration,
+    /// Rounds after the first until a rekey counts as unacknowledged; 0 is allowed.
+    pub number_of_retransmission: u32,
+    /// Longest time without any message to the whole group; `None` for no heartbeat.
+    pub heartbeat: Option<Duration>,
+    /// Encrypts the messages.
+    pub cipher: CbcCipher,
+    /// Hash of the signature. A curve has its own, so it counts for RSA only.
+    pub hash: Hash,
+    /// Signs the messages; members get its public half by registering.
+    pub signing_key: SigningKey,
+}
+
+/// `communication-type` and what belongs to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Communication {
+    /// One copy to the registered address of each member, who acknowledges it (RFC 8263).
+    Unicast {
+        /// Whether members that never acknowledged anything also leave the active list after three rekeys.
+        acknowledgement_required: bool,
+    },
+    /// One datagram to a group address; nobody acknowledges.
+    Multicast {
+        /// `multicast-group`; messages go to its port 848.
+        group: IpAddr,
+        /// `multicast-outgoing-interface`.
+        interface: String,
+    },
 }
 
 /// One `ipsec-sa` statement with the proposal it names.
@@ -64,7 +107,41 @@ pub struct MatchPolicy {
     pub selector: Selector,
 }
 
+impl PushSettings {
+    /// What the timeline needs to know of it.
+    pub fn timing(&self, activation_time_delay: Duration) -> timeline::Push {
+        timeline::Push {
+            retransmission_period: self.retransmission_period,
+            number_of_retransmission: self.number_of_retransmission,
+            activation_time_delay,
+        }
+    }
+
+    /// Whether both need the same KEK; the rest is only about when messages are sent.
+    pub(super) fn keyed_alike(&self, other: &Self) -> bool {
+        let keyed = |settings: &Self| {
+            let Self { communication, source, lifetime, cipher, hash, signing_key, .. } = settings.clone();
+            let communication = match communication {
+                Communication::Unicast { .. } => None,
+                multicast @ Communication::Multicast { .. } => Some(multicast),
+            };
+            (communication, source, lifetime, cipher, hash, signing_key)
+        };
+        keyed(self) == keyed(other)
+    }
+
+    /// Whether members are asked to acknowledge.
+    pub(super) fn is_unicast(&self) -> bool {
+        matches!(self.communication, Communication::Unicast { .. })
+    }
+}
+
 impl GroupSettings {
+    /// What the timeline needs to know of the push, if there is one.
+    pub(super) fn timing(&self) -> Option<timeline::Push> {
+        self.push.as_ref().map(|push| push.timing(self.activation_time_delay))
+    }
+
     /// Match policies of all TEKs together.
     pub fn policy_count(&self) -> usize {
         self.ipsec_sas.iter().map(|sa| sa.policies.len()).sum()
