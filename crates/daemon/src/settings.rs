@@ -113,6 +113,7 @@ fn group(group: &model::Group) -> server::GroupSettings {
             2 => LengthWidth::Two,
             _ => LengthWidth::One,
         },
+        push: None,
         ipsec_sas: group
             .security_associations
             .iter()

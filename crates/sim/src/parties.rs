@@ -95,6 +95,7 @@ pub(crate) fn server_settings(scenario: &Scenario) -> server::Settings {
             activation_time_delay: Duration::from_secs(15),
             multicast_group: None,
             id_length: LengthWidth::One,
+            push: None,
             ipsec_sas: (0..scenario.ipsec_sas)
                 .map(|sa| IpsecSaSettings {
                     name: format!("sa-{sa}"),

@@ -101,10 +101,8 @@ fn attributes(kek: &KekView<'_>) -> Vec<Attribute<'static>> {
     //# It does this each time the SA KEK is delivered, in both GROUPKEY-PULL
     //# exchanges and GROUPKEY-PUSH messages.
     if kek.acknowledge {
-        attributes.push(Attribute::basic(
-            KekAttribute::ACKNOWLEDGEMENT_REQUESTED,
-            KekAcknowledgement::KEK_SHA256,
-        ));
+        attributes
+            .push(Attribute::basic(KekAttribute::ACKNOWLEDGEMENT_REQUESTED, KekAcknowledgement::KEK_SHA256));
     }
     attributes.push(Attribute::variable_u32(KekAttribute::KEY_LIFETIME, 0));
     attributes

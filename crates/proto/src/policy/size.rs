@@ -1,12 +1,15 @@
 //! How large the messages of a GROUPKEY-PULL become: a group's policy must fit one UDP datagram.
 
+use std::net::Ipv6Addr;
 use std::time::Duration;
 
-use crypto::{EspSuite, Secret};
+use crypto::signature::SigningKey;
+use crypto::{CbcCipher, EspSuite, Hash, Secret};
 use wire::codec::LengthWidth;
 use wire::selector::Selector;
 
-use super::encode::{TekView, Template};
+use super::encode::{GroupPolicy, TekView, Template};
+use super::encode_kek::KekView;
 use crate::pull;
 use crate::time::Instant;
 
@@ -20,6 +23,14 @@ const OVERHEAD: usize = 4 + 28 + (4 + 64) + (4 + pull::NONCE_LENGTH) + 15;
 /// Octets of the generic payload header.
 const GENERIC_HEADER: usize = 4;
 
+/// Octets of a GROUPKEY-PUSH around SA and KD, without its signature: non-ESP marker, ISAKMP header, SEQ, the generic
+/// header of SIG, and padding to the longest block.
+const PUSH_OVERHEAD: usize = 4 + 28 + 8 + 4 + 15;
+
+/// TEKs of one ipsec-sa that live at a time: two. Where the server pushes, a change of policy makes a third.
+const TEKS: usize = 2;
+const TEKS_PUSHED: usize = 3;
+
 /// Octets of the messages that carry a group's policy and keys, at their largest: every TEK has its successor, the
 /// member is ours, the phase 1 SA has the longest prf and block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,47 +39,64 @@ pub struct MessageSize {
     pub policy: usize,
     /// Message 4: the keys.
     pub keys: usize,
+    /// The largest GROUPKEY-PUSH, which carries policy and keys of one ipsec-sa; 0 where members pull.
+    pub push: usize,
 }
 
 impl MessageSize {
     /// The size for TEKs of these suites with these policies, whose identification lengths are of this width.
+    /// `signing` is the key that a group is signed with whose server pushes.
     pub fn of<'a>(
         id_length: LengthWidth,
+        signing: Option<&SigningKey>,
         teks: impl Iterator<Item = (EspSuite, &'a [Selector])> + Clone,
     ) -> Self {
-        let encoded = |teks: &[(EspSuite, &[Selector])]| encoded(id_length, teks);
-        let mut size = Self { policy: OVERHEAD + GENERIC_HEADER, keys: OVERHEAD + GENERIC_HEADER };
+        let encoded = |teks: &[(EspSuite, &[Selector])]| encoded(id_length, None, teks);
         // Each TEK is encoded on its own, so that a policy which exceeds the length field of one payload still has
         // a size. The headers are counted once.
         let (empty_policy, empty_keys) = encoded(&[]);
-        size.policy += empty_policy + GAP;
-        size.keys += empty_keys;
+        let (kek_policy, kek_keys) = match signing {
+            Some(signing) => self::encoded(id_length, Some(signing), &[]),
+            None => (empty_policy, empty_keys),
+        };
+        let mut size = Self {
+            policy: OVERHEAD + GENERIC_HEADER + kek_policy + GAP,
+            // SEQ comes with a KEK only.
+            keys: OVERHEAD + GENERIC_HEADER + kek_keys + if signing.is_some() { SEQ } else { 0 },
+            push: 0,
+        };
+        let alive = if signing.is_some() { TEKS_PUSHED } else { TEKS };
+        let mut largest = 0;
         for (suite, selectors) in teks {
-            for chunk in selectors.chunks(CHUNK).enumerate() {
-                let (policy, keys) = encoded(&[(suite, chunk.1)]);
+            let (mut tek_policy, mut tek_keys) = (0, encoded(&[(suite, &[])]).1 - empty_keys);
+            for (index, chunk) in selectors.chunks(CHUNK).enumerate() {
+                let (policy, keys) = encoded(&[(suite, chunk)]);
                 // Private attributes stand in the first SAT of a TEK only; every chunk has a first one.
-                let surplus = if chunk.0 == 0 { 0 } else { PRIVATE };
-                size.policy += 2 * (policy - empty_policy - surplus);
-                if chunk.0 == 0 {
-                    size.keys += 2 * (keys - empty_keys);
-                }
+                let surplus = if index == 0 { 0 } else { PRIVATE };
+                tek_policy += policy - empty_policy - surplus;
+                tek_keys = keys - empty_keys;
             }
-            if selectors.is_empty() {
-                size.keys += 2 * (encoded(&[(suite, selectors)]).1 - empty_keys);
-            }
+            size.policy += alive * tek_policy;
+            size.keys += alive * tek_keys;
+            largest = largest.max(alive * (tek_policy + tek_keys));
+        }
+        if let Some(signing) = signing {
+            let payloads = 2 * GENERIC_HEADER + kek_policy + GAP + kek_keys;
+            size.push = PUSH_OVERHEAD + signing.signature_len() + payloads + largest;
         }
         size
     }
 
-    /// Whether both messages fit a datagram.
+    /// Whether all messages fit a datagram.
     pub fn fits(&self) -> bool {
-        self.policy <= DATAGRAM_LIMIT && self.keys <= DATAGRAM_LIMIT
+        self.policy.max(self.keys).max(self.push) <= DATAGRAM_LIMIT
     }
 
     /// How many of `policies` policies, of the average size of these, would fit.
     pub fn policies_that_fit(&self, policies: usize) -> usize {
         let fixed = OVERHEAD + GENERIC_HEADER + GAP + 12;
-        let variable = (self.policy - fixed).max(self.keys.saturating_sub(fixed)).max(1);
+        let largest = self.policy.max(self.keys).max(self.push);
+        let variable = largest.saturating_sub(fixed).max(1);
         (DATAGRAM_LIMIT - fixed) * policies / variable
     }
 }
@@ -79,10 +107,18 @@ const CHUNK: usize = 256;
 /// Octets of a GAP payload with ATD and DTD.
 const GAP: usize = GENERIC_HEADER + 8;
 
+/// Octets of a SEQ payload.
+const SEQ: usize = GENERIC_HEADER + 4;
+
 /// Octets of the private attributes.
 const PRIVATE: usize = 12;
 
-fn encoded(id_length: LengthWidth, teks: &[(EspSuite, &[Selector])]) -> (usize, usize) {
+/// Octets of the bodies of SA, without GAP, and of KD.
+fn encoded(
+    id_length: LengthWidth,
+    signing: Option<&SigningKey>,
+    teks: &[(EspSuite, &[Selector])],
+) -> (usize, usize) {
     let keys: Vec<_> = teks
         .iter()
         .map(|(suite, _)| {
@@ -105,6 +141,23 @@ fn encoded(id_length: LengthWidth, teks: &[(EspSuite, &[Selector])]) -> (usize, 
             selectors,
         })
         .collect();
-    let template = Template::new(&views, id_length, true).expect("a chunk of policies fits one payload");
+    // The longest of everything: IPv6 addresses, a stated key length.
+    let cipher = CbcCipher::Aes256;
+    let (key, iv) = (Secret::new(vec![0; cipher.key_len()]), Secret::new(vec![0; cipher.block_len()]));
+    let verifying_key = signing.map(SigningKey::verifying_key);
+    let kek = verifying_key.as_ref().map(|verifying_key| KekView {
+        spi: [0; 16],
+        cipher,
+        key: &key,
+        iv: &iv,
+        hash: Hash::Sha256,
+        verifying_key,
+        source: Some(Ipv6Addr::UNSPECIFIED.into()),
+        multicast_group: Some(Ipv6Addr::UNSPECIFIED.into()),
+        acknowledge: true,
+        expires: Instant::ORIGIN,
+    });
+    let policy = GroupPolicy { kek, gap: None, teks: &views, id_length, private: true };
+    let template = Template::new(&policy).expect("a chunk of policies fits one payload");
     (template.sa(Instant::ORIGIN).len(), template.kd().len())
 }

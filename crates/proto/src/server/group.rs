@@ -8,7 +8,7 @@ use crypto::{EspSuite, Random};
 use super::members::{MemberKey, Members};
 use super::settings::{GroupSettings, IpsecSaSettings};
 use super::tek::IpsecSa;
-use crate::policy::Template;
+use crate::policy::{GroupPolicy, PendingTimes, Template};
 use crate::pull::Refusal;
 use crate::time::Instant;
 
@@ -129,8 +129,14 @@ impl Group {
         if teks.is_empty() {
             return Err(Refusal::NoTek);
         }
-        let template =
-            Arc::new(Template::new(&teks, self.settings.id_length, private).map_err(|_| Refusal::TooLarge)?);
+        let policy = GroupPolicy {
+            kek: None,
+            gap: PendingTimes::of_all(&teks),
+            teks: &teks,
+            id_length: self.settings.id_length,
+            private,
+        };
+        let template = Arc::new(Template::new(&policy).map_err(|_| Refusal::TooLarge)?);
         *cached = Some(Arc::clone(&template));
         Ok(template)
     }

@@ -17,6 +17,7 @@ mod registration;
 mod settings;
 mod show;
 mod tek;
+mod transmit;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -36,7 +37,8 @@ use group::Group;
 use registration::Registrations;
 
 pub use event::Event;
-pub use settings::{GroupSettings, IpsecSaSettings, MatchPolicy, Settings};
+pub use settings::{Communication, GroupSettings, IpsecSaSettings, MatchPolicy, PushSettings, Settings};
+pub use transmit::{BATCH, PushBatch, Recipients};
 
 /// The key server role.
 pub struct Server {
@@ -53,6 +55,7 @@ pub struct Server {
     groups_due: Option<Instant>,
     journal: Journal,
     events: VecDeque<Event>,
+    outbox: VecDeque<PushBatch>,
 }
 
 /// Octets of the messages that carry the policy and the keys of a group, at their largest. What does not
@@ -62,6 +65,7 @@ pub fn message_size(group: &GroupSettings) -> MessageSize {
         group.ipsec_sas.iter().map(|sa| sa.policies.iter().map(|policy| policy.selector).collect()).collect();
     MessageSize::of(
         group.id_length,
+        group.push.as_ref().map(|push| &push.signing_key),
         group.ipsec_sas.iter().zip(&selectors).map(|(sa, selectors)| (sa.suite, selectors.as_slice())),
     )
 }
@@ -83,6 +87,7 @@ impl Server {
             groups_due: None,
             journal: Journal::default(),
             events: VecDeque::new(),
+            outbox: VecDeque::new(),
         };
         server.configure(now, settings);
         server
@@ -151,6 +156,12 @@ impl Server {
         let cleared = phase1_clear(&mut self.endpoint, now, peer, index);
         self.drain_endpoint(now);
         cleared
+    }
+
+    /// Takes the next message to many. The shell drains it after every call, like `poll_transmit` and after it.
+    #[must_use]
+    pub fn poll_push(&mut self) -> Option<PushBatch> {
+        self.outbox.pop_front()
     }
 
     /// Says goodbye to every peer: phase 1 SAs are deleted and the peers told. Group SAs live on at the members.

@@ -385,6 +385,7 @@ pub fn group(id: u32, sas: usize, policies: &[MatchPolicy]) -> GroupSettings {
         activation_time_delay: seconds(15),
         multicast_group: None,
         id_length: LengthWidth::One,
+        push: None,
         ipsec_sas: (0..sas)
             .map(|index| IpsecSaSettings {
                 name: format!("sa-{index}"),
