@@ -82,6 +82,12 @@ impl Digest {
         bytes[..output.len()].copy_from_slice(output);
         Self { bytes, len: output.len() as u8 }
     }
+
+    /// Compares with bytes from elsewhere (a hash received from a peer) in constant time.
+    #[must_use]
+    pub fn matches(&self, bytes: &[u8]) -> bool {
+        (**self).ct_eq(bytes).into()
+    }
 }
 
 impl Deref for Digest {

@@ -10,6 +10,7 @@ pub mod path;
 pub mod phase1;
 pub mod policy;
 pub mod pull;
+pub mod push;
 pub mod server;
 mod show;
 pub mod time;
