@@ -72,7 +72,7 @@ pub struct Daemon {
 
 /// What wakes the event loop.
 struct Inputs {
-    datagrams: mpsc::Receiver<Datagram>,
+    datagrams: mpsc::Receiver<Vec<Datagram>>,
     calls: mpsc::Receiver<Call>,
     _control_socket: ControlSocket,
 }
@@ -95,7 +95,13 @@ pub async fn run(command_line: CommandLine, loaded: Loaded, log: Log) -> Result<
             }
         };
         tokio::select! {
-            Some(datagram) = inputs.datagrams.recv() => daemon.handle_datagram(datagram),
+            Some(batch) = inputs.datagrams.recv() => {
+                for datagram in batch {
+                    daemon.handle_datagram(datagram);
+                    daemon.drain();
+                }
+            }
+            () = daemon.sockets.ready_to_push(), if daemon.sockets.has_pushes() => daemon.send_pushes(),
             () = timer => daemon.handle_timeout(),
             Some(call) = inputs.calls.recv() => daemon.handle_call(call),
             Ok(()) = daemon.links.changed() => daemon.handle_links(),
@@ -245,6 +251,16 @@ impl Daemon {
                     member.handle_datagram(now, path, octets);
                 }
             }
+        }
+    }
+
+    /// Sends some of the rekey messages that wait.
+    fn send_pushes(&mut self) {
+        if let Some((count, error)) = self.sockets.send_pushes() {
+            let entry = Entry::new(Level::Warn, Facility::General, "rekey messages could not be sent")
+                .with("members", count)
+                .with("error", error);
+            self.journal.record(self.clock.now(), entry);
         }
     }
 

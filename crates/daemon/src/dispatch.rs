@@ -2,14 +2,19 @@
 
 use std::collections::VecDeque;
 
+use wire::registry::ExchangeType;
+
 /// Initiator cookies that are remembered: four servers, a few gateways, and the SAs before the present ones.
 const REMEMBERED: usize = 256;
 
-/// Length of the non-ESP marker that may stand before a message.
+/// The non-ESP marker that may stand before a message.
 const MARKER: [u8; 4] = [0; 4];
 
-/// The member is always the initiator of phase 1: what carries an initiator cookie of its own is an answer to it, and
-/// the rest is for the server.
+/// Where the exchange type of a message stands.
+const EXCHANGE_OFFSET: usize = 18;
+
+/// Rekey messages are for members and their acknowledgements for servers. Otherwise the member is always the initiator of
+/// phase 1: what carries an initiator cookie of its own is an answer to it, and the rest is for the server.
 #[derive(Debug, Default)]
 pub struct Dispatch {
     cookies: VecDeque<[u8; 8]>,
@@ -27,6 +32,10 @@ pub enum Destination {
 impl Dispatch {
     /// Notes a datagram that the member sends.
     pub fn sent_by_member(&mut self, datagram: &[u8]) {
+        // An acknowledgement carries the cookies of the KEK, which nobody answers.
+        if exchange(datagram) == Some(ExchangeType::GROUPKEY_PUSH_ACK) {
+            return;
+        }
         let Some(cookie) = initiator_cookie(datagram) else { return };
         if !self.cookies.contains(&cookie) {
             if self.cookies.len() == REMEMBERED {
@@ -38,6 +47,11 @@ impl Dispatch {
 
     /// The role of a datagram that arrived.
     pub fn of_received(&self, datagram: &[u8]) -> Destination {
+        match exchange(datagram) {
+            Some(ExchangeType::GROUPKEY_PUSH) => return Destination::Member,
+            Some(ExchangeType::GROUPKEY_PUSH_ACK) => return Destination::Server,
+            _ => {}
+        }
         match initiator_cookie(datagram) {
             Some(cookie) if self.cookies.contains(&cookie) => Destination::Member,
             _ => Destination::Server,
@@ -46,8 +60,15 @@ impl Dispatch {
 }
 
 fn initiator_cookie(datagram: &[u8]) -> Option<[u8; 8]> {
-    let message = datagram.strip_prefix(&MARKER).filter(|rest| rest.len() >= 28).unwrap_or(datagram);
-    message.first_chunk().copied()
+    message(datagram).first_chunk().copied()
+}
+
+fn exchange(datagram: &[u8]) -> Option<ExchangeType> {
+    message(datagram).get(EXCHANGE_OFFSET).copied().map(ExchangeType)
+}
+
+fn message(datagram: &[u8]) -> &[u8] {
+    datagram.strip_prefix(&MARKER).filter(|rest| rest.len() >= 28).unwrap_or(datagram)
 }
 
 #[cfg(test)]
@@ -66,6 +87,19 @@ mod tests {
         assert_eq!(dispatch.of_received(&[&MARKER[..], &answer].concat()), Destination::Member);
         assert_eq!(dispatch.of_received(&[9; 40]), Destination::Server);
         assert_eq!(dispatch.of_received(&[]), Destination::Server);
+    }
+
+    #[test]
+    fn rekeys_are_the_members_and_acknowledgements_the_servers() {
+        let mut dispatch = Dispatch::default();
+        let mut datagram = vec![7; 40];
+        dispatch.sent_by_member(&datagram);
+        datagram[EXCHANGE_OFFSET] = 35;
+        assert_eq!(dispatch.of_received(&datagram), Destination::Server);
+        datagram[..8].fill(9);
+        datagram[EXCHANGE_OFFSET] = 33;
+        assert_eq!(dispatch.of_received(&datagram), Destination::Member);
+        assert_eq!(dispatch.of_received(&[&MARKER[..], &datagram].concat()), Destination::Member);
     }
 
     #[test]

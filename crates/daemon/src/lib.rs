@@ -14,6 +14,7 @@ pub mod dispatch;
 pub mod interfaces;
 pub mod lock;
 pub mod log;
+pub mod multicast;
 pub mod netlink;
 pub mod notify;
 pub mod protection;

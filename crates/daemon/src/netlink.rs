@@ -4,8 +4,10 @@
 
 mod links;
 mod monitor;
+mod route;
 mod socket;
 
 pub use links::{Link, Links};
 pub use monitor::Monitor;
+pub use route::interface_towards;
 pub(crate) use socket::RouteSocket;

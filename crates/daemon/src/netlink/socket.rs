@@ -36,6 +36,13 @@ impl RouteSocket {
         self.receive().map(|_| ())
     }
 
+    /// Asks for one object.
+    pub(crate) fn ask(&mut self, message: RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkMessage>> {
+        // The acknowledgement ends the answer.
+        self.send(message, NLM_F_ACK)?;
+        self.receive()
+    }
+
     /// Lists objects as they were at one moment. Objects that the decoder does not understand are left out.
     pub(crate) fn dump(&mut self, message: RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkMessage>> {
         for _ in 1..DUMP_ATTEMPTS {

@@ -1,15 +1,23 @@
 //! UDP datagrams with the local address they came to, which the standard library does not tell.
 
+mod batch;
+mod multicast;
+
 use std::io;
 use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
+pub use batch::{Receiver, SEND_BATCH, SendStop, send_batch};
+pub use multicast::{Membership, join, leave, set_multicast_loop, set_multicast_reach};
+
 /// Room for one `IP_PKTINFO` or `IPV6_PKTINFO` message, aligned as the kernel's macros want it.
+#[derive(Clone, Copy)]
 #[repr(C, align(8))]
 struct ControlBuffer([u8; 64]);
 
 /// Room for an address of either family.
+#[derive(Clone, Copy)]
 #[repr(C)]
 union Address {
     v4: libc::sockaddr_in,
@@ -18,9 +26,9 @@ union Address {
 
 /// A datagram that was received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Received {
-    /// Octets of it in the buffer.
-    pub length: usize,
+pub struct Received<'a> {
+    /// The datagram.
+    pub octets: &'a [u8],
     /// Who sent it.
     pub remote: SocketAddr,
     /// The address it was sent to.
@@ -50,6 +58,11 @@ pub fn force_receive_buffer(socket: BorrowedFd<'_>, octets: i32) -> io::Result<(
     set_option(socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, octets)
 }
 
+/// Enlarges the send buffer beyond the system's limit; needs `CAP_NET_ADMIN`.
+pub fn force_send_buffer(socket: BorrowedFd<'_>, octets: i32) -> io::Result<()> {
+    set_option(socket, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, octets)
+}
+
 fn set_option(socket: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> io::Result<()> {
     // SAFETY: the pointer and length describe `value`, which outlives the call.
     let outcome = unsafe {
@@ -62,34 +75,6 @@ fn set_option(socket: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> io::
         )
     };
     if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-/// Receives one datagram without waiting. What does not fit into the buffer is an error of kind `InvalidData`.
-pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Received> {
-    // SAFETY: all-zero octets are valid values of these plain C structures.
-    let (mut address, mut message): (Address, libc::msghdr) = unsafe { (mem::zeroed(), mem::zeroed()) };
-    let mut control = ControlBuffer([0; 64]);
-    let mut vector = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
-    message.msg_name = (&raw mut address).cast();
-    message.msg_namelen = mem::size_of::<Address>() as libc::socklen_t;
-    message.msg_iov = &raw mut vector;
-    message.msg_iovlen = 1;
-    message.msg_control = control.0.as_mut_ptr().cast();
-    message.msg_controllen = control.0.len() as _;
-    // SAFETY: every pointer of `message` points to a live buffer of the length that is given beside it.
-    let length = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_DONTWAIT) };
-    if length < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    if message.msg_flags & libc::MSG_TRUNC != 0 {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "datagram longer than any can be"));
-    }
-    let remote = read_address(&address)?;
-    let local = local_address(&message).unwrap_or(match remote {
-        SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-    });
-    Ok(Received { length: length as usize, remote, local })
 }
 
 fn read_address(address: &Address) -> io::Result<SocketAddr> {
@@ -132,9 +117,24 @@ fn local_address(message: &libc::msghdr) -> Option<IpAddr> {
     None
 }
 
-/// Sends one datagram without waiting, from a local address of this machine; an unspecified one leaves the choice to
-/// the kernel.
-pub fn send(socket: BorrowedFd<'_>, local: IpAddr, remote: SocketAddr, datagram: &[u8]) -> io::Result<()> {
+/// Where a datagram of ours leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// A local address; unspecified: the kernel's choice.
+    pub address: IpAddr,
+    /// Kernel index of the interface; 0: the kernel's choice.
+    pub interface: u32,
+}
+
+impl Source {
+    /// A local address, on whatever interface the kernel routes by.
+    pub fn address(address: IpAddr) -> Source {
+        Source { address, interface: 0 }
+    }
+}
+
+/// Sends one datagram without waiting.
+pub fn send(socket: BorrowedFd<'_>, source: Source, remote: SocketAddr, datagram: &[u8]) -> io::Result<()> {
     let (mut address, address_length) = write_address(remote);
     let mut control = ControlBuffer([0; 64]);
     let mut vector = libc::iovec { iov_base: datagram.as_ptr().cast_mut().cast(), iov_len: datagram.len() };
@@ -144,40 +144,46 @@ pub fn send(socket: BorrowedFd<'_>, local: IpAddr, remote: SocketAddr, datagram:
     message.msg_namelen = address_length;
     message.msg_iov = &raw mut vector;
     message.msg_iovlen = 1;
-    if !local.is_unspecified() {
-        // SAFETY: the control buffer has room for the larger of the two messages (64 octets), is aligned for a header,
-        // and is zeroed, so that the fields that are not set are valid.
-        unsafe {
-            let (level, kind, size) = match local {
-                IpAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_PKTINFO, mem::size_of::<libc::in_pktinfo>()),
-                IpAddr::V6(_) => {
-                    (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, mem::size_of::<libc::in6_pktinfo>())
-                }
-            };
-            message.msg_control = control.0.as_mut_ptr().cast();
-            message.msg_controllen = libc::CMSG_SPACE(size as u32) as _;
-            let header = libc::CMSG_FIRSTHDR(&raw const message);
-            (*header).cmsg_level = level;
-            (*header).cmsg_type = kind;
-            (*header).cmsg_len = libc::CMSG_LEN(size as u32) as _;
-            let data = libc::CMSG_DATA(header);
-            match local {
-                IpAddr::V4(ip) => {
-                    let mut info: libc::in_pktinfo = mem::zeroed();
-                    info.ipi_spec_dst.s_addr = u32::from(ip).to_be();
-                    data.cast::<libc::in_pktinfo>().write_unaligned(info);
-                }
-                IpAddr::V6(ip) => {
-                    let mut info: libc::in6_pktinfo = mem::zeroed();
-                    info.ipi6_addr.s6_addr = ip.octets();
-                    data.cast::<libc::in6_pktinfo>().write_unaligned(info);
-                }
-            }
-        }
-    }
+    write_source(&mut message, &mut control, source);
     // SAFETY: every pointer of `message` points to a live buffer of the length that is given beside it.
     let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, libc::MSG_DONTWAIT) };
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Makes `control`, which must be zeroed, the control message of `message`, where the source says anything.
+fn write_source(message: &mut libc::msghdr, control: &mut ControlBuffer, source: Source) {
+    if source.address.is_unspecified() && source.interface == 0 {
+        return;
+    }
+    // SAFETY: the control buffer has room for the larger of the two messages (64 octets), is aligned for a header,
+    // and is zeroed, so that the fields that are not set are valid.
+    unsafe {
+        let (level, kind, size) = match source.address {
+            IpAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_PKTINFO, mem::size_of::<libc::in_pktinfo>()),
+            IpAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, mem::size_of::<libc::in6_pktinfo>()),
+        };
+        message.msg_control = control.0.as_mut_ptr().cast();
+        message.msg_controllen = libc::CMSG_SPACE(size as u32) as _;
+        let header = libc::CMSG_FIRSTHDR(message);
+        (*header).cmsg_level = level;
+        (*header).cmsg_type = kind;
+        (*header).cmsg_len = libc::CMSG_LEN(size as u32) as _;
+        let data = libc::CMSG_DATA(header);
+        match source.address {
+            IpAddr::V4(ip) => {
+                let mut info: libc::in_pktinfo = mem::zeroed();
+                info.ipi_spec_dst.s_addr = u32::from(ip).to_be();
+                info.ipi_ifindex = source.interface.cast_signed();
+                data.cast::<libc::in_pktinfo>().write_unaligned(info);
+            }
+            IpAddr::V6(ip) => {
+                let mut info: libc::in6_pktinfo = mem::zeroed();
+                info.ipi6_addr.s6_addr = ip.octets();
+                info.ipi6_ifindex = source.interface as _;
+                data.cast::<libc::in6_pktinfo>().write_unaligned(info);
+            }
+        }
+    }
 }
 
 fn write_address(address: SocketAddr) -> (Address, libc::socklen_t) {
@@ -221,14 +227,17 @@ mod tests {
         let port = server.local_addr().unwrap().port();
         let client = UdpSocket::bind("127.0.0.1:0").unwrap();
         client.send_to(&[7; 9000], ("127.0.0.9", port)).unwrap();
-        let mut buffer = vec![0; 65536];
-        let received = receive(server.as_fd(), &mut buffer).unwrap();
-        assert_eq!((received.length, received.remote), (9000, client.local_addr().unwrap()));
+        let mut receiver = Receiver::new(4, 65536);
+        assert_eq!(receiver.receive(server.as_fd()).unwrap(), 1);
+        let received = receiver.received().next().unwrap();
+        assert_eq!((received.octets.len(), received.remote), (9000, client.local_addr().unwrap()));
         assert_eq!(received.local, "127.0.0.9".parse::<IpAddr>().unwrap());
-        send(server.as_fd(), received.local, received.remote, b"answer").unwrap();
+        send(server.as_fd(), Source::address(received.local), received.remote, b"answer").unwrap();
+        let mut buffer = [0; 16];
         let (length, from) = client.recv_from(&mut buffer).unwrap();
         assert_eq!((length, from.ip()), (6, received.local));
-        assert_eq!(receive(server.as_fd(), &mut buffer).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(receiver.receive(server.as_fd()).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(receiver.received().count(), 0);
     }
 
     #[test]
@@ -244,10 +253,11 @@ mod tests {
             return;
         };
         client.send_to(b"question", ("::1", port)).unwrap();
-        let mut buffer = [0; 64];
-        let received = receive(server.as_fd(), &mut buffer).unwrap();
+        let mut receiver = Receiver::new(4, 64);
+        receiver.receive(server.as_fd()).unwrap();
+        let received = receiver.received().next().unwrap();
         assert_eq!(received.local, "::1".parse::<IpAddr>().unwrap());
-        send(server.as_fd(), received.local, received.remote, b"answer").unwrap();
-        assert_eq!(client.recv_from(&mut buffer).unwrap().0, 6);
+        send(server.as_fd(), Source::address(received.local), received.remote, b"answer").unwrap();
+        assert_eq!(client.recv_from(&mut [0; 16]).unwrap().0, 6);
     }
 }
