@@ -215,6 +215,8 @@ impl Protected {
                     integrity_key: sa.keys.integrity.expose(),
                     activate_at,
                     hard_expiry,
+                    sender_ids: None,
+                    pseudo_clock: None,
                 }),
             };
             match runtime {

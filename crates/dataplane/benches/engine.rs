@@ -34,6 +34,8 @@ fn sa(suite: EspSuite) -> Arc<GroupSa> {
         integrity_key: &vec![2; suite.integrity_key_len()],
         activate_at: Instant::ZERO,
         hard_expiry: Instant::FAR_FUTURE,
+        sender_ids: None,
+        pseudo_clock: None,
     })
     .expect("the key has the suite's length")
 }

@@ -12,8 +12,11 @@ mod fragment_tracker;
 mod frame;
 mod ip;
 mod policy;
+mod pseudo_time;
 mod reason;
+mod replay;
 mod sa;
+mod sender_ids;
 mod tables;
 mod time;
 
@@ -21,8 +24,10 @@ pub use counters::{Counters, Drops, Passes, Traffic};
 pub use engine::Engine;
 pub use frame::{Destination, FrameBuffer, FrameIn, FrameOut, InterfaceId, Origin, VnetHeader};
 pub use policy::{AddressPair, outside_scope, scope_contains};
+pub use pseudo_time::{PseudoClock, PseudoTime};
 pub use reason::{DropReason, PassReason};
 pub use sa::{GroupSa, SaError, SaSettings};
+pub use sender_ids::{SenderIdError, SenderIdLength, SenderIds};
 pub use tables::{
     Binding, Candidates, DefaultPolicy, DfBit, Policy, Registration, Tables, TablesBuilder, Vpn,
 };

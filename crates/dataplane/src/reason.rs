@@ -64,10 +64,20 @@ reasons! {
     BadChecksumOffload, "bad-checksum-offload", "The checksum offload points outside the packet.";
     BadSuperFrame, "bad-super-frame", "The super-frame cannot be cut into segments.";
     CryptoFailure, "crypto-failure", "The cryptographic library failed.";
+    NoSenderId, "no-sender-id", "No sender identifier is left for the counter-mode key: sending stops until there is one.";
     // ESP from the wire.
     EspTooShort, "esp-too-short", "The ESP packet is shorter than its suite allows.";
     SaExpired, "sa-expired", "The SA's hard lifetime is over.";
     BadIntegrity, "bad-integrity", "The integrity check failed.";
+    SequenceRepeated, "replayed-sequence", "The sender has used the sequence number before: a replayed packet.";
+    SequenceTooOld, "sequence-too-old", "The sequence number is behind the sender's window.";
+    OwnPacket, "own-packet", "A packet with a sender identifier of our own came back.";
+    TooManySenders, "too-many-senders", "No memory is left for the window of one more sender.";
+    TimestampMissing, "timestamp-missing", "The packet carries no pseudo-time, which the group demands.";
+    TimestampUnexpected, "timestamp-unexpected", "The packet carries a pseudo-time, which the group does not use.";
+    TimestampMalformed, "timestamp-malformed", "The header with the pseudo-time is not of the known form.";
+    TimestampTooOld, "timestamp-too-old", "The packet's pseudo-time is too far in the past: late, or a replay.";
+    TimestampTooNew, "timestamp-too-new", "The packet's pseudo-time is too far in the future.";
     BadPadding, "bad-padding", "The ESP padding is wrong.";
     BadNextHeader, "bad-next-header", "The ESP next header is not the protocol of the outer header.";
     DummyPacket, "dummy-packet", "A traffic-flow confidentiality dummy packet.";

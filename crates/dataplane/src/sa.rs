@@ -1,11 +1,12 @@
 //! Runtime security associations of a group: one key, used by every member in both directions.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crypto::esp::{EspKey, EspKeyError, EspSuite};
 
-use crate::{Instant, Traffic};
+use crate::sender_ids::{KeyMemory, LaneSender, SharedCounter};
+use crate::{Instant, PseudoClock, SenderIds, Traffic};
 
 /// What the control side knows about a TEK.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +23,10 @@ pub struct SaSettings<'a> {
     pub activate_at: Instant,
     /// From when on it is used for nothing.
     pub hard_expiry: Instant,
+    /// The group's sender identifiers: counter-mode suites need them, others leave them alone.
+    pub sender_ids: Option<&'a Arc<SenderIds>>,
+    /// Time-based anti-replay with this clock. `None`: off, and packets with a pseudo-time are refused.
+    pub pseudo_clock: Option<&'a Arc<PseudoClock>>,
 }
 
 /// Why a TEK cannot be used.
@@ -30,9 +35,9 @@ pub enum SaError {
     /// The SPI is one of the reserved values 0 to 255.
     #[error("reserved SPI {0}")]
     ReservedSpi(u32),
-    /// Counter modes need sender identifiers, which are not active yet.
-    #[error("counter-mode suites are not active yet")]
-    CounterMode,
+    /// Counter-mode suites need the group's sender identifiers.
+    #[error("a counter-mode suite without sender identifiers")]
+    NoSenderIds,
     /// The keys do not fit the suite.
     #[error(transparent)]
     Key(#[from] EspKeyError),
@@ -47,6 +52,7 @@ pub struct GroupSa {
     id: u64,
     spi: u32,
     key: Arc<EspKey>,
+    pseudo_clock: Option<Arc<PseudoClock>>,
     activate_at: Instant,
     hard_expiry: Instant,
     /// State of sending.
@@ -56,19 +62,40 @@ pub struct GroupSa {
 }
 
 /// What sending under a key changes.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct OutboundSa {
-    sequence: AtomicU32,
+    pub(crate) numbers: Numbers,
     pub(crate) traffic: Traffic,
 }
 
-impl OutboundSa {
-    /// Takes `count` sequence numbers and returns the first; the count starts with 1.
-    ///
-    /// It wraps: nothing counts CBC packets of a key shared by many senders, so there is nothing a repetition could
-    /// break, and a sender must not fall silent at 2^32 packets.
-    pub(crate) fn reserve_sequence(&self, count: u32) -> u32 {
-        self.sequence.fetch_add(count, Ordering::Relaxed).wrapping_add(1)
+/// Where sequence numbers come from.
+#[derive(Debug)]
+pub(crate) enum Numbers {
+    /// All lanes count together; IVs are random.
+    Shared(SharedCounter),
+    /// Each lane counts under a sender identifier of its own; IVs are made of both.
+    Senders(Senders),
+}
+
+/// What counter modes need.
+#[derive(Debug)]
+pub(crate) struct Senders {
+    ids: Arc<SenderIds>,
+    /// The period of identifiers the key belongs to.
+    period: AtomicU64,
+    pub(crate) memory: Arc<KeyMemory>,
+}
+
+impl Senders {
+    /// The next packet's sequence number and IV. `None`: no identifier is left.
+    pub(crate) fn next(&self, lane: &mut LaneSender) -> Option<(u32, [u8; 8])> {
+        let (sender, sequence) = lane.next(&self.ids, &self.period, &self.memory)?;
+        Some((sequence, self.ids.length().iv(sender, sequence)))
+    }
+
+    /// Who has made an IV.
+    pub(crate) fn sender_of(&self, iv: [u8; 8]) -> u32 {
+        self.ids.length().sender_of(iv)
     }
 }
 
@@ -89,16 +116,25 @@ impl GroupSa {
         if settings.spi < 256 {
             return Err(SaError::ReservedSpi(settings.spi));
         }
-        if !settings.suite.wants_random_iv() {
-            return Err(SaError::CounterMode);
-        }
+        let key = EspKey::new(settings.suite, settings.cipher_key, settings.integrity_key)?;
+        let numbers = if settings.suite.wants_random_iv() {
+            Numbers::Shared(SharedCounter::default())
+        } else {
+            let ids = settings.sender_ids.ok_or(SaError::NoSenderIds)?;
+            Numbers::Senders(Senders {
+                period: AtomicU64::new(ids.period()),
+                memory: ids.memory_of(settings.cipher_key, settings.hard_expiry),
+                ids: Arc::clone(ids),
+            })
+        };
         Ok(Arc::new(Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             spi: settings.spi,
-            key: EspKey::new(settings.suite, settings.cipher_key, settings.integrity_key)?,
+            key,
+            pseudo_clock: settings.pseudo_clock.cloned(),
             activate_at: settings.activate_at,
             hard_expiry: settings.hard_expiry,
-            outbound: Arc::default(),
+            outbound: Arc::new(OutboundSa { numbers, traffic: Traffic::default() }),
             inbound: Arc::default(),
         }))
     }
@@ -107,15 +143,26 @@ impl GroupSa {
     /// use may still name. Only one of the two belongs into new tables.
     #[must_use]
     pub fn retimed(&self, activate_at: Instant, hard_expiry: Instant) -> Arc<Self> {
+        if let Some(senders) = self.senders() {
+            senders.memory.keep_until(hard_expiry);
+        }
         Arc::new(Self {
             id: self.id,
             spi: self.spi,
             key: Arc::clone(&self.key),
+            pseudo_clock: self.pseudo_clock.clone(),
             activate_at,
             hard_expiry,
             outbound: Arc::clone(&self.outbound),
             inbound: Arc::clone(&self.inbound),
         })
+    }
+
+    /// A PULL has brought the key again, and identifiers with it: from now on it takes those.
+    pub fn renew_sender_ids(&self) {
+        if let Some(senders) = self.senders() {
+            senders.period.store(senders.ids.period(), Ordering::Relaxed);
+        }
     }
 
     /// The SPI, as in the ESP header.
@@ -151,6 +198,19 @@ impl GroupSa {
     /// May encrypt now.
     pub fn is_active(&self, now: Instant) -> bool {
         self.activate_at <= now && now < self.hard_expiry
+    }
+
+    /// The clock of time-based anti-replay, if the key's packets carry pseudo-time.
+    pub fn pseudo_clock(&self) -> Option<&Arc<PseudoClock>> {
+        self.pseudo_clock.as_ref()
+    }
+
+    /// Senders and their windows, if the suite is a counter mode.
+    pub(crate) fn senders(&self) -> Option<&Senders> {
+        match &self.outbound.numbers {
+            Numbers::Senders(senders) => Some(senders),
+            Numbers::Shared(_) => None,
+        }
     }
 
     /// Names the key, not the SPI: unique in the process, and the same for retimed objects.

@@ -57,6 +57,8 @@ fn openssl_reads_what_the_engine_encrypts() {
             integrity_key: &integrity_key,
             activate_at: Instant::ZERO,
             hard_expiry: Instant::FAR_FUTURE,
+            sender_ids: None,
+            pseudo_clock: None,
         })
         .unwrap();
         let tables = tables(&seed_vpn(&[key]));
@@ -85,6 +87,35 @@ fn openssl_reads_what_the_engine_encrypts() {
     }
 }
 
+#[test]
+fn openssl_reads_the_gcm_packets_of_the_engine() {
+    for (suite, cipher) in
+        gcm_suites().zip([Cipher::aes_128_gcm(), Cipher::aes_192_gcm(), Cipher::aes_256_gcm()])
+    {
+        let tables = tables(&seed_vpn(&[member_sa(suite, SPI, &[0x0102], None)]));
+        let mut engine = engine();
+        for size in 0..40 {
+            let packet = Packet::udp("31.1.1.2", "41.1.1.2", (1, 2), &vec![7; size]);
+            let sent = single(run(&mut engine, &tables, OWN_FORWARDED, &packet.frame()));
+            let (_, esp) = sent.packet();
+            let sequence = (size as u32 + 1).to_be_bytes();
+            assert_eq!(esp[4..16], [&sequence[..], &[1, 2, 0, 0], &sequence[..]].concat());
+            // Nonce: salt and IV; authenticated data: SPI and sequence number (RFC 4106 sections 4 and 5).
+            let keys = cipher_key(suite);
+            let (key, salt) = keys.split_at(keys.len() - 4);
+            let (encrypted, icv) = esp[16..].split_at(esp.len() - 32);
+            let nonce = [salt, &esp[8..16]].concat();
+            let plain =
+                openssl::symm::decrypt_aead(cipher, key, Some(&nonce), &esp[..8], encrypted, icv).unwrap();
+            let inner = packet.bytes();
+            let padding = plain.len() - inner.len() - 2;
+            assert!(padding < 4);
+            let trailer: Vec<u8> = (1..=padding as u8).chain([padding as u8, 4]).collect();
+            assert_eq!(plain, [inner, trailer].concat());
+        }
+    }
+}
+
 /// Cases 7 and 8 of RFC 3602 section 4: tunnel mode between two hosts, so that inner and outer addresses are the same.
 /// The examples have no authentication; the ICV is added by OpenSSL.
 #[test]
@@ -98,6 +129,8 @@ fn the_tunnel_mode_examples_of_rfc_3602_are_decrypted() {
         integrity_key: &integrity_key,
         activate_at: Instant::ZERO,
         hard_expiry: Instant::FAR_FUTURE,
+        sender_ids: None,
+        pseudo_clock: None,
     })
     .unwrap();
     let mut vpn = seed_vpn(&[]);

@@ -120,7 +120,7 @@ fn initialization_vectors_do_not_repeat() {
 }
 
 #[test]
-fn counter_mode_and_reserved_spis_are_refused() {
+fn counter_modes_without_sender_ids_and_reserved_spis_are_refused() {
     let gcm = EspSuite::all().find(|suite| !suite.wants_random_iv()).unwrap();
     let settings = |suite: EspSuite, spi| SaSettings {
         spi,
@@ -129,8 +129,10 @@ fn counter_mode_and_reserved_spis_are_refused() {
         integrity_key: &[0; 64][..suite.integrity_key_len()],
         activate_at: Instant::ZERO,
         hard_expiry: Instant::FAR_FUTURE,
+        sender_ids: None,
+        pseudo_clock: None,
     };
-    assert_eq!(GroupSa::new(&settings(gcm, 256)).unwrap_err(), SaError::CounterMode);
+    assert_eq!(GroupSa::new(&settings(gcm, 256)).unwrap_err(), SaError::NoSenderIds);
     assert_eq!(GroupSa::new(&settings(AES128_SHA1, 255)).unwrap_err(), SaError::ReservedSpi(255));
     let short = SaSettings { cipher_key: &[0; 15], ..settings(AES128_SHA1, 256) };
     assert!(matches!(GroupSa::new(&short), Err(SaError::Key(_))));

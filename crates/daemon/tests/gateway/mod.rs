@@ -55,6 +55,8 @@ impl Vpn {
             integrity_key: &[0x22; 20],
             activate_at: Instant::ZERO,
             hard_expiry: Instant::FAR_FUTURE,
+            sender_ids: None,
+            pseudo_clock: None,
         };
         Self { key: Some(GroupSa::new(&settings).expect("a good key")), ..Self::keyless() }
     }

@@ -1,6 +1,6 @@
 //! ESP from the wire: found by SPI, opened a batch at a time, checked, and handed to the kernel.
 
-use crypto::esp::{EspOpener, EspSuite, Frame, HEADER_LEN as ESP_HEADER_LENGTH, Verdict as Opened};
+use crypto::esp::{EspOpener, Frame, HEADER_LEN as ESP_HEADER_LENGTH, Verdict as Opened};
 
 use super::merge::Merger;
 use super::reassembly::{Key, Reassembly, State};
@@ -9,6 +9,8 @@ use crate::classify::Verdict;
 use crate::ip::{
     self, ETHERNET_LENGTH, Ipv4, PROTOCOL_ESP, PROTOCOL_IPV4, PROTOCOL_NONE, long, set_header_checksum,
 };
+use crate::pseudo_time::{self, PROTOCOL_D3P};
+use crate::replay::{Refused, Windows};
 use crate::tables::Interface;
 use crate::{Destination, DropReason, FrameBuffer, FrameIn, GroupSa, InterfaceId};
 
@@ -151,6 +153,12 @@ impl Engine {
         if context.now >= bound.sa.hard_expiry() {
             return context.drop(DropReason::SaExpired, Some(bound.vpn));
         }
+        // Look before decrypting: a replayed packet costs no more than this.
+        if let Some((windows, sender, sequence)) = window(&bound.sa, packet.payload())
+            && let Err(refused) = windows.look(sender, sequence)
+        {
+            return context.drop(refused.into(), Some(bound.vpn));
+        }
         self.inbound.push(sa, frame.interface, ethernet, packet);
     }
 
@@ -244,7 +252,7 @@ impl Engine {
         let jobs = std::mem::take(&mut self.inbound.jobs);
         for job in &jobs {
             let bound = &context.tables.sas[job.sa as usize];
-            match self.check(context, job, bound.sa.suite(), &mut scratch) {
+            match self.check(context, job, &bound.sa, &mut scratch) {
                 Ok(inner) => {
                     let octets = inner.len() as u64;
                     bound.sa.inbound.traffic.add(1, octets);
@@ -266,7 +274,7 @@ impl Engine {
         &mut self,
         context: Context<'_>,
         job: &Job,
-        suite: EspSuite,
+        sa: &GroupSa,
         scratch: &mut [u8],
     ) -> Result<std::ops::Range<usize>, DropReason> {
         match job.opened {
@@ -275,13 +283,32 @@ impl Engine {
             Opened::BadLength => return Err(DropReason::EspTooShort),
             Opened::Pending => return Err(DropReason::CryptoFailure),
         }
-        let plain = suite.encrypted_range(job.end - job.esp).ok_or(DropReason::EspTooShort)?;
+        //= https://www.rfc-editor.org/rfc/rfc4303#section-3.4.3
+        //# The receive window is updated only if the integrity verification
+        //# succeeds.
+        if let Some((windows, sender, sequence)) = window(sa, &scratch[job.esp..job.end]) {
+            windows.mark(sender, sequence)?;
+        }
+        let plain = sa.suite().encrypted_range(job.end - job.esp).ok_or(DropReason::EspTooShort)?;
         let plain = job.esp + plain.start..job.esp + plain.end;
-        let payload_length = check_trailer(&scratch[plain.clone()])?;
+        let (payload_length, next_header) = check_trailer(&scratch[plain.clone()])?;
+        let payload = plain.start..plain.start + payload_length;
+        let (inner, protocol) = match (sa.pseudo_clock(), next_header) {
+            (None, PROTOCOL_D3P) => return Err(DropReason::TimestampUnexpected),
+            (None, protocol) => (payload, protocol),
+            (Some(clock), PROTOCOL_D3P) => {
+                let protocol = clock.check(context.now, &scratch[payload.clone()])?;
+                (payload.start + pseudo_time::HEADER_LENGTH..payload.end, protocol)
+            }
+            (Some(_), _) => return Err(DropReason::TimestampMissing),
+        };
+        if protocol != PROTOCOL_IPV4 {
+            return Err(DropReason::BadNextHeader);
+        }
         let outer = Ipv4::parse(&scratch[job.start + ETHERNET_LENGTH..]).ok_or(DropReason::Malformed)?;
         // Octets behind the inner packet are padding against traffic analysis (RFC 4303 section 2.7).
-        let inner = Ipv4::parse(&scratch[plain.start..plain.start + payload_length])
-            .ok_or(DropReason::InnerMalformed)?;
+        let start = inner.start;
+        let inner = Ipv4::parse(&scratch[inner]).ok_or(DropReason::InnerMalformed)?;
         if (inner.source(), inner.destination()) != (outer.source(), outer.destination()) {
             return Err(DropReason::InnerAddressMismatch);
         }
@@ -291,7 +318,7 @@ impl Engine {
             return Err(reason);
         }
         let tos = decapsulated_tos(inner.tos(), outer.tos())?;
-        let (range, header_length) = (plain.start..plain.start + inner.bytes.len(), inner.header_length);
+        let (range, header_length) = (start..start + inner.bytes.len(), inner.header_length);
         if tos != inner.tos() {
             let header = &mut scratch[range.start..range.start + header_length];
             header[1] = tos;
@@ -316,8 +343,27 @@ impl Context<'_> {
     }
 }
 
-/// Checks padding and next header; returns the octets of payload before the padding.
-fn check_trailer(plain: &[u8]) -> Result<usize, DropReason> {
+/// The windows of a counter-mode key, and the sender and sequence number of one of its packets.
+fn window<'a>(sa: &'a GroupSa, esp: &[u8]) -> Option<(&'a Windows, u32, u32)> {
+    let senders = sa.senders()?;
+    let iv = esp.get(ESP_HEADER_LENGTH..ESP_HEADER_LENGTH + 8)?;
+    let sender = senders.sender_of(iv.try_into().ok()?);
+    Some((&senders.memory.windows, sender, long(esp, 4)))
+}
+
+impl From<Refused> for DropReason {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Repeated => Self::SequenceRepeated,
+            Refused::TooOld => Self::SequenceTooOld,
+            Refused::Own => Self::OwnPacket,
+            Refused::TooManySenders => Self::TooManySenders,
+        }
+    }
+}
+
+/// Checks padding and dummies; returns the octets of payload before the padding, and the next header.
+fn check_trailer(plain: &[u8]) -> Result<(usize, u8), DropReason> {
     let [before @ .., padding, next_header] = plain else { return Err(DropReason::EspTooShort) };
     let payload_length = before.len().checked_sub(usize::from(*padding)).ok_or(DropReason::BadPadding)?;
     let counts = before[payload_length..].iter().zip(1u8..);
@@ -325,9 +371,8 @@ fn check_trailer(plain: &[u8]) -> Result<usize, DropReason> {
         return Err(DropReason::BadPadding);
     }
     match *next_header {
-        PROTOCOL_IPV4 => Ok(payload_length),
         PROTOCOL_NONE => Err(DropReason::DummyPacket),
-        _ => Err(DropReason::BadNextHeader),
+        next_header => Ok((payload_length, next_header)),
     }
 }
 
@@ -378,12 +423,11 @@ mod tests {
 
     #[test]
     fn padding_that_does_not_count_is_refused() {
-        assert_eq!(check_trailer(&[9, 1, 2, 3, 3, 4]), Ok(1));
+        assert_eq!(check_trailer(&[9, 1, 2, 3, 3, 4]), Ok((1, 4)));
         assert_eq!(check_trailer(&[9, 1, 2, 4, 3, 4]), Err(DropReason::BadPadding));
         assert_eq!(check_trailer(&[1, 2, 3, 4, 4]), Err(DropReason::BadPadding));
-        assert_eq!(check_trailer(&[9, 0, 4]), Ok(1));
+        assert_eq!(check_trailer(&[9, 0, 41]), Ok((1, 41)));
         assert_eq!(check_trailer(&[0, 59]), Err(DropReason::DummyPacket));
-        assert_eq!(check_trailer(&[0, 41]), Err(DropReason::BadNextHeader));
         assert_eq!(check_trailer(&[4]), Err(DropReason::EspTooShort));
     }
 }

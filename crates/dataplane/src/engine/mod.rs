@@ -24,6 +24,7 @@ use crate::classify::Verdict;
 use crate::flow_cache::{CacheKey, FlowCache};
 use crate::fragment_tracker::{FragmentTracker, Side};
 use crate::ip::{self, ETHERNET_LENGTH, Ipv4};
+use crate::sender_ids::LaneSender;
 use crate::tables::Interface;
 use crate::{
     Counters, Destination, DropReason, FrameBuffer, FrameIn, Instant, InterfaceId, Origin, PassReason, Tables,
@@ -58,6 +59,7 @@ struct LaneSa {
     id: u64,
     sealer: Option<EspSealer>,
     opener: Option<EspOpener>,
+    sender: LaneSender,
 }
 
 /// What a batch is processed with.
@@ -161,7 +163,7 @@ impl Engine {
                     let id = bound.sa.id();
                     match old.iter().position(|lane| lane.id == id) {
                         Some(position) => old.swap_remove(position),
-                        None => LaneSa { id, sealer: None, opener: None },
+                        None => LaneSa { id, sealer: None, opener: None, sender: LaneSender::default() },
                     }
                 })
                 .collect();

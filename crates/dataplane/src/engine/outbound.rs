@@ -13,8 +13,13 @@ use crate::ip::{
     DONT_FRAGMENT, ETHERNET_LENGTH, IPV4_LENGTH, Ipv4, PROTOCOL_ESP, PROTOCOL_IPV4, PROTOCOL_UDP, checksum,
     long, put_long, put_word, set_header_checksum, sum,
 };
+use crate::pseudo_time::{self, PROTOCOL_D3P};
+use crate::sa::{Numbers, Senders};
+use crate::sender_ids::LaneSender;
 use crate::tables::Interface;
-use crate::{Destination, DfBit, DropReason, FrameBuffer, FrameIn, InterfaceId, VnetHeader};
+use crate::{
+    Destination, DfBit, DropReason, FrameBuffer, FrameIn, GroupSa, InterfaceId, PseudoTime, VnetHeader,
+};
 
 /// No IPv4 link may have a smaller MTU (RFC 791), and no ICMP error of ours asks for less.
 const SMALLEST_MTU: usize = 68;
@@ -37,6 +42,8 @@ pub(super) struct Outbound {
 struct Job {
     sa: u32,
     frame: FrameIndex,
+    /// Where the inner packet begins, from the ESP header on.
+    inner_start: u32,
     /// Octets of the inner packet.
     inner_length: u32,
 }
@@ -49,6 +56,8 @@ struct Envelope<'a> {
     sa: u32,
     suite: EspSuite,
     spi: u32,
+    /// The group's pseudo-time, where packets carry it.
+    time: Option<PseudoTime>,
     df_bit: DfBit,
     /// Octets of the largest inner packet that fits.
     largest: usize,
@@ -81,7 +90,7 @@ impl Outbound {
         let vpn = &context.tables.vpns()[bound.vpn as usize];
         let path_mtu = self.path_mtus.find(context.now, packet.destination());
         let mtu = min(min(interface.mtu, vpn.tunnel_mtu.unwrap_or(u16::MAX)), path_mtu.unwrap_or(u16::MAX));
-        let result = match largest_inner(bound.sa.suite(), mtu.into()) {
+        let result = match largest_inner(&bound.sa, mtu.into()) {
             None => Err(DropReason::TooSmallMtu),
             Some(largest) => {
                 let envelope = Envelope {
@@ -90,6 +99,7 @@ impl Outbound {
                     sa,
                     suite: bound.sa.suite(),
                     spi: bound.sa.spi(),
+                    time: bound.sa.pseudo_clock().map(|clock| clock.read(context.now)),
                     df_bit: vpn.df_bit,
                     largest,
                 };
@@ -230,7 +240,8 @@ impl Outbound {
         write: impl FnOnce(&mut [u8]),
     ) {
         let suite = envelope.suite;
-        let esp_length = suite.frame_len(inner_length);
+        let header_length = if envelope.time.is_some() { pseudo_time::HEADER_LENGTH } else { 0 };
+        let esp_length = suite.frame_len(header_length + inner_length);
         let length = ETHERNET_LENGTH + IPV4_LENGTH + esp_length;
         let (frame, bytes) =
             output.push(envelope.interface, Destination::WireEsp, VnetHeader::default(), length);
@@ -238,14 +249,22 @@ impl Outbound {
         let (outer, esp) = rest.split_at_mut(IPV4_LENGTH);
         let (esp_header, rest) = esp.split_at_mut(ESP_HEADER_LENGTH + suite.iv_len());
         let encrypted_length = rest.len() - suite.icv_len();
-        let (inner, trailer) = rest[..encrypted_length].split_at_mut(inner_length);
+        let (time_header, rest) = rest[..encrypted_length].split_at_mut(header_length);
+        let (inner, trailer) = rest.split_at_mut(inner_length);
         write(inner);
+        let mut protocol = PROTOCOL_IPV4;
+        if let Some(time) = envelope.time {
+            pseudo_time::write_header(time_header, protocol, time);
+            protocol = PROTOCOL_D3P;
+        }
         ethernet.copy_from_slice(envelope.ethernet);
         write_outer(outer, inner, esp_length, envelope.df_bit, self.next_identification);
         self.next_identification = self.next_identification.wrapping_add(1);
         put_long(esp_header, 0, envelope.spi);
-        write_trailer(trailer);
-        self.jobs.push(Job { sa: envelope.sa, frame, inner_length: inner_length as u32 });
+        write_trailer(trailer, protocol);
+        let inner_start = (ESP_HEADER_LENGTH + suite.iv_len() + header_length) as u32;
+        let inner_length = inner_length as u32;
+        self.jobs.push(Job { sa: envelope.sa, frame, inner_start, inner_length });
     }
 
     /// Seals what the batch has wrapped, one SA after the other.
@@ -255,73 +274,114 @@ impl Outbound {
         for jobs in self.jobs.chunk_by(|one, other| one.sa == other.sa) {
             let sa = jobs[0].sa;
             let bound = &context.tables.sas[sa as usize];
-            let Some(sealer) = lane_sas[sa as usize].sealer(&bound.sa) else {
+            let lane = &mut lane_sas[sa as usize];
+            let Some(sealer) = prepared(&mut lane.sealer, &bound.sa) else {
                 for job in jobs {
                     output.withdraw(job.frame);
                     context.drop(DropReason::CryptoFailure, Some(bound.vpn));
                 }
                 continue;
             };
-            let mut sequence = bound.sa.outbound.reserve_sequence(jobs.len() as u32);
-            let mut octets = 0;
+            let mut numbers = match &bound.sa.outbound.numbers {
+                Numbers::Shared(counter) => LaneNumbers::Run(counter.reserve(jobs.len() as u32)),
+                Numbers::Senders(senders) => LaneNumbers::Sender(senders, &mut lane.sender),
+            };
+            let mut sealed = Sealed::default();
             for jobs in jobs.chunks(CRYPTO_BATCH) {
-                octets += seal_chunk(sealer, &mut self.iv, &mut self.sent, &mut sequence, jobs, output);
+                seal_chunk(sealer, &mut self.iv, &mut self.sent, &mut numbers, jobs, output, &mut sealed);
             }
-            bound.sa.outbound.traffic.add(jobs.len() as u64, octets);
-            context.counters(Some(bound.vpn)).encrypted.add(jobs.len() as u64, octets);
+            bound.sa.outbound.traffic.add(sealed.packets, sealed.octets);
+            let counters = context.counters(Some(bound.vpn));
+            counters.encrypted.add(sealed.packets, sealed.octets);
+            if sealed.refused > 0 {
+                counters.drops.add(DropReason::NoSenderId, sealed.refused);
+            }
         }
         self.jobs.clear();
     }
 }
 
-/// Seals up to [`CRYPTO_BATCH`] packets and returns the octets of their inner packets.
+/// The sequence numbers of one key's packets in a batch.
+enum LaneNumbers<'a> {
+    /// One after the other, with random IVs.
+    Run(u32),
+    /// As long as there are identifiers.
+    Sender(&'a Senders, &'a mut LaneSender),
+}
+
+/// What has become of one key's packets in a batch; octets are those of inner packets.
+#[derive(Default)]
+struct Sealed {
+    packets: u64,
+    octets: u64,
+    refused: u64,
+}
+
+/// Seals up to [`CRYPTO_BATCH`] packets.
 fn seal_chunk(
     sealer: &mut EspSealer,
-    iv: &mut IvSource,
+    iv_source: &mut IvSource,
     sent: &mut SentRing,
-    sequence: &mut u32,
+    numbers: &mut LaneNumbers<'_>,
     jobs: &[Job],
     output: &mut FrameBuffer,
-) -> u64 {
+    sealed: &mut Sealed,
+) {
     let iv_length = sealer.suite().iv_len();
     let mut ranges = [const { 0..0 }; CRYPTO_BATCH];
     for (range, job) in ranges.iter_mut().zip(jobs) {
         *range = output.range(job.frame);
     }
     let mut frames: [Frame<'_>; CRYPTO_BATCH] = std::array::from_fn(|_| Frame::new(&mut []));
+    let mut count = 0;
     let (mut rest, mut position) = (output.arena_mut(), 0);
-    for ((frame, range), job) in frames.iter_mut().zip(&ranges).zip(jobs) {
+    for (range, job) in ranges.iter().zip(jobs) {
         let (bytes, behind) = rest[range.start - position..].split_at_mut(range.len());
         (rest, position) = (behind, range.end);
         let esp = &mut bytes[ETHERNET_LENGTH + IPV4_LENGTH..];
-        put_long(esp, 4, *sequence);
-        let inner = &esp[ESP_HEADER_LENGTH + iv_length..][..job.inner_length as usize];
-        sent.record(long(esp, 0), *sequence, inner);
-        *sequence = sequence.wrapping_add(1);
-        iv.fill(&mut esp[ESP_HEADER_LENGTH..ESP_HEADER_LENGTH + iv_length]);
-        *frame = Frame::new(esp);
+        let iv = ESP_HEADER_LENGTH..ESP_HEADER_LENGTH + iv_length;
+        let sequence = match numbers {
+            LaneNumbers::Run(next) => {
+                iv_source.fill(&mut esp[iv]);
+                std::mem::replace(next, next.wrapping_add(1))
+            }
+            LaneNumbers::Sender(senders, lane) => {
+                let Some((sequence, counter)) = senders.next(lane) else { break };
+                esp[iv].copy_from_slice(&counter);
+                sequence
+            }
+        };
+        put_long(esp, 4, sequence);
+        let inner = &esp[job.inner_start as usize..][..job.inner_length as usize];
+        sent.record(long(esp, 0), sequence, inner);
+        sealed.octets += inner.len() as u64;
+        frames[count] = Frame::new(esp);
+        count += 1;
     }
-    let frames = &mut frames[..jobs.len()];
+    let frames = &mut frames[..count];
     sealer.seal(frames);
     // A frame that is not sealed holds cleartext. There is no such case, and no excuse for sending one.
     assert!(frames.iter().all(|frame| frame.verdict == Verdict::Ok), "frames are made to fit their suite");
-    jobs.iter().map(|job| u64::from(job.inner_length)).sum()
+    sealed.packets += count as u64;
+    sealed.refused += (jobs.len() - count) as u64;
+    jobs[count..].iter().for_each(|job| output.withdraw(job.frame));
 }
 
-impl LaneSa {
-    fn sealer(&mut self, sa: &crate::GroupSa) -> Option<&mut EspSealer> {
-        if self.sealer.is_none() {
-            self.sealer = EspSealer::from_key(sa.key().clone()).ok();
-        }
-        self.sealer.as_mut()
+/// The lane's handle to the key, made on first use.
+fn prepared<'a>(sealer: &'a mut Option<EspSealer>, sa: &GroupSa) -> Option<&'a mut EspSealer> {
+    if sealer.is_none() {
+        *sealer = EspSealer::from_key(sa.key().clone()).ok();
     }
+    sealer.as_mut()
 }
 
 /// Octets of the largest inner packet whose ESP packet has at most `mtu` octets.
-pub(super) fn largest_inner(suite: EspSuite, mtu: usize) -> Option<usize> {
+pub(super) fn largest_inner(sa: &GroupSa, mtu: usize) -> Option<usize> {
+    let suite = sa.suite();
     let fixed = IPV4_LENGTH + ESP_HEADER_LENGTH + suite.iv_len() + suite.icv_len();
+    let time_header = if sa.pseudo_clock().is_some() { pseudo_time::HEADER_LENGTH } else { 0 };
     let room = mtu.checked_sub(fixed)?;
-    let largest = (room - room % suite.alignment()).checked_sub(2)?;
+    let largest = (room - room % suite.alignment()).checked_sub(2 + time_header)?;
     (largest >= SMALLEST_MTU).then_some(largest)
 }
 
@@ -368,16 +428,16 @@ fn write_outer(outer: &mut [u8], inner: &[u8], esp_length: usize, df_bit: DfBit,
     set_header_checksum(outer);
 }
 
-/// Padding, its length, and the protocol of the inner packet.
+/// Padding, its length, and the protocol of what comes before it.
 //= https://www.rfc-editor.org/rfc/rfc4303#section-2.4
 //# The first padding byte appended
 //# to the plaintext is numbered 1, with subsequent padding bytes making
 //# up a monotonically increasing sequence: 1, 2, 3, ....
-fn write_trailer(trailer: &mut [u8]) {
+fn write_trailer(trailer: &mut [u8], protocol: u8) {
     let padding = trailer.len() - 2;
     for (index, octet) in trailer[..padding].iter_mut().enumerate() {
         *octet = index as u8 + 1;
     }
     trailer[padding] = padding as u8;
-    trailer[padding + 1] = PROTOCOL_IPV4;
+    trailer[padding + 1] = protocol;
 }

@@ -43,7 +43,7 @@ impl Engine {
             // Routers older than RFC 1191 say nothing; then the smallest MTU that is believed is certain to pass.
             let mtu = word(icmp, 6).max(SMALLEST_PATH_MTU);
             self.outbound.path_mtus.lower(context.now, quoted.destination(), mtu);
-            rest = largest_inner(bound.sa.suite(), mtu.into()).unwrap_or_default() as u32;
+            rest = largest_inner(&bound.sa, mtu.into()).unwrap_or_default() as u32;
         }
         let outbound = &mut self.outbound;
         let inner = outbound.sent.find(spi, sequence).filter(|inner| {

@@ -20,6 +20,8 @@ fn tables() -> Tables {
         integrity_key: &INTEGRITY_KEY,
         activate_at: Instant::ZERO,
         hard_expiry: Instant::FAR_FUTURE,
+        sender_ids: None,
+        pseudo_clock: None,
     };
     let sa = GroupSa::new(&settings).expect("the keys have the suite's lengths");
     let policy = |selector| Policy { selector, sas: vec![sa.clone()], drop_clear_from: Instant::ZERO };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crypto::esp::EspSuite;
-use crypto::{CbcCipher, Integrity, SeededRandom};
+use crypto::{CbcCipher, GcmKeyLen, Integrity, SeededRandom};
 use dataplane::*;
 use etherparse::{IpDscp, IpEcn, IpFragOffset, IpNumber, Ipv4Header, TcpHeader, UdpHeader};
 
@@ -131,18 +131,54 @@ pub fn tcp_header(ports: (u16, u16), sequence: u32) -> TcpHeader {
     header
 }
 
-pub fn sa_with(suite: EspSuite, spi: u32, activate_at: Instant, hard_expiry: Instant) -> Arc<GroupSa> {
-    let cipher_key: Vec<u8> = (0..suite.cipher_key_len()).map(|octet| octet as u8 ^ 0x5a).collect();
-    let integrity_key: Vec<u8> = (0..suite.integrity_key_len()).map(|octet| octet as u8 ^ 0xa5).collect();
+pub fn gcm_suites() -> impl Iterator<Item = EspSuite> {
+    EspSuite::all().filter(|suite| !suite.wants_random_iv())
+}
+
+pub const AES128_GCM: EspSuite = EspSuite::Gcm { key: GcmKeyLen::Bits128 };
+
+pub fn cipher_key(suite: EspSuite) -> Vec<u8> {
+    (0..suite.cipher_key_len()).map(|octet| octet as u8 ^ 0x5a).collect()
+}
+
+pub fn integrity_key(suite: EspSuite) -> Vec<u8> {
+    (0..suite.integrity_key_len()).map(|octet| octet as u8 ^ 0xa5).collect()
+}
+
+pub fn sender_ids(own: &[u32]) -> Arc<SenderIds> {
+    let ids = SenderIds::new(SenderIdLength::Bits16);
+    own.iter().for_each(|id| ids.grant(*id).unwrap());
+    ids
+}
+
+/// The group's key as one member has it, with sender identifiers of its own.
+pub fn member_sa(suite: EspSuite, spi: u32, own: &[u32], clock: Option<&Arc<PseudoClock>>) -> Arc<GroupSa> {
+    sa_of(suite, spi, Some(&sender_ids(own)), clock, Instant::ZERO, Instant::FAR_FUTURE)
+}
+
+pub fn sa_of(
+    suite: EspSuite,
+    spi: u32,
+    sender_ids: Option<&Arc<SenderIds>>,
+    pseudo_clock: Option<&Arc<PseudoClock>>,
+    activate_at: Instant,
+    hard_expiry: Instant,
+) -> Arc<GroupSa> {
     GroupSa::new(&SaSettings {
         spi,
         suite,
-        cipher_key: &cipher_key,
-        integrity_key: &integrity_key,
+        cipher_key: &cipher_key(suite),
+        integrity_key: &integrity_key(suite),
         activate_at,
         hard_expiry,
+        sender_ids,
+        pseudo_clock,
     })
     .unwrap()
+}
+
+pub fn sa_with(suite: EspSuite, spi: u32, activate_at: Instant, hard_expiry: Instant) -> Arc<GroupSa> {
+    sa_of(suite, spi, None, None, activate_at, hard_expiry)
 }
 
 pub fn sa(spi: u32) -> Arc<GroupSa> {
@@ -258,9 +294,7 @@ pub fn reasons(vpn: &Vpn) -> Vec<(DropReason, u64)> {
 /// [`sa`] could make it.
 pub fn seal(suite: EspSuite, outer: &Packet, plain: &[u8]) -> Vec<u8> {
     use crypto::esp::{EspSealer, Frame};
-    let cipher_key: Vec<u8> = (0..suite.cipher_key_len()).map(|octet| octet as u8 ^ 0x5a).collect();
-    let integrity_key: Vec<u8> = (0..suite.integrity_key_len()).map(|octet| octet as u8 ^ 0xa5).collect();
-    let mut sealer = EspSealer::new(suite, &cipher_key, &integrity_key).unwrap();
+    let mut sealer = EspSealer::new(suite, &cipher_key(suite), &integrity_key(suite)).unwrap();
     let mut esp = [&SPI.to_be_bytes()[..], &[0, 0, 0, 9]].concat();
     esp.resize(8 + suite.iv_len(), 0x33);
     esp.extend_from_slice(plain);
