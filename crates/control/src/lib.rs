@@ -39,4 +39,4 @@ pub use server::{
     ServerMatchPolicy, ServerStatistics,
 };
 pub use statistics::{DropCount, InterfaceCounters, IpsecStatistics, SaCounters, SaStatistics};
-pub use status::{ClearReply, InterfaceStatus, Status};
+pub use status::{ClearReply, InterfaceStatus, RekeyMessages, Status};

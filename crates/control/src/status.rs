@@ -28,8 +28,25 @@ pub struct Status {
     pub listening: Vec<String>,
     /// External interfaces.
     pub interfaces: Vec<InterfaceStatus>,
+    /// Rekey messages on their way out; absent on a machine that is no key server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rekey_messages: Option<RekeyMessages>,
     /// What needs the operator's attention.
     pub warnings: Vec<String>,
+}
+
+/// What became of the rekey messages of the server's groups. Each copy counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct RekeyMessages {
+    /// Handed to the kernel.
+    pub sent: u64,
+    /// Refused by the kernel: no route, for instance.
+    pub refused: u64,
+    /// Given up because the network was too far behind.
+    pub given_up: u64,
+    /// Waiting for room in the socket.
+    pub waiting: u64,
 }
 
 /// An external interface of the member.

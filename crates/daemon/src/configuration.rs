@@ -5,12 +5,14 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
-use config::model::Configuration;
+use config::model::{Configuration, Group};
 use config::{Candidate, Finding, Kind, Tree};
 use control::{Diagnostic, Severity};
-use proto::server::message_size;
+use crypto::signature::{SigningKey, SigningKeyKind};
+use proto::policy::MessageSize;
+use proto::server::{GroupSettings, message_size};
 
-use crate::settings;
+use crate::{settings, signing_keys};
 
 /// A configuration that may be put into force.
 #[derive(Clone, Debug)]
@@ -54,20 +56,18 @@ pub fn without_place(source: &str, message: String) -> Diagnostic {
 /// Groups whose policies one UDP datagram cannot carry.
 fn size_findings(configuration: &Configuration) -> Vec<Finding> {
     let Some(server) = &configuration.server else { return Vec::new() };
-    let settings = settings::server(server);
-    settings
+    server
         .groups
         .iter()
-        .zip(&server.groups)
-        .filter_map(|(settings, configured)| {
-            let size = message_size(settings);
+        .filter_map(|configured| {
+            let (settings, size) = group_size(configured);
             if size.fits() {
                 return None;
             }
             let message = format!(
                 "the policies of this group do not fit into one UDP datagram: {} policies make {} octets",
                 settings.policy_count(),
-                size.policy.max(size.keys),
+                size.policy.max(size.keys).max(size.push),
             );
             let remedy = format!(
                 "about {} policies fit; summarize prefixes or make several groups",
@@ -77,6 +77,38 @@ fn size_findings(configuration: &Configuration) -> Vec<Finding> {
             Some(Finding::error(Kind::Conflict, place.span, place.path.clone(), message).remedy(remedy))
         })
         .collect()
+}
+
+/// The size of a group's messages, without the key that it is signed with: where it must be made, that takes a while.
+fn group_size(group: &Group) -> (GroupSettings, MessageSize) {
+    let Some(communication) = &group.communication else {
+        let settings = settings::group(group, None);
+        return (settings.clone(), message_size(&settings));
+    };
+    let kind = signing_keys::kind(group.signature_algorithm);
+    let stand_in = SigningKey::generate(STAND_IN).ok();
+    let push = stand_in.map(|stand_in| settings::push(group, communication, stand_in));
+    let settings = settings::group(group, push);
+    let mut size = message_size(&settings);
+    let longer = public_key_len(kind).saturating_sub(public_key_len(STAND_IN));
+    size.keys += longer;
+    size.push += longer + kind.signature_len().saturating_sub(STAND_IN.signature_len());
+    (settings, size)
+}
+
+/// A kind of key that is made in no time, and that is not longer than any other.
+const STAND_IN: SigningKeyKind = SigningKeyKind::EcdsaP256;
+
+/// Octets of a public key as members get it.
+fn public_key_len(kind: SigningKeyKind) -> usize {
+    match kind {
+        SigningKeyKind::Rsa2048 => 294,
+        SigningKeyKind::Rsa3072 => 422,
+        SigningKeyKind::Rsa4096 => 550,
+        SigningKeyKind::EcdsaP256 => 91,
+        SigningKeyKind::EcdsaP384 => 120,
+        SigningKeyKind::EcdsaP521 => 158,
+    }
 }
 
 fn diagnostic(finding: &Finding, source: &str) -> Diagnostic {
@@ -178,4 +210,51 @@ pub fn changes(before: &Tree, after: &Tree) -> Vec<String> {
         changes.push(format!("… and {more} more lines"));
     }
     changes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn group(statements: &str) -> Group {
+        let text = format!(
+            r#"security group-vpn server {{
+                ike {{
+                    proposal p {{ authentication-algorithm sha-256; encryption-algorithm aes-256-cbc; }}
+                    policy p {{ proposals p; pre-shared-key ascii-text "a key of more than twenty characters"; }}
+                    gateway a {{ ike-policy p; address 10.0.0.2; }}
+                }}
+                ipsec {{ proposal e {{ authentication-algorithm hmac-sha1-96; encryption-algorithm aes-128-cbc; }} }}
+                group g {{
+                    group-id 1;
+                    ike-gateway a;
+                    {statements}
+                    ipsec-sa s {{ proposal e; match-policy m {{ source 10.1.0.0/16; destination 10.2.0.0/16; }} }}
+                }}
+            }}"#
+        );
+        let candidate = config::read(&text, &[]);
+        candidate
+            .model
+            .unwrap_or_else(|| panic!("{:#?}", candidate.findings))
+            .server
+            .unwrap()
+            .groups
+            .remove(0)
+    }
+
+    #[test]
+    fn the_size_of_messages_is_known_before_the_key_is_made() {
+        for algorithm in ["rsa-2048", "ecdsa-256", "ecdsa-384", "ecdsa-521"] {
+            let group = group(&format!(
+                "signature-algorithm {algorithm}; server-member-communication {{ encryption-algorithm aes-256-cbc; \
+                 sig-hash-algorithm sha-256; }}"
+            ));
+            let key = SigningKey::generate(algorithm.parse().unwrap()).unwrap();
+            assert_eq!(key.verifying_key().to_spki_der().len(), public_key_len(key.kind()));
+            let push = settings::push(&group, group.communication.as_ref().unwrap(), key);
+            let settings = settings::group(&group, Some(push));
+            assert_eq!(group_size(&group).1, message_size(&settings), "{algorithm}");
+        }
+    }
 }

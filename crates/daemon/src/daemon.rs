@@ -1,10 +1,12 @@
 //! The event loop: one thread that owns everything but the packet path. One input, then every output, then the next.
 
 mod commit;
+mod recovery;
+mod rekey;
 mod show;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +20,9 @@ use proto::server::Server;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
+use commit::{Change, Changes};
+use recovery::Recovery;
+
 use crate::clock::Clock;
 use crate::command_line::CommandLine;
 use crate::configuration::Loaded;
@@ -27,9 +32,11 @@ use crate::dispatch::{Destination, Dispatch};
 use crate::interfaces::{Interfaces, Readiness};
 use crate::lock::Lock;
 use crate::log::Log;
+use crate::multicast::Listening;
 use crate::netlink::{Links, Monitor};
 use crate::protection::Protection;
 use crate::settings;
+use crate::signing_keys::SigningKeys;
 use crate::sockets::{Datagram, Sockets};
 use crate::state::StateDirectory;
 use crate::{log, notify};
@@ -48,6 +55,9 @@ pub struct Daemon {
     log: Log,
     journal: Journal,
     state: StateDirectory,
+    signing_keys: SigningKeys,
+    /// Changes of the configuration that wait for keys to be made.
+    changes: Changes,
     active: Loaded,
     sockets: Sockets,
     dispatch: Dispatch,
@@ -63,6 +73,12 @@ pub struct Daemon {
     data_path: Option<DataPath>,
     attach_problems: Vec<String>,
     publish_again: Option<proto::time::Instant>,
+    /// The groups that rekeys of the member's VPNs come by.
+    listening: Listening,
+    /// Memberships that could not be had.
+    join_problems: Vec<String>,
+    join_again: Option<proto::time::Instant>,
+    recovery: Recovery,
     /// The tables are behind.
     stale: bool,
     buffer: Vec<u8>,
@@ -74,6 +90,7 @@ pub struct Daemon {
 struct Inputs {
     datagrams: mpsc::Receiver<Vec<Datagram>>,
     calls: mpsc::Receiver<Call>,
+    prepared: mpsc::UnboundedReceiver<commit::Outcome>,
     _control_socket: ControlSocket,
 }
 
@@ -101,9 +118,11 @@ pub async fn run(command_line: CommandLine, loaded: Loaded, log: Log) -> Result<
                     daemon.drain();
                 }
             }
-            () = daemon.sockets.ready_to_push(), if daemon.sockets.has_pushes() => daemon.send_pushes(),
+            () = daemon.sockets.ready_to_push(), if daemon.sockets.has_pushes() => daemon.send_waiting_rekeys(),
             () = timer => daemon.handle_timeout(),
             Some(call) = inputs.calls.recv() => daemon.handle_call(call),
+            Some(outcome) = inputs.prepared.recv() => daemon.handle_prepared(outcome),
+            () = daemon.recovery.alarm() => daemon.handle_unknown_spi(),
             Ok(()) = daemon.links.changed() => daemon.handle_links(),
             Some(()) = hangup.recv() => daemon.handle_hangup(),
             Some(()) = terminate.recv() => break,
@@ -121,12 +140,19 @@ impl Daemon {
             .with_context(|| format!("state directory {}", command_line.state_dir.display()))?;
         let monitor = Monitor::start().context("netlink")?;
         let (sockets, datagrams) = Sockets::new();
+        let (changes, prepared) = Changes::new();
+        let mut signing_keys = SigningKeys::new(&command_line.state_dir);
+        // Nothing else runs yet, so this may take its time.
+        let preparation = signing_keys.preparation(signing_keys.missing(&loaded.model));
+        signing_keys.add(preparation.run().context("keys that sign rekeys")?);
         let mut daemon = Daemon {
             clock,
             started: clock.now(),
             log: log.clone(),
             journal: Journal::default(),
             state,
+            signing_keys,
+            changes,
             active: Loaded {
                 tree: config::Tree::default(),
                 model: config::read("", &[]).model.unwrap_or_else(empty),
@@ -143,6 +169,10 @@ impl Daemon {
             data_path: None,
             attach_problems: Vec::new(),
             publish_again: None,
+            listening: Listening::default(),
+            join_problems: Vec::new(),
+            join_again: None,
+            recovery: Recovery::default(),
             stale: false,
             buffer: Vec::new(),
             command_line,
@@ -160,7 +190,7 @@ impl Daemon {
             .with_context(|| format!("control socket in {}", daemon.command_line.runtime_dir.display()))?;
         let listening = daemon.sockets.listening().join(" ");
         tracing::info!(version = env!("CARGO_PKG_VERSION"), listening, "gvpnd started");
-        Ok((daemon, Inputs { datagrams, calls, _control_socket: control_socket }))
+        Ok((daemon, Inputs { datagrams, calls, prepared, _control_socket: control_socket }))
     }
 
     /// Puts a configuration into force. What can fail comes first: after an error everything is as it was.
@@ -175,6 +205,10 @@ impl Daemon {
         }
         let random = || -> Result<Box<dyn Random + Send>> { Ok(Box::new(OsRandom::new()?)) };
         let (server_random, member_random) = (random()?, random()?);
+        let key =
+            |group: &config::model::Group| self.signing_keys.key(&group.name, group.signature_algorithm);
+        let server_settings =
+            loaded.model.server.as_ref().map(|server| settings::server(server, key)).transpose()?;
         let starts_data_path = self.data_path.is_none()
             && loaded.model.member.is_some()
             && !self.command_line.control_plane_only;
@@ -184,9 +218,10 @@ impl Daemon {
             }
             false => None,
         };
-        if data_path.is_some() {
+        if let Some(data_path) = data_path {
+            self.recovery.watch(data_path.unknown_spi());
             // Closed before anything is said to anybody.
-            self.data_path = data_path;
+            self.data_path = Some(data_path);
             let before = std::mem::replace(&mut self.active, loaded.clone());
             self.protection.configure(&self.active.model, &self.state);
             self.interfaces = Interfaces::new(&self.active.model);
@@ -198,7 +233,7 @@ impl Daemon {
         // Apply.
         self.log.set_files(trace_files);
         let now = self.clock.now();
-        match (&mut self.server, loaded.model.server.as_ref().map(settings::server)) {
+        match (&mut self.server, server_settings) {
             (Some(server), Some(settings)) => server.configure(now, settings),
             (None, Some(settings)) => self.server = Some(Server::new(now, settings, server_random)),
             (Some(server), None) => server.shut_down(now),
@@ -220,9 +255,11 @@ impl Daemon {
         if self.active.model.member.is_none() {
             self.member = None;
         }
-        self.readiness.retain(|vpn, _| {
-            self.active.model.member.as_ref().is_some_and(|member| member.vpn(vpn).is_some())
-        });
+        let exists =
+            |vpn: &str| self.active.model.member.as_ref().is_some_and(|member| member.vpn(vpn).is_some());
+        self.readiness.retain(|vpn, _| exists(vpn));
+        self.listening.retain(exists);
+        self.join_groups();
         self.publish();
         self.tell_readiness();
         self.drain();
@@ -230,6 +267,9 @@ impl Daemon {
     }
 
     fn handle_datagram(&mut self, datagram: Datagram) {
+        if self.is_own_rekey(&datagram.path) {
+            return;
+        }
         let destination = match (&self.server, &self.member) {
             (Some(_), Some(_)) => self.dispatch.of_received(&datagram.octets),
             (None, Some(_)) => Destination::Member,
@@ -254,16 +294,6 @@ impl Daemon {
         }
     }
 
-    /// Sends some of the rekey messages that wait.
-    fn send_pushes(&mut self) {
-        if let Some((count, error)) = self.sockets.send_pushes() {
-            let entry = Entry::new(Level::Warn, Facility::General, "rekey messages could not be sent")
-                .with("members", count)
-                .with("error", error);
-            self.journal.record(self.clock.now(), entry);
-        }
-    }
-
     fn handle_timeout(&mut self) {
         let now = self.clock.now();
         if let Some(server) = &mut self.server {
@@ -275,21 +305,27 @@ impl Daemon {
         if self.publish_again.is_some_and(|moment| moment <= now) {
             self.stale = true;
         }
+        if self.join_again.is_some_and(|moment| moment <= now) {
+            self.join_groups();
+        }
     }
 
     fn handle_links(&mut self) {
         self.links.mark_unchanged();
         // Closed first: an interface that appeared must not carry anything before the data path is on it.
         self.publish();
+        self.join_groups();
         self.tell_readiness();
     }
 
     fn handle_call(&mut self, call: Call) {
         let reply = match call.request {
+            Request::Commit(request) => {
+                return self.change(Change::Commit { request, reply: call.reply });
+            }
             Request::Show(subject, filter) => self.show(subject, &filter),
             Request::Clear(subject, filter) => self.clear(subject, &filter),
             Request::Configuration(query) => self.show_configuration(&query),
-            Request::Commit(request) => self.commit(request),
             Request::Check(request) => self.check(request),
             Request::Load(request) => self.load(&request),
         };
@@ -299,15 +335,18 @@ impl Daemon {
 
     fn handle_hangup(&mut self) {
         notify::reloading();
-        self.reload();
-        notify::ready();
+        self.change(Change::Reload);
     }
 
     /// When the event loop must wake without other input.
     fn wake(&self) -> Option<tokio::time::Instant> {
         let server = self.server.as_ref().and_then(|server| server.poll_timeout());
         let member = self.member.as_ref().and_then(|member| member.poll_timeout());
-        [server, member, self.publish_again].into_iter().flatten().min().map(|instant| self.clock.at(instant))
+        [server, member, self.publish_again, self.join_again]
+            .into_iter()
+            .flatten()
+            .min()
+            .map(|instant| self.clock.at(instant))
     }
 
     /// Takes every output of the roles, and publishes new tables if they are behind.
@@ -334,6 +373,9 @@ impl Daemon {
             self.transmit(Destination::Server, path, &buffer);
         }
         self.buffer = buffer;
+        while let Some(batch) = self.server.as_mut().and_then(Server::poll_push) {
+            self.send_rekey(batch);
+        }
         while let Some(event) = self.server.as_mut().and_then(|server| server.poll_event()) {
             match event {
                 proto::server::Event::Log(entry) => log::record("server", &entry),
@@ -361,11 +403,19 @@ impl Daemon {
                     self.protection.remove(&vpn, &spis);
                     self.stale = true;
                 }
+                proto::member::Event::JoinGroup { vpn, group, .. } => {
+                    self.listening.join(&vpn, group);
+                    self.join_groups();
+                    self.stale = true;
+                }
+                proto::member::Event::LeaveGroup { vpn, group } => {
+                    self.listening.leave(&vpn, group);
+                    self.join_groups();
+                    self.stale = true;
+                }
                 proto::member::Event::Log(entry) => log::record("member", &entry),
-                proto::member::Event::JoinGroup { .. }
-                | proto::member::Event::LeaveGroup { .. }
-                | proto::member::Event::Registered { .. }
-                | proto::member::Event::RegistrationFailed { .. } => {}
+                proto::member::Event::Registered { .. } | proto::member::Event::RegistrationFailed { .. } => {
+                }
             }
         }
     }
@@ -377,17 +427,10 @@ impl Daemon {
             Destination::Server => self.member.is_some().then_some(Destination::Member),
             Destination::Member => self.server.is_some().then_some(Destination::Server),
         };
-        let remote = path.remote.ip();
         if let Some(other) = other
-            && ports(&self.active.model).contains(&path.remote.port())
-            && (remote.is_loopback()
-                || self.links.borrow().local_addresses().any(|address| address == remote))
+            && self.is_local(path.remote)
         {
-            let mut path = path.reversed();
-            if path.remote.ip().is_unspecified() {
-                path.remote.set_ip(remote);
-            }
-            self.local.push_back((other, path, datagram.to_vec()));
+            self.local.push_back((other, arrival(path), datagram.to_vec()));
             return;
         }
         if let Err(error) = self.sockets.send(path, datagram) {
@@ -399,6 +442,13 @@ impl Daemon {
         }
     }
 
+    /// Whether a datagram to there would come back to one of our own sockets.
+    fn is_local(&self, remote: SocketAddr) -> bool {
+        ports(&self.active.model).contains(&remote.port())
+            && (remote.ip().is_loopback()
+                || self.links.borrow().local_addresses().any(|address| address == remote.ip()))
+    }
+
     /// Hands the data path everything it goes by.
     fn publish(&mut self) {
         self.stale = false;
@@ -406,7 +456,7 @@ impl Daemon {
         let Some(data_path) = &mut self.data_path else { return };
         let links = self.links.borrow().clone();
         let tables = Arc::new(self.protection.tables(&self.active.model, &self.interfaces, &links));
-        let peers = peers(&self.active.model, self.server.as_ref(), self.clock.now());
+        let peers = peers(&self.active.model, &self.listening, self.server.as_ref(), self.clock.now());
         let problems: Vec<String> = data_path
             .publish(Publication { tables: &tables, links: &links, peers: &peers })
             .iter()
@@ -473,6 +523,15 @@ fn empty() -> config::Configuration {
     unreachable!("a text without statements has no errors")
 }
 
+/// A path as the other end sees it, where both ends are this machine.
+fn arrival(sent: Path) -> Path {
+    let mut path = sent.reversed();
+    if path.remote.ip().is_unspecified() {
+        path.remote.set_ip(path.local.ip());
+    }
+    path
+}
+
 /// UDP ports of the roles.
 fn ports(configuration: &config::Configuration) -> Vec<u16> {
     let mut ports: Vec<u16> =
@@ -488,6 +547,7 @@ fn ports(configuration: &config::Configuration) -> Vec<u16> {
 /// Whom GDOI is spoken with: that always passes.
 fn peers(
     configuration: &config::Configuration,
+    listening: &Listening,
     server: Option<&Server>,
     now: proto::time::Instant,
 ) -> Vec<IpAddr> {
@@ -507,7 +567,13 @@ fn peers(
         .filter_map(|group| group.communication.as_ref()?.multicast_group.map(IpAddr::V4));
     let registered = server.map(|server| server.registered_members(now)).unwrap_or_default();
     let registered = registered.into_iter().flat_map(|group| group.members).map(|member| member.address);
-    let mut peers: Vec<IpAddr> = servers.copied().chain(members).chain(multicast).chain(registered).collect();
+    let mut peers: Vec<IpAddr> = servers
+        .copied()
+        .chain(members)
+        .chain(multicast)
+        .chain(listening.groups())
+        .chain(registered)
+        .collect();
     peers.sort_unstable();
     peers.dedup();
     peers

@@ -20,6 +20,7 @@ pub mod notify;
 pub mod protection;
 pub mod scope;
 pub mod settings;
+pub mod signing_keys;
 pub mod sockets;
 pub mod state;
 pub mod sys;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use config::model;
+use crypto::signature::SigningKey;
 use crypto::{CbcCipher, DhGroup, EspSuite, GcmKeyLen, Hash, Integrity, Secret};
 use proto::phase1::{self, DoiChoice, Mode, Peer, Proposal};
 use proto::{member, server};
@@ -14,14 +15,33 @@ use wire::registry::{Doi, IdType};
 /// The port of GDOI.
 pub const GDOI_PORT: u16 = 848;
 
-/// Settings of the key server.
-pub fn server(configured: &model::Server) -> server::Settings {
-    server::Settings {
+/// Settings of the key server. `key` gives each group that pushes the key that signs its rekeys; `None` where it has
+/// none is the first such group.
+pub fn server<'k>(
+    configured: &model::Server,
+    key: impl Fn(&model::Group) -> Option<&'k SigningKey>,
+) -> Result<server::Settings, NoSigningKey> {
+    Ok(server::Settings {
         gateways: configured.gateways.iter().map(|gateway| server_gateway(gateway)).collect(),
         retransmission: phase1::Retransmission::default(),
-        groups: configured.groups.iter().map(group).collect(),
-    }
+        groups: configured
+            .groups
+            .iter()
+            .map(|configured| {
+                let push = configured.communication.as_ref().map(|communication| {
+                    let key = key(configured).ok_or_else(|| NoSigningKey(configured.name.clone()))?;
+                    Ok(push(configured, communication, key.clone()))
+                });
+                Ok(group(configured, push.transpose()?))
+            })
+            .collect::<Result<_, _>>()?,
+    })
 }
+
+/// A group that pushes has no key to sign with.
+#[derive(Debug, thiserror::Error)]
+#[error("group {0} has no key that signs its rekeys")]
+pub struct NoSigningKey(pub String);
 
 /// Settings of the member.
 pub fn member(configured: &model::Member) -> member::Settings {
@@ -101,19 +121,61 @@ fn member_gateway(vpn: &model::Vpn) -> member::GatewaySettings {
     }
 }
 
-fn group(group: &model::Group) -> server::GroupSettings {
+/// How a group announces its keys.
+pub fn push(
+    group: &model::Group,
+    communication: &model::ServerMemberCommunication,
+    signing_key: SigningKey,
+) -> server::PushSettings {
+    server::PushSettings {
+        communication: match (communication.communication_type, communication.multicast_group) {
+            (model::CommunicationType::Multicast, Some(address)) => server::Communication::Multicast {
+                group: address.into(),
+                interface: communication
+                    .multicast_outgoing_interface
+                    .as_ref()
+                    .map_or_else(String::new, |name| name.0.clone()),
+            },
+            // A checked configuration names a group wherever it says multicast.
+            (model::CommunicationType::Multicast, None) | (model::CommunicationType::Unicast, _) => {
+                server::Communication::Unicast { acknowledgement_required: group.acknowledgement_required }
+            }
+        },
+        source: group.server_address,
+        lifetime: Duration::from_secs(communication.lifetime_secs.into()),
+        retransmission_period: Duration::from_secs(communication.retransmission_period_secs.into()),
+        number_of_retransmission: communication.number_of_retransmission.into(),
+        heartbeat: communication.heartbeat_secs.map(|secs| Duration::from_secs(secs.into())),
+        cipher: cbc_cipher(communication.cipher),
+        hash: match (signing_key.kind().implied_hash(), communication.signature_hash) {
+            (Some(implied), _) => implied,
+            (None, Some(model::SignatureHash::Md5)) => Hash::Md5,
+            (None, Some(model::SignatureHash::Sha1)) => Hash::Sha1,
+            (None, Some(model::SignatureHash::Sha256) | None) => Hash::Sha256,
+            (None, Some(model::SignatureHash::Sha384)) => Hash::Sha384,
+        },
+        signing_key,
+    }
+}
+
+/// Settings of one group.
+pub fn group(group: &model::Group, push: Option<server::PushSettings>) -> server::GroupSettings {
     server::GroupSettings {
         name: group.name.clone(),
         id: group.id,
         gateways: group.gateways.iter().map(|gateway| gateway.name.clone()).collect(),
         member_threshold: group.member_threshold,
         activation_time_delay: Duration::from_secs(group.activation_time_delay_secs.into()),
-        multicast_group: group.communication.as_ref().and_then(|communication| communication.multicast_group),
+        multicast_group: group
+            .communication
+            .as_ref()
+            .filter(|it| it.communication_type == model::CommunicationType::Multicast)
+            .and_then(|communication| communication.multicast_group),
         id_length: match group.compatibility.id_length_octets {
             2 => LengthWidth::Two,
             _ => LengthWidth::One,
         },
-        push: None,
+        push,
         ipsec_sas: group
             .security_associations
             .iter()
@@ -161,18 +223,22 @@ fn proposals(policy: &model::IkePolicy) -> Vec<Proposal> {
                 model::IkeHash::Sha384 => Hash::Sha384,
                 model::IkeHash::Sha512 => Hash::Sha512,
             },
-            cipher: match proposal.cipher {
-                model::IkeCipher::Des => CbcCipher::Des,
-                model::IkeCipher::TripleDes => CbcCipher::TripleDes,
-                model::IkeCipher::Aes128 => CbcCipher::Aes128,
-                model::IkeCipher::Aes192 => CbcCipher::Aes192,
-                model::IkeCipher::Aes256 => CbcCipher::Aes256,
-            },
+            cipher: cbc_cipher(proposal.cipher),
             group: DhGroup::from_iana(proposal.dh_group.number())
                 .expect("every group of the language has an implementation; a test walks through them"),
             lifetime: Duration::from_secs(proposal.lifetime_secs.into()),
         })
         .collect()
+}
+
+fn cbc_cipher(cipher: model::IkeCipher) -> CbcCipher {
+    match cipher {
+        model::IkeCipher::Des => CbcCipher::Des,
+        model::IkeCipher::TripleDes => CbcCipher::TripleDes,
+        model::IkeCipher::Aes128 => CbcCipher::Aes128,
+        model::IkeCipher::Aes192 => CbcCipher::Aes192,
+        model::IkeCipher::Aes256 => CbcCipher::Aes256,
+    }
 }
 
 fn pre_shared_key(policy: &model::IkePolicy) -> Secret {
@@ -244,8 +310,12 @@ mod tests {
         }"#;
         let candidate = config::read(text, &[]);
         let model = candidate.model.unwrap_or_else(|| panic!("{:#?}", candidate.findings));
-        let widths: Vec<_> =
-            server(&model.server.unwrap()).groups.iter().map(|group| group.id_length).collect();
+        let widths: Vec<_> = server(&model.server.unwrap(), |_| None)
+            .unwrap()
+            .groups
+            .iter()
+            .map(|group| group.id_length)
+            .collect();
         assert_eq!(widths, [LengthWidth::One, LengthWidth::Two]);
 
         let text = r#"security group-vpn {
@@ -283,6 +353,89 @@ mod tests {
                 (DoiChoice::Only(Doi::IPSEC), true, member::GroupIdForm::Ipv4Address),
             ]
         );
+    }
+
+    /// A server that pushes to one group, or what is wrong with it.
+    fn pushing(lifetime: u64, kek: u64, period: u64, count: u64, delay: u64) -> config::Candidate {
+        let text = format!(
+            r#"security group-vpn {{ test-lifetimes; server {{
+                ike {{
+                    proposal p {{ authentication-algorithm sha-256; encryption-algorithm aes-256-cbc; }}
+                    policy p {{ proposals p; pre-shared-key ascii-text "a key of more than twenty characters"; }}
+                    gateway a {{ ike-policy p; address 10.0.0.2; }}
+                }}
+                ipsec {{ proposal e {{ authentication-algorithm hmac-sha1-96; encryption-algorithm aes-128-cbc;
+                    lifetime-seconds {lifetime}; }} }}
+                group g {{
+                    group-id 1;
+                    ike-gateway a;
+                    server-address 10.0.0.1;
+                    activation-time-delay {delay};
+                    server-member-communication {{
+                        communication-type multicast; multicast-group 226.1.1.1; multicast-outgoing-interface lo0.0;
+                        lifetime-seconds {kek}; retransmission-period {period}; number-of-retransmission {count};
+                        heartbeat 60; encryption-algorithm aes-192-cbc; sig-hash-algorithm sha-384;
+                    }}
+                    ipsec-sa s {{ proposal e; match-policy m {{ source 10.1.0.0/16; destination 10.2.0.0/16; }} }}
+                }}
+            }} }}"#
+        );
+        config::read(&text, &[])
+    }
+
+    #[test]
+    fn the_statements_of_a_push_reach_the_protocol() {
+        let candidate = pushing(3600, 7200, 11, 4, 20);
+        let configured =
+            candidate.model.unwrap_or_else(|| panic!("{:#?}", candidate.findings)).server.unwrap();
+        assert_eq!(server(&configured, |_| None).unwrap_err().0, "g");
+        let key = SigningKey::generate(crypto::signature::SigningKeyKind::EcdsaP256).unwrap();
+        let settings = server(&configured, |_| Some(&key)).unwrap();
+        let push = settings.groups[0].push.as_ref().unwrap();
+        let expected = server::PushSettings {
+            communication: server::Communication::Multicast {
+                group: "226.1.1.1".parse().unwrap(),
+                interface: "lo0.0".into(),
+            },
+            source: Some("10.0.0.1".parse().unwrap()),
+            lifetime: Duration::from_secs(7200),
+            retransmission_period: Duration::from_secs(11),
+            number_of_retransmission: 4,
+            heartbeat: Some(Duration::from_secs(60)),
+            cipher: CbcCipher::Aes192,
+            hash: Hash::Sha256, // that of the curve
+            signing_key: key.clone(),
+        };
+        assert_eq!(*push, expected);
+        assert_eq!(settings.groups[0].multicast_group, Some("226.1.1.1".parse().unwrap()));
+    }
+
+    /// `config` repeats two formulas of the timeline for its warnings.
+    #[test]
+    fn the_warnings_of_the_configuration_are_those_of_the_timeline() {
+        use proto::timeline::{Push, Timeline, fitting_lifetime, kek_push_point};
+        for (period, count, delay) in [(10, 2, 15), (30, 3, 15), (2, 0, 10), (60, 5, 15), (5, 60, 120)] {
+            let timing = Push {
+                retransmission_period: Duration::from_secs(period),
+                number_of_retransmission: count as u32,
+                activation_time_delay: Duration::from_secs(delay),
+            };
+            for lifetime in [60, 61, 180, 240, 250, 260, 333, 3600, 7200, 86_400] {
+                let findings = pushing(lifetime, 86_400, period, count, delay).findings;
+                let capped = findings.iter().find(|it| it.message.contains("half its lifetime"));
+                let expected = Timeline::push(Duration::from_secs(lifetime), timing).capped;
+                assert_eq!(capped.is_some(), expected, "{lifetime} {timing:?}");
+                let Some(remedy) = capped.and_then(|finding| finding.remedy.as_deref()) else { continue };
+                let fits = remedy.split(['`', ' ']).find_map(|word| word.parse::<u64>().ok()).unwrap();
+                let fitting = fitting_lifetime(timing).as_secs().max(180);
+                assert!((fitting..fitting + 10).contains(&fits), "{fits} {fitting}");
+            }
+            for kek in [120, 240, 299, 300, 659, 660, 900, 1080, 3600] {
+                let refused = pushing(86_400, kek, period, count, delay).has_errors();
+                let point = kek_push_point(Duration::from_secs(kek), timing);
+                assert_eq!(refused, Duration::from_secs(kek) < 2 * point, "{kek} {timing:?}");
+            }
+        }
     }
 
     #[test]

@@ -67,6 +67,8 @@ pub struct PushCounters {
     pub refused: u64,
     /// Given up because too many waited.
     pub given_up: u64,
+    /// Not handed to the kernel yet.
+    pub waiting: u64,
 }
 
 /// One rekey message on its way to many.
@@ -264,7 +266,7 @@ impl Sockets {
 
     /// What became of rekey messages so far.
     pub fn push_counters(&self) -> PushCounters {
-        self.counters
+        PushCounters { waiting: self.backlog as u64, ..self.counters }
     }
 
     /// Is a member of exactly these groups, on the port of GDOI. Memberships that could not be had are returned with
@@ -447,7 +449,7 @@ mod tests {
         }
         assert_eq!((refused, rounds), (2, 2));
         let sent = members as u64 - 2;
-        assert_eq!(sockets.push_counters(), PushCounters { sent, refused: 2, given_up: 0 });
+        assert_eq!(sockets.push_counters(), PushCounters { sent, refused: 2, given_up: 0, waiting: 0 });
         assert_eq!(sockets.backlog, 0);
         let mut reached = Vec::new();
         while (reached.len() as u64) < sent {

@@ -103,17 +103,19 @@ impl StateDirectory {
         File::open(&self.members)?.sync_all()
     }
 
-    /// Names in the configuration may hold anything; file names may not.
     fn path(&self, vpn: &str) -> PathBuf {
-        let name: String = vpn
-            .bytes()
-            .map(|octet| match octet {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => char::from(octet).to_string(),
-                _ => format!("%{octet:02X}"),
-            })
-            .collect();
-        self.members.join(format!("{name}.json"))
+        self.members.join(format!("{}.json", file_name(vpn)))
     }
+}
+
+/// Names in the configuration may hold anything; file names may not.
+pub(crate) fn file_name(name: &str) -> String {
+    name.bytes()
+        .map(|octet| match octet {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => char::from(octet).to_string(),
+            _ => format!("%{octet:02X}"),
+        })
+        .collect()
 }
 
 #[cfg(test)]

@@ -1,15 +1,122 @@
 //! Commit, check and load: validate, diff, prepare, apply or abort.
 
+use std::collections::VecDeque;
+
 use config::LoadMode;
 use control::{CheckRequest, CommitReply, CommitRequest, Diagnostic, LoadRequest, Severity};
+use tokio::sync::{mpsc, oneshot};
 
 use super::Daemon;
 use crate::configuration::{Loaded, Replacement, changes, judge, read_file, without_place};
 use crate::control_socket::{Refusal, Reply, reply};
+use crate::notify;
+use crate::signing_keys::{KeyError, Prepared};
+
+/// A change of the configuration that somebody asked for.
+pub(super) enum Change {
+    /// `gvpn commit`.
+    Commit {
+        /// What to commit.
+        request: CommitRequest,
+        /// Who waits for the outcome.
+        reply: oneshot::Sender<Reply>,
+    },
+    /// SIGHUP.
+    Reload,
+}
+
+/// What became of making the keys that a change needs.
+pub(super) type Outcome = Result<Prepared, KeyError>;
+
+/// Changes wait while keys are made for one of them: that takes seconds, in which the daemon has others to serve.
+pub(super) struct Changes {
+    /// The one that keys are made for.
+    current: Option<Change>,
+    waiting: VecDeque<Change>,
+    outcomes: mpsc::UnboundedSender<Outcome>,
+}
+
+impl Changes {
+    pub(super) fn new() -> (Changes, mpsc::UnboundedReceiver<Outcome>) {
+        let (outcomes, receiver) = mpsc::unbounded_channel();
+        (Changes { current: None, waiting: VecDeque::new(), outcomes }, receiver)
+    }
+}
 
 impl Daemon {
+    /// Does a change as soon as the keys that it needs are there, in the order that changes were asked for.
+    pub(super) fn change(&mut self, change: Change) {
+        if self.changes.current.is_some() {
+            return self.changes.waiting.push_back(change);
+        }
+        let request = match &change {
+            Change::Commit { request, .. } => request.clone(),
+            Change::Reload => CommitRequest::default(),
+        };
+        let candidate = self.candidate(request.text, request.source).ok();
+        let model = candidate.and_then(|(text, _)| config::read(&text, &[]).model);
+        let missing = model.map(|model| self.signing_keys.missing(&model)).unwrap_or_default();
+        if missing.is_empty() {
+            return self.perform(change);
+        }
+        tracing::debug!(target: "config", keys = missing.len(), "preparing keys that sign rekeys");
+        let preparation = self.signing_keys.preparation(missing);
+        let outcomes = self.changes.outcomes.clone();
+        self.changes.current = Some(change);
+        tokio::task::spawn_blocking(move || {
+            // The daemon may have ended meanwhile.
+            let _ = outcomes.send(preparation.run());
+        });
+    }
+
+    /// Goes on with the change that keys were made for, and with those behind it.
+    pub(super) fn handle_prepared(&mut self, outcome: Outcome) {
+        match (self.changes.current.take(), outcome) {
+            (Some(change), Ok(prepared)) => {
+                self.signing_keys.add(prepared);
+                self.change(change);
+            }
+            (Some(change), Err(error)) => self.refuse(change, &error),
+            (None, _) => {}
+        }
+        while self.changes.current.is_none()
+            && let Some(next) = self.changes.waiting.pop_front()
+        {
+            self.change(next);
+        }
+    }
+
+    fn perform(&mut self, change: Change) {
+        match change {
+            Change::Commit { request, reply } => {
+                // The asker may have gone away.
+                let _ = reply.send(self.commit(request));
+            }
+            Change::Reload => {
+                self.reload();
+                notify::ready();
+            }
+        }
+    }
+
+    fn refuse(&mut self, change: Change, error: &KeyError) {
+        tracing::error!(target: "config", %error, "configuration not applied, the one before stays");
+        match change {
+            Change::Commit { request, reply: asker } => {
+                let source = match (&request.text, request.source) {
+                    (Some(_), Some(source)) => source,
+                    (Some(_), None) => "text".to_owned(),
+                    (None, _) => self.command_line.config.display().to_string(),
+                };
+                let diagnostics = vec![without_place(&source, format!("keys that sign rekeys: {error}"))];
+                let _ = asker.send(reply(&CommitReply { diagnostics, ..CommitReply::default() }));
+            }
+            Change::Reload => notify::ready(),
+        }
+    }
+
     /// SIGHUP: the outcome goes to the log.
-    pub(super) fn reload(&mut self) {
+    fn reload(&mut self) {
         let outcome = self.commit_text(None, None);
         for diagnostic in &outcome.diagnostics {
             match diagnostic.severity {
@@ -20,7 +127,7 @@ impl Daemon {
         }
     }
 
-    pub(super) fn commit(&mut self, request: CommitRequest) -> Reply {
+    fn commit(&mut self, request: CommitRequest) -> Reply {
         reply(&self.commit_text(request.text, request.source))
     }
 

@@ -4,7 +4,7 @@ use control::filter::Filtered;
 use control::{
     ClearReply, ConfigurationFormat, ConfigurationQuery, ConfigurationReply, DropCount, Filter,
     InactiveTunnel, InterfaceCounters, InterfaceStatus, IpsecStatistics, MemberPolicy, PolicyType,
-    SaCounters, SaStatistics, Selector, Spi, Status,
+    RekeyMessages, SaCounters, SaStatistics, Selector, Spi, Status,
 };
 use dataplane::{AddressPair, Counters, DropReason, PassReason, Traffic};
 use serde::Serialize;
@@ -14,6 +14,7 @@ use crate::control_socket::{Refusal, Reply, Subject, reply};
 use crate::interfaces::Readiness;
 use crate::protection::{control_selector, engine_time, pairs};
 use crate::scope;
+use crate::sockets::PushCounters;
 
 const NO_SERVER: &str = "this machine is no key server: `security group-vpn server` is not configured";
 const NO_MEMBER: &str = "this machine is no group member: `security group-vpn member` is not configured";
@@ -166,7 +167,15 @@ impl Daemon {
         if self.command_line.control_plane_only && self.member.is_some() {
             warnings.push("--control-plane-only: nothing is protected".into());
         }
+        warnings.extend(self.join_problems.iter().cloned());
+        let PushCounters { sent, refused, given_up, waiting } = self.sockets.push_counters();
         Status {
+            rekey_messages: self.server.is_some().then_some(RekeyMessages {
+                sent,
+                refused,
+                given_up,
+                waiting,
+            }),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             uptime_secs: (self.clock.now() - self.started).as_secs(),

@@ -15,10 +15,11 @@ use std::time::Instant as Clock;
 use arc_swap::ArcSwap;
 use crypto::OsRandom;
 use dataplane::{
-    Destination, Engine, FrameBuffer, FrameIn, FrameOut, Instant, InterfaceId, Tables, VnetHeader,
+    Destination, DropReason, Engine, FrameBuffer, FrameIn, FrameOut, Instant, InterfaceId, Tables, VnetHeader,
 };
 use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::io::Errno;
+use tokio::sync::Notify;
 
 use super::icmp::HostSender;
 use super::metadata::{self, ETHERNET_HEADER};
@@ -93,6 +94,8 @@ pub(super) struct Lane {
     /// The engine's tables, exchanged by the control side.
     pub(super) tables: Arc<ArcSwap<Tables>>,
     failure: Arc<Mutex<Option<io::Error>>>,
+    /// Told when ESP with an unknown SPI was dropped that a policy matches.
+    pub(super) unknown_spi: Arc<Notify>,
 }
 
 impl Lane {
@@ -103,6 +106,7 @@ impl Lane {
         let (orders, receiver) = channel();
         let failure = Arc::new(Mutex::new(None));
         let mut worker = Worker::new(clock_origin, Arc::clone(&tables), receiver, Arc::clone(&wake))?;
+        let unknown_spi = Arc::clone(&worker.unknown_spi);
         let reported = Arc::clone(&failure);
         let thread = Builder::new().name("lane".into()).spawn(move || {
             if let Err(error) = worker.run() {
@@ -110,7 +114,7 @@ impl Lane {
                 *reported.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
             }
         })?;
-        Ok(Self { orders, wake, thread: Some(thread), tables, failure })
+        Ok(Self { orders, wake, thread: Some(thread), tables, failure, unknown_spi })
     }
 
     /// Gives an order. An error means that the thread has ended.
@@ -162,6 +166,9 @@ struct Worker {
     output: FrameBuffer,
     batch: SendBatch,
     hosts: HostSender,
+    /// ESP with an unknown SPI that was dropped so far, over all VPNs.
+    unknown_spis: u64,
+    unknown_spi: Arc<Notify>,
 }
 
 /// Marks the eventfd among epoll's data; no interface has this index.
@@ -188,6 +195,8 @@ impl Worker {
             output: FrameBuffer::with_capacity(4 * BATCH, 2 * ARENA),
             batch: SendBatch::new(),
             hosts: HostSender::open()?,
+            unknown_spis: 0,
+            unknown_spi: Arc::default(),
         })
     }
 
@@ -261,7 +270,13 @@ impl Worker {
             if !input.is_empty() {
                 let now = Instant::from_micros(self.clock_origin.elapsed().as_micros() as u64);
                 self.output.clear();
-                self.engine.process(now, &self.tables.load(), &input.frames[..input.count], &mut self.output);
+                let tables = self.tables.load();
+                self.engine.process(now, &tables, &input.frames[..input.count], &mut self.output);
+                let unknown_spis = unknown_spis(&tables);
+                if std::mem::replace(&mut self.unknown_spis, unknown_spis) < unknown_spis {
+                    self.unknown_spi.notify_one();
+                }
+                drop(tables);
                 self.send();
             }
             if !more {
@@ -299,6 +314,11 @@ impl Worker {
             port.counters.wire_refused.fetch_add(sent.refused, Ordering::Relaxed);
         }
     }
+}
+
+/// ESP with an unknown SPI that was dropped because a policy matches it, over all VPNs.
+fn unknown_spis(tables: &Tables) -> u64 {
+    tables.vpns().iter().map(|vpn| vpn.counters.drops.count(DropReason::UnknownSpiProtected)).sum()
 }
 
 struct InputBatch<'a> {

@@ -14,6 +14,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use dataplane::{InterfaceId, Tables, TablesBuilder};
+use tokio::sync::Notify;
 
 use crate::netlink::{Link, Links};
 
@@ -142,6 +143,11 @@ impl DataPath {
         }
         self.detach_predecessors(links);
         errors
+    }
+
+    /// Told, often, while ESP with an unknown SPI is dropped that a policy matches. The VPNs' counters say whose.
+    pub fn unknown_spi(&self) -> Arc<Notify> {
+        Arc::clone(&self.lane.unknown_spi)
     }
 
     /// Counters since the start, by interface; the engine's own are in the tables.
