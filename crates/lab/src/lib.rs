@@ -4,7 +4,11 @@
 //! `xtask` use the same networks without steps.
 
 pub mod frr;
+pub mod keys;
+pub mod mesh;
+pub mod multicast;
 pub mod network;
+pub mod output;
 pub mod runner;
 pub mod scenario;
 pub mod strongswan;

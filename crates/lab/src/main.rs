@@ -2,13 +2,16 @@
 
 #![allow(missing_docs, reason = "a program: its help is clap's")]
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Mutex;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 
 use lab::network::Network;
+use lab::output::Output;
 use lab::runner::Runner;
 use lab::scenario::Scenario;
 use lab::traffic;
@@ -34,6 +37,9 @@ enum Action {
         /// Leave the network up afterwards, with a hint how to look around.
         #[arg(long)]
         keep: bool,
+        /// How many of the scenarios that mostly wait may run at the same time.
+        #[arg(long, default_value_t = 4)]
+        jobs: usize,
     },
     /// Remove the network of a scenario that was kept.
     Clean {
@@ -63,32 +69,21 @@ fn act(arguments: Arguments) -> Result<()> {
             }
             Ok(())
         }
-        Action::Run { names: wanted, keep } => {
+        Action::Run { names: wanted, keep, jobs } => {
             let programs = std::env::current_exe()?.parent().context("no folder")?.to_owned();
             let wanted = if wanted.is_empty() { names(&arguments.scenarios)? } else { wanted };
             if keep && wanted.len() != 1 {
                 bail!("--keep goes with one scenario");
             }
-            let mut failed = Vec::new();
-            for name in &wanted {
-                println!("== scenario {name}");
-                let scenario = Scenario::load(&arguments.scenarios.join(name))?;
-                let mut runner = Runner::new(scenario, programs.clone());
-                let result = runner.run();
-                if keep {
-                    println!("{}", runner.shell_hint());
-                    std::mem::forget(runner);
-                } else {
-                    runner.clean()?;
-                }
-                match result {
-                    Ok(()) => println!("== scenario {name}: passed"),
-                    Err(error) => {
-                        println!("== scenario {name}: FAILED: {error:#}");
-                        failed.push(name.as_str());
-                    }
-                }
+            let scenarios = wanted
+                .iter()
+                .map(|name| Scenario::load(&arguments.scenarios.join(name)))
+                .collect::<Result<Vec<_>>>()?;
+            if keep {
+                let scenario = scenarios.into_iter().next().context("no scenario")?;
+                return run_and_keep(scenario, programs);
             }
+            let failed = run_all(scenarios, &programs, jobs.max(1))?;
             println!("scenarios: {} passed, {} failed", wanted.len() - failed.len(), failed.len());
             if failed.is_empty() { Ok(()) } else { bail!("failed: {}", failed.join(", ")) }
         }
@@ -98,6 +93,70 @@ fn act(arguments: Arguments) -> Result<()> {
         }),
         Action::Traffic(traffic) => traffic.run(),
     }
+}
+
+fn run_and_keep(scenario: Scenario, programs: PathBuf) -> Result<()> {
+    println!("== scenario {}", scenario.name);
+    let mut runner = Runner::new(scenario, programs);
+    let result = runner.run();
+    println!("{}", runner.shell_hint());
+    std::mem::forget(runner);
+    result
+}
+
+/// Those that keep a core busy one after the other, with their progress as it happens; then those that mostly wait, at the same
+/// time, each with its progress when it has ended. Returns the names of those that failed.
+fn run_all(scenarios: Vec<Scenario>, programs: &Path, jobs: usize) -> Result<Vec<String>> {
+    let together = scenarios.len() > 1 && jobs > 1;
+    let (mut waiting, busy): (Vec<_>, Vec<_>) =
+        scenarios.into_iter().partition(|scenario| together && scenario.waits > 0);
+    waiting.sort_by_key(|scenario| std::cmp::Reverse(scenario.waits));
+    let mut failed = Vec::new();
+    for scenario in busy {
+        let name = scenario.name.clone();
+        println!("== scenario {name}");
+        if !run(Runner::new(scenario, programs.to_owned()), &name)? {
+            failed.push(name);
+        }
+    }
+    if !waiting.is_empty() {
+        let names: Vec<&str> = waiting.iter().map(|scenario| scenario.name.as_str()).collect();
+        println!("== at the same time, {jobs} at once: {}", names.join(", "));
+    }
+    let (waiting, failures) = (Mutex::new(VecDeque::from(waiting)), Mutex::new(Vec::new()));
+    let next = || waiting.lock().expect("no panic while it is held").pop_front();
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..jobs)
+            .map(|_| {
+                scope.spawn(|| -> Result<()> {
+                    while let Some(scenario) = next() {
+                        let name = scenario.name.clone();
+                        let runner = Runner::new(scenario, programs.to_owned()).output(Output::kept());
+                        if !run(runner, &name)? {
+                            failures.lock().expect("no panic while it is held").push(name);
+                        }
+                    }
+                    Ok(())
+                })
+            })
+            .collect();
+        workers.into_iter().try_for_each(|worker| worker.join().expect("a scenario's thread does not panic"))
+    })?;
+    failed.extend(failures.into_inner().expect("no panic while it was held"));
+    failed.sort();
+    Ok(failed)
+}
+
+fn run(mut runner: Runner, name: &str) -> Result<bool> {
+    let result = runner.run();
+    let output = runner.take_output();
+    let heading = if output.is_empty() { String::new() } else { format!("== scenario {name}\n{output}") };
+    runner.clean()?;
+    match &result {
+        Ok(()) => println!("{heading}== scenario {name}: passed"),
+        Err(error) => println!("{heading}== scenario {name}: FAILED: {error:#}"),
+    }
+    Ok(result.is_ok())
 }
 
 fn names(folder: &Path) -> Result<Vec<String>> {

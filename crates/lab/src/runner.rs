@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::frr;
+use crate::keys::{Keys, Rollovers};
 use crate::network::Network;
+use crate::output::Output;
 use crate::scenario::{self, Action, Expect, Filter, Scenario};
 use crate::strongswan::{self, Kernel};
 
@@ -26,7 +28,7 @@ pub struct Runner {
     background: BTreeMap<String, Child>,
     captures: BTreeMap<String, Child>,
     start: Instant,
-    quiet: bool,
+    output: Output,
 }
 
 impl Runner {
@@ -41,14 +43,24 @@ impl Runner {
             background: BTreeMap::new(),
             captures: BTreeMap::new(),
             start: Instant::now(),
-            quiet: false,
+            output: Output::Live,
         }
     }
 
     /// Print no progress: standard output is for something else.
-    pub fn quiet(mut self) -> Self {
-        self.quiet = true;
+    pub fn quiet(self) -> Self {
+        self.output(Output::None)
+    }
+
+    /// Say what happens there and not on the terminal.
+    pub fn output(mut self, output: Output) -> Self {
+        self.output = output;
         self
+    }
+
+    /// What was said so far, if it was kept.
+    pub fn take_output(&self) -> String {
+        self.output.take()
     }
 
     /// The network, for those who do more in it than the steps say.
@@ -109,9 +121,7 @@ impl Runner {
     }
 
     fn say(&self, text: &str) {
-        if !self.quiet {
-            println!("[{:6.2}] {text}", self.start.elapsed().as_secs_f64());
-        }
+        self.output.line(&format!("[{:6.2}] {text}", self.start.elapsed().as_secs_f64()));
     }
 
     fn step(&mut self, index: usize) -> Result<()> {
@@ -145,7 +155,8 @@ impl Runner {
             Action::Until(command) => self.until(command),
             Action::Start { name, host, command } => self.start_background(name, host, command),
             Action::Finish { name, expect } => self.finish(name, expect),
-            Action::Capture { name, host } => self.capture(name, host),
+            Action::Capture { name, host, octets, filter } => self.capture(name, host, *octets, filter),
+            Action::Rollovers(expected) => self.rollovers(expected),
             Action::Count { capture, filters } => self.count(capture, filters),
         }
     }
@@ -244,6 +255,8 @@ impl Runner {
         let gvpn = format!("{} --runtime-dir {}", self.programs.join("gvpn").display(), directory.display());
         shell.env("GVPN", gvpn).env("LAB", self.programs.join("lab")).env("RUN", &directory);
         shell
+            .env("SHARED", self.network.directory())
+            .env("PEERS", self.scenario.folder.join("../../peers"))
             .env("GVPND", self.programs.join("gvpnd"))
             .env("CONF", &self.scenario.folder)
             .env("VICI", strongswan::vici(&directory))
@@ -256,8 +269,9 @@ impl Runner {
         let text =
             String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
         if command.show {
-            println!("{}$ {}", command.host, command.command.replace("$GVPN", "gvpn").replace("$LAB", "lab"));
-            println!("{}", indent(&text));
+            let shown = command.command.replace("$GVPN", "gvpn").replace("$LAB", "lab");
+            self.output.line(&format!("{}$ {shown}", command.host));
+            self.output.line(&indent(&text));
         }
         Ok((output.status.success(), text))
     }
@@ -271,7 +285,7 @@ impl Runner {
             let verdict = judge(&command.command, &(output.status.success(), text.clone()), &command.expect);
             if verdict.is_ok() {
                 if command.show {
-                    println!("{}", indent(&text));
+                    self.output.line(&indent(&text));
                 }
                 return Ok(());
             }
@@ -294,31 +308,19 @@ impl Runner {
         let child = self.background.remove(name).with_context(|| format!("`{name}` was not started"))?;
         let success = stop(child, "INT")?;
         let text = std::fs::read_to_string(self.network.directory().join(format!("{name}.log")))?;
-        println!("{}", indent(&text));
+        self.output.line(&indent(&text));
         judge(name, &(success, text), expect)
     }
 
-    fn capture(&mut self, name: &str, host: &str) -> Result<()> {
+    fn capture(&mut self, name: &str, host: &str, octets: u32, filter: &str) -> Result<()> {
         let file = self.capture_file(name);
         let log = self.network.directory().join(format!("{name}.tcpdump.log"));
         let mut command = self.in_namespace(host);
-        command
-            .args([
-                "tcpdump",
-                "-Z",
-                "root",
-                "-n",
-                "-U",
-                "--immediate-mode",
-                "-B",
-                "65536",
-                "-s",
-                "192",
-                "-i",
-                "any",
-                "-w",
-            ])
-            .arg(file);
+        command.args(["tcpdump", "-Z", "root", "-n", "-U", "--immediate-mode", "-B", "65536", "-i", "any"]);
+        command.args(["-s", &octets.to_string(), "-w"]).arg(file);
+        if !filter.is_empty() {
+            command.arg(filter);
+        }
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log)?).spawn()?;
         self.captures.insert(name.to_owned(), child);
         let start = Instant::now();
@@ -331,7 +333,7 @@ impl Runner {
         Ok(())
     }
 
-    fn count(&mut self, name: &str, filters: &[Filter]) -> Result<()> {
+    fn end_capture(&mut self, name: &str) -> Result<()> {
         if let Some(child) = self.captures.remove(name) {
             // What was just sent is still on its way through the capture's buffers.
             std::thread::sleep(Duration::from_millis(300));
@@ -341,11 +343,23 @@ impl Runner {
                 bail!("the capture is incomplete: {log}");
             }
         }
+        Ok(())
+    }
+
+    fn rollovers(&mut self, expected: &Rollovers) -> Result<()> {
+        self.end_capture(&expected.capture)?;
+        let table = Keys::read(&self.capture_file(&expected.capture))?.judge(expected)?;
+        self.output.line(&indent(&table));
+        Ok(())
+    }
+
+    fn count(&mut self, name: &str, filters: &[Filter]) -> Result<()> {
+        self.end_capture(name)?;
         for filter in filters {
             let (count, first) = count_packets(&self.capture_file(name), &filter.filter)?;
-            println!("         {}: {count} packets", filter.what);
+            self.output.line(&format!("         {}: {count} packets", filter.what));
             if filter.show {
-                println!("{}", indent(&first));
+                self.output.line(&indent(&first));
             }
             if filter.at_least.is_some_and(|least| count < least)
                 || filter.at_most.is_some_and(|most| count > most)
@@ -365,9 +379,9 @@ impl Runner {
             let log = self.network.run_directory(&host).join("gvpnd.log");
             let text = std::fs::read_to_string(log).unwrap_or_default();
             let lines: Vec<&str> = text.lines().collect();
-            println!("--- log of gvpnd on {host}, last lines");
+            self.output.line(&format!("--- log of gvpnd on {host}, last lines"));
             for line in &lines[lines.len().saturating_sub(25)..] {
-                println!("    {line}");
+                self.output.line(&format!("    {line}"));
             }
         }
     }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
+use crate::keys::Rollovers;
 use crate::strongswan::Kernel;
 
 /// A scenario as read from its folder.
@@ -20,6 +21,8 @@ pub struct Scenario {
     pub network: PathBuf,
     /// Hosts and links.
     pub topology: Topology,
+    /// About how many seconds it takes, if most of them go by in waiting: it may then run beside others that do. Else 0.
+    pub waits: u32,
     /// What happens, in order.
     pub steps: Vec<Step>,
 }
@@ -60,6 +63,10 @@ pub struct Host {
 
 fn isakmp() -> u16 {
     500
+}
+
+fn headers() -> u32 {
+    192
 }
 
 fn ospfd() -> Vec<String> {
@@ -184,7 +191,15 @@ pub enum Action {
         name: String,
         /// Where.
         host: String,
+        /// Octets of each packet that are kept; 0 keeps all.
+        #[serde(default = "headers")]
+        octets: u32,
+        /// What is captured, in tcpdump's language; everything unless said otherwise.
+        #[serde(default)]
+        filter: String,
     },
+    /// Stop a capture and look at the keys it shows.
+    Rollovers(Rollovers),
     /// Stop a capture and count packets in it.
     Count {
         /// The capture's name.
@@ -209,7 +224,7 @@ pub struct Command {
     /// Where.
     pub host: String,
     /// Done by bash. `$GVPN` is the operator command of that host, `$LAB` this program, `$CONF` the scenario's folder, `$VICI` charon's socket,
-    /// `$RUN` the host's run directory.
+    /// `$RUN` the host's run directory, `$SHARED` that of the scenario, `$PEERS` the folder of the independent peers.
     pub command: String,
     /// Print the output to the reader.
     #[serde(default)]
@@ -265,6 +280,8 @@ impl Scenario {
         struct Steps {
             network: Option<String>,
             prefix: Option<String>,
+            #[serde(default)]
+            waits: u32,
             step: Vec<Step>,
         }
         let name = folder.file_name().context("scenario folder has no name")?.to_string_lossy().into_owned();
@@ -274,7 +291,14 @@ impl Scenario {
         if let Some(prefix) = steps.prefix {
             topology.prefix = prefix;
         }
-        let scenario = Self { name, folder: folder.to_owned(), network, topology, steps: steps.step };
+        let scenario = Self {
+            name,
+            folder: folder.to_owned(),
+            network,
+            topology,
+            waits: steps.waits,
+            steps: steps.step,
+        };
         scenario.validate()?;
         Ok(scenario)
     }
@@ -317,7 +341,7 @@ impl Action {
             | Self::Capture { host, .. }
             | Self::StartStrongswan { host, .. }
             | Self::Configure { host, .. } => vec![host],
-            Self::Finish { .. } | Self::Count { .. } => Vec::new(),
+            Self::Finish { .. } | Self::Count { .. } | Self::Rollovers(_) => Vec::new(),
         }
     }
 }
@@ -335,10 +359,14 @@ mod tests {
     fn every_scenario_in_the_repository_is_well_formed() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../lab/scenarios");
         let mut count = 0;
+        let mut prefixes = std::collections::BTreeSet::new();
         for entry in std::fs::read_dir(root).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                Scenario::load(&path).unwrap();
+                let scenario = Scenario::load(&path).unwrap();
+                // What runs at the same time must not share namespaces.
+                let shared = scenario.waits > 0 && !prefixes.insert(scenario.topology.prefix);
+                assert!(!shared, "{}: prefix", path.display());
                 count += 1;
             }
         }

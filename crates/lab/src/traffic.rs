@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 
+use crate::mesh::{Mesh, Verify};
+use crate::multicast::{Announce, Hear};
+
 /// Host programs.
 #[derive(Debug, Subcommand)]
 pub enum Traffic {
@@ -78,6 +81,14 @@ pub enum Traffic {
         #[arg(long, default_value_t = 64)]
         size: usize,
     },
+    /// Send numbered packets to all other hosts and receive theirs, until told to stop.
+    Mesh(Mesh),
+    /// Compare what the hosts of a mesh sent and received.
+    Verify(Verify),
+    /// Send datagrams to a multicast group.
+    Announce(Announce),
+    /// Join a multicast group and wait for datagrams.
+    Hear(Hear),
 }
 
 impl Traffic {
@@ -87,6 +98,10 @@ impl Traffic {
             Self::Echo { port } => echo(port),
             Self::Session { to, port, lines } => session((to, port).into(), lines),
             Self::Transfer { to, port, octets } => transfer((to, port).into(), octets),
+            Self::Mesh(mesh) => mesh.run(),
+            Self::Verify(verify) => verify.run(),
+            Self::Announce(announce) => announce.run(),
+            Self::Hear(hear) => hear.run(),
             Self::Flood { to, port, seconds, size } => flood((to, port).into(), seconds, size),
             Self::Sink { port } => sink(port),
             Self::Stream { to, port, rate, count, size } => stream((to, port).into(), rate, count, size),
