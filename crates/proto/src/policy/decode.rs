@@ -13,6 +13,7 @@ use wire::registry::{
 use wire::selector::Selector;
 
 use super::algorithms::{Names, suite};
+use super::decode_kek::{KekKeys, KekRefusal, ReceivedKek};
 use super::encode::LIFE_TYPE_SECONDS;
 use super::{ACTIVATION_DELAY, CONFIGURED_LIFETIME, PRIVATE_USE};
 use crate::member::{Direction, Keys};
@@ -27,7 +28,7 @@ const LIFE_TYPE_KILOBYTES: u64 = 2;
 const DEFAULT_LIFE: Duration = Duration::from_secs(28_800);
 
 /// Longest life we believe, ten years: what is longer is a mistake and only our arithmetic would notice.
-const LONGEST_LIFE: Duration = Duration::from_secs(10 * 365 * 86_400);
+pub(super) const LONGEST_LIFE: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// Why the policy of a server is not acceptable as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -65,6 +66,12 @@ pub enum PolicyError {
     /// More TEKs than we take.
     #[error("more than {MAXIMUM_TEKS} TEKs")]
     TooManyTeks,
+    /// The Rekey SA is not usable.
+    #[error("the Rekey SA is refused: {0}")]
+    Kek(#[from] KekRefusal),
+    /// A TEK of a rekey is not usable.
+    #[error("TEK {spi:08x} is refused: {refusal}", spi = .0.spi, refusal = .0.refusal)]
+    Tek(RefusedTek),
     /// Not one TEK is usable.
     #[error("no common policy: {0}")]
     NoCommonPolicy(TekRefusal),
@@ -166,8 +173,8 @@ pub struct Offer {
     pub closed: Vec<Selector>,
     /// The TEKs that we refuse.
     pub refused: Vec<RefusedTek>,
-    /// Whether the server announces a Rekey SA.
-    pub has_kek: bool,
+    /// The Rekey SA, if there is one.
+    pub kek: Option<ReceivedKek>,
     /// GAP ACTIVATION_TIME_DELAY.
     pub activation_delay: Option<Duration>,
     /// GAP DEACTIVATION_TIME_DELAY.
@@ -185,9 +192,41 @@ struct Terms {
 }
 
 impl Offer {
-    /// Judges the policy of a server. `server_is_ours`: it showed our vendor id, so private attributes are ours.
+    /// Judges the policy that a server tells in GROUPKEY-PULL, which is all of its policy: TEKs that we cannot use are
+    /// kept closed as long as there is one that we can. `server_is_ours`: it showed our vendor id, so private attributes
+    /// are ours.
     pub fn judge(sa: &GroupSecurityAssociation<'_>, server_is_ours: bool) -> Result<Self, PolicyError> {
-        let mut offer = Self { has_kek: sa.kek.is_some(), ..Self::default() };
+        let (offer, last_refusal) = Self::read(sa, server_is_ours)?;
+        match last_refusal {
+            Some(refusal) if offer.teks.is_empty() => Err(PolicyError::NoCommonPolicy(refusal)),
+            // A group may begin with its Rekey SA and push its first TEK.
+            None if offer.teks.is_empty() && offer.kek.is_none() => Err(PolicyError::Empty),
+            _ => Ok(offer),
+        }
+    }
+
+    /// Judges the policy that a server tells in GROUPKEY-PUSH, which is what changes: it is taken as a whole or not at
+    /// all, because what it replaces stays in use. A TEK in its last second is no change.
+    pub fn judge_push(sa: &GroupSecurityAssociation<'_>, server_is_ours: bool) -> Result<Self, PolicyError> {
+        let (mut offer, _) = Self::read(sa, server_is_ours)?;
+        match offer.refused.iter().find(|refused| refused.refusal != TekRefusal::Expired) {
+            Some(refused) => Err(PolicyError::Tek(refused.clone())),
+            None => {
+                offer.closed.clear();
+                offer.refused.clear();
+                Ok(offer)
+            }
+        }
+    }
+
+    fn read(
+        sa: &GroupSecurityAssociation<'_>,
+        server_is_ours: bool,
+    ) -> Result<(Self, Option<TekRefusal>), PolicyError> {
+        let mut offer = Self::default();
+        if let Some(sak) = &sa.kek {
+            offer.kek = ReceivedKek::judge(sak, server_is_ours)?;
+        }
         if let Some(policy) = &sa.policy {
             offer.read_group_policy(policy)?;
         }
@@ -211,11 +250,13 @@ impl Offer {
                 offer.refuse(tek.spi, selector, refusal);
             }
         }
-        match last_refusal {
-            Some(refusal) if offer.teks.is_empty() => Err(PolicyError::NoCommonPolicy(refusal)),
-            None if offer.teks.is_empty() => Err(PolicyError::Empty),
-            _ => Ok(offer),
-        }
+        Ok((offer, last_refusal))
+    }
+
+    /// The keys of the Rekey SA, where there is one.
+    pub fn kek_keys(&self, download: &KeyDownload<'_>) -> Result<Option<KekKeys>, PolicyError> {
+        let keys = self.kek.as_ref().map(|kek| kek.keys(download)).transpose();
+        keys.map_err(PolicyError::Kek)
     }
 
     /// The keys of every TEK, in the order of [`Offer::teks`].
@@ -394,8 +435,9 @@ fn short_number(attribute: &Attribute<'_>) -> Option<u16> {
 //# be present.
 fn keys_of(tek: &ReceivedTek, packet: &KeyPacket<'_>) -> Result<Keys, PolicyError> {
     let error = || PolicyError::Key { spi: tek.spi };
-    let cipher = exactly_one(&packet.attributes, TekKeyAttribute::ALGORITHM_KEY).map_err(|()| error())?;
-    let integrity = exactly_one(&packet.attributes, TekKeyAttribute::INTEGRITY_KEY).map_err(|()| error())?;
+    let cipher = exactly_one(&packet.attributes, TekKeyAttribute::ALGORITHM_KEY.0).map_err(|()| error())?;
+    let integrity =
+        exactly_one(&packet.attributes, TekKeyAttribute::INTEGRITY_KEY.0).map_err(|()| error())?;
     let keys = Keys {
         cipher: Secret::from_slice(cipher.unwrap_or_default()),
         integrity: Secret::from_slice(integrity.unwrap_or_default()),
@@ -413,8 +455,9 @@ fn keys_of(tek: &ReceivedTek, packet: &KeyPacket<'_>) -> Result<Keys, PolicyErro
     }
 }
 
-fn exactly_one<'a>(attributes: &'a Attributes<'_>, class: TekKeyAttribute) -> Result<Option<&'a [u8]>, ()> {
-    let mut found = attributes.iter().filter(|attribute| attribute.class == class.0);
+/// The value of the only attribute of `class`, `None` if there is none.
+pub(super) fn exactly_one<'a>(attributes: &'a Attributes<'_>, class: u16) -> Result<Option<&'a [u8]>, ()> {
+    let mut found = attributes.iter().filter(|attribute| attribute.class == class);
     match (found.next(), found.next()) {
         (None, _) => Ok(None),
         (Some(attribute), None) => attribute.as_bytes().map(Some).ok_or(()),

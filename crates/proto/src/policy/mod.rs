@@ -8,17 +8,20 @@
 //! ```
 //!
 //! All SATs of one TEK share SPI and keys. What RFC 6407 does not carry travels in two private attributes of a TEK's
-//! first SAT, and only to members that show our vendor id: [`CONFIGURED_LIFETIME`] and [`ACTIVATION_DELAY`].
+//! first SAT, and only to members that show our vendor id: [`CONFIGURED_LIFETIME`] and [`ACTIVATION_DELAY`]; likewise
+//! [`KEK_HEARTBEAT`] and [`KEK_CONFIGURED_LIFETIME`] in a SAK.
 //!
-//! Not implemented here: counter-mode TEKs (they need sender ids), KEKs (a SAK is accepted and not used), AH.
+//! Not implemented here: counter-mode TEKs (they need sender ids), LKH, AH.
 
 mod algorithms;
 mod decode;
+mod decode_kek;
 mod encode;
 mod encode_kek;
 mod size;
 
 pub use decode::{MAXIMUM_TEKS, Offer, PolicyError, ReceivedTek, RefusedTek, TekRefusal};
+pub use decode_kek::{KekKeys, KekRefusal, ReceivedKek};
 pub use encode::{GroupPolicy, PendingTimes, TekView, Template};
 pub use encode_kek::KekView;
 pub use size::{DATAGRAM_LIMIT, MessageSize};
@@ -28,6 +31,12 @@ pub const CONFIGURED_LIFETIME: u16 = 32001;
 
 /// Private SAT attribute: seconds until this TEK starts to encrypt, two octets.
 pub const ACTIVATION_DELAY: u16 = 32002;
+
+/// Private KEK attribute: seconds between two signs of life of the server, two octets.
+pub const KEK_HEARTBEAT: u16 = 128;
+
+/// Private KEK attribute: the KEK's configured lifetime in seconds, four octets.
+pub const KEK_CONFIGURED_LIFETIME: u16 = 129;
 
 /// First of the attribute classes that RFC 2407 leaves to private use.
 const PRIVATE_USE: u16 = 32001;
