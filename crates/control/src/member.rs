@@ -88,6 +88,10 @@ pub struct MemberCounters {
     pub push_failed: u64,
     /// Rekey messages rejected, by reason.
     pub push_rejected: PushRejections,
+    /// Rekey messages acknowledged.
+    pub push_acknowledged: u64,
+    /// Registrations because of ESP under an unknown key.
+    pub recovery_probes: u64,
     /// Changes to another server.
     pub server_failover: u64,
     /// Delete payloads obeyed.
@@ -129,6 +133,11 @@ pub struct PushRejections {
 }
 
 impl PushRejections {
+    /// Messages rejected. One that only deletes an SA that is not held is not.
+    pub fn total(&self) -> u64 {
+        self.all().iter().map(|(_, _, count)| count).sum::<u64>() - self.foreign_delete
+    }
+
     /// Every reason: its name in kebab-case, a line for people, and how often it applied.
     pub fn all(&self) -> [(&'static str, &'static str, u64); 11] {
         [

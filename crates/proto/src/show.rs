@@ -61,7 +61,8 @@ pub(crate) fn association(
     }
 }
 
-fn hash(hash: Hash) -> &'static str {
+/// A hash by its name.
+pub(crate) fn hash(hash: Hash) -> &'static str {
     match hash {
         Hash::Md5 => "md5",
         Hash::Sha1 => "sha1",
@@ -71,7 +72,8 @@ fn hash(hash: Hash) -> &'static str {
     }
 }
 
-fn cipher(cipher: CbcCipher) -> &'static str {
+/// A cipher by its statement.
+pub(crate) fn cipher(cipher: CbcCipher) -> &'static str {
     match cipher {
         CbcCipher::Des => "des-cbc",
         CbcCipher::TripleDes => "3des-cbc",

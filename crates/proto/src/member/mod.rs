@@ -13,9 +13,12 @@
 //! round and round. Unexpired SAs keep working throughout. VPNs whose gateways are the same share phase 1 SAs.
 //!
 //! [`Member`] routes; [`registration`] does the exchanges, [`vpn`] and [`state`] hold where a VPN stands, [`sa_set`]
-//! its keys. Not here yet: GROUPKEY-PUSH and KEKs, sender ids, recovery probes.
+//! its TEKs, [`kek_set`] its KEKs, [`push`] takes what the server sends unasked, [`recovery`] decides to ask again. Not
+//! here yet: sender ids.
 
 mod event;
+mod kek_set;
+mod push;
 mod recovery;
 mod registration;
 mod sa_set;
@@ -38,6 +41,7 @@ use crate::path::Path;
 use crate::phase1::{self, AssociationId, Endpoint, Outcome, VENDOR_ID_GROUPVPN};
 use crate::time::Instant;
 
+use push::Outbox;
 use state::{State, Trigger};
 use vpn::Vpn;
 
@@ -57,6 +61,8 @@ pub struct Member {
     /// The try interval that phase 1 was last told.
     phase1_interval: Option<Duration>,
     next_tunnel_id: u32,
+    next_kek_index: u32,
+    outbox: Outbox,
     journal: Journal,
     events: VecDeque<Event>,
 }
@@ -74,6 +80,8 @@ impl Member {
             connecting: BTreeMap::new(),
             phase1_interval: None,
             next_tunnel_id: 1,
+            next_kek_index: 1,
+            outbox: Outbox::default(),
             journal: Journal::default(),
             events: VecDeque::new(),
         };
@@ -186,6 +194,8 @@ impl Member {
         for index in (0..self.vpns.len()).filter(|&index| wanted(&self.vpns[index])).collect::<Vec<_>>() {
             let spis = self.vpns[index].sas.clear();
             self.removed(index, spis, Removal::Cleared);
+            self.vpns[index].keks.clear();
+            self.sync_multicast(index);
             let name = self.vpns[index].name.clone();
             self.reregister(now, &name);
         }
@@ -227,6 +237,10 @@ impl Member {
         vpn.last_failure = None;
         vpn.planned = None;
         vpn.probes = Default::default();
+        vpn.keks.clear();
+        for group in std::mem::take(&mut vpn.joined).into_keys() {
+            self.events.push_back(Event::LeaveGroup { vpn: vpn.name.clone(), group });
+        }
         let spis = vpn.sas.clear();
         if !spis.is_empty() || reason == Removal::Reconfigured {
             self.events.push_back(Event::RemoveSas { vpn: vpn.name.clone(), spis, reason });
@@ -248,6 +262,29 @@ impl Member {
             retransmission.shortest = retransmission.shortest.min(retransmission.first);
         }
         self.endpoint.configure(now, settings);
+    }
+
+    /// Forgets keys whose life is over.
+    fn expire(&mut self, now: Instant, index: usize) {
+        let vpn = &mut self.vpns[index];
+        let gone = vpn.sas.expire(now);
+        let keks = vpn.keks.expire(now);
+        self.removed(index, gone.spis, Removal::Expired);
+        if gone.policies_gone && !self.vpns[index].sas.is_empty() {
+            self.install(index);
+        }
+        if !gone.bereft.is_empty() && !self.vpns[index].sas.is_empty() {
+            self.reregister_soon(now, index);
+        }
+        if keks > 0 {
+            self.sync_multicast(index);
+            self.journal.record(
+                now,
+                Entry::new(Level::Info, Facility::Timer, "KEK expired")
+                    .with("vpn", &self.vpns[index].name)
+                    .with("left", self.vpns[index].keks.iter().count()),
+            );
+        }
     }
 
     fn removed(&mut self, index: usize, spis: Vec<u32>, reason: Removal) {
@@ -292,6 +329,10 @@ impl Role for Member {
     type Event = Event;
 
     fn handle_datagram(&mut self, now: Instant, path: Path, datagram: &[u8]) {
+        // A push has cookies of its own and belongs to no phase 1 SA.
+        if crate::push::kek_spi_of(datagram).is_some() {
+            return self.handle_push(now, path, datagram);
+        }
         self.meter.received(datagram);
         let outcome = self.endpoint.handle_datagram(now, path, datagram, &mut *self.random);
         self.drain_endpoint(now);
@@ -305,11 +346,11 @@ impl Role for Member {
     }
 
     fn handle_timeout(&mut self, now: Instant) {
+        self.outbox.handle_timeout(now);
         self.endpoint.handle_timeout(now);
         self.drain_endpoint(now);
         for index in 0..self.vpns.len() {
-            let expired = self.vpns[index].sas.expire(now);
-            self.removed(index, expired, Removal::Expired);
+            self.expire(now, index);
             if self.vpns[index].due().is_some_and(|due| due <= now) {
                 self.handle_vpn_timeout(now, index);
             }
@@ -318,6 +359,11 @@ impl Role for Member {
     }
 
     fn poll_transmit(&mut self, buffer: &mut Vec<u8>) -> Option<Path> {
+        if let Some((path, message)) = self.outbox.poll() {
+            buffer.clear();
+            buffer.extend_from_slice(&message);
+            return Some(path);
+        }
         let path = self.endpoint.poll_transmit(buffer)?;
         self.meter.sent(buffer);
         Some(path)
@@ -330,7 +376,8 @@ impl Role for Member {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        self.vpns.iter().filter_map(Vpn::due).chain(self.endpoint.poll_timeout()).min()
+        let vpns = self.vpns.iter().filter_map(Vpn::due);
+        vpns.chain(self.endpoint.poll_timeout()).chain(self.outbox.poll_timeout()).min()
     }
 }
 

@@ -8,7 +8,7 @@ use super::state::State;
 use super::vpn::Vpn;
 use crate::log::{Entry, Facility, Level};
 use crate::time::Instant;
-use crate::timeline::TRIES_PER_SERVER;
+use crate::timeline::{EVICTION_SPREAD, TRIES_PER_SERVER};
 
 /// A probe begins at a random point within this time: others lack the key too, and every moment costs packets.
 const PROBE_SPREAD: Duration = Duration::from_secs(1);
@@ -68,6 +68,13 @@ impl Member {
         );
     }
 
+    /// Registers again at a random point of the time in which members do so after an eviction. Returns when.
+    pub(super) fn reregister_soon(&mut self, now: Instant, index: usize) -> Instant {
+        let at = now + self.random_within(EVICTION_SPREAD);
+        self.vpns[index].plan(now, at);
+        at
+    }
+
     /// A random part of `duration`.
     pub(super) fn random_within(&mut self, duration: Duration) -> Duration {
         let mut octets = [0; 4];
@@ -81,6 +88,19 @@ impl Vpn {
     fn plan(&mut self, now: Instant, at: Instant) {
         let at = self.planned.map_or(at, |planned| planned.at.min(at));
         self.planned = Some(Planned { at, decided: now });
+    }
+
+    /// A push brought what a probe was to ask for.
+    pub(super) fn recovered_by_push(&mut self) {
+        self.probes.wait = None;
+    }
+
+    /// When the server has been silent for so long that the member asks: so many of its signs of life are missing, and
+    /// members do not ask all at once.
+    pub(super) fn silence_due(&self) -> Option<Instant> {
+        let kek = self.keks.newest()?;
+        let interval = kek.heartbeat.filter(|_| self.settings.heartbeat_threshold > 0)?;
+        Some(self.last_heard? + interval * self.settings.heartbeat_threshold + kek.spread(EVICTION_SPREAD))
     }
 
     /// Notes that a registration which began at `started` has succeeded, and whether it brought a key not held before.

@@ -8,11 +8,12 @@ use wire::isakmp::Notification;
 use wire::registry::{ExchangeType, NotifyType};
 
 use super::event::{Event, RegistrationFailure};
+use super::kek_set::Origin;
 use super::state::{Awaiting, Pull, State, Trigger};
 use super::{Member, Removal};
 use crate::log::{Entry, Facility, Level};
 use crate::phase1::{AssociationId, CloseReason, Failure, Phase2Message, VENDOR_ID_GROUPVPN};
-use crate::policy::{Offer, PolicyError};
+use crate::policy::{KekRefusal, Offer, PolicyError};
 use crate::pull::{self, MessageError, NONCE_LENGTH, Received};
 use crate::time::Instant;
 
@@ -319,18 +320,19 @@ impl Member {
                     .with("reason", &refused.refusal),
             );
         }
-        if offer.has_kek {
+        if let Some(kind) = offer.kek.as_ref().and_then(|kek| kek.unknown_acknowledgement) {
             self.journal.record(
                 now,
                 Entry::new(
                     Level::Info,
                     Facility::PolicyManager,
-                    "the server's KEK is not used, keys are pulled",
+                    "pushes cannot be acknowledged as requested",
                 )
-                .with("vpn", &vpn.name),
+                .with("vpn", &vpn.name)
+                .with("requested", kind),
             );
         }
-        state.awaiting = Awaiting::Message4 { nr: reply.nonce, offer };
+        state.awaiting = Awaiting::Message4 { nr: reply.nonce, offer: Box::new(offer) };
         state.repeat_at = now + repeat_after;
         state.repeat_after = repeat_after;
         // An SA that is gone by now is reported as closed, which ends the try.
@@ -368,6 +370,8 @@ impl Member {
         //# material is matched by comparing the SPI in each key packet to SPI
         //# values previously sent in the SA payloads.
         let keys = offer.keys(&reply.keys)?;
+        let kek_keys = offer.kek_keys(&reply.keys)?;
+        let own_address = association.path().local.ip();
         let _ = self.endpoint.accept(now, message);
         self.endpoint.end_phase2(message.association, message.message_id);
 
@@ -375,6 +379,15 @@ impl Member {
         let new_key = offer.teks.iter().any(|tek| vpn.sas.iter().all(|held| held.sa.spi != tek.spi));
         let random = &mut self.random;
         let replaced = vpn.sas.apply(state.started, now, offer, keys, || random_number(&mut **random));
+        if let (Some(received), Some(keys)) = (&offer.kek, kek_keys) {
+            let origin = Origin::Pull { sequence: reply.sequence };
+            let fraction = random_number(&mut **random);
+            let number = self.next_kek_index;
+            if vpn.keks.take(origin, started, received, keys, server.ip(), number, fraction) {
+                self.next_kek_index += 1;
+            }
+        }
+        vpn.pulled_from = Some(own_address);
         vpn.number_tunnels(&mut self.next_tunnel_id);
         vpn.state.step(Trigger::Completed, State::Registered);
         vpn.restart_tries();
@@ -385,8 +398,6 @@ impl Member {
         vpn.registered_with = Some(server.ip());
         vpn.counters.pulls_succeeded += 1;
         let name = vpn.name.clone();
-        let sas = vpn.sas.iter().map(|held| held.sa.clone()).collect();
-        let closed = vpn.sas.closed.clone();
         self.journal.record(
             now,
             Entry::new(Level::Info, Facility::PolicyManager, "registered")
@@ -397,8 +408,9 @@ impl Member {
         );
         self.tune_phase1(now);
         self.removed(index, replaced, Removal::Deleted);
-        self.events.push_back(Event::InstallSas { vpn: name.clone(), sas, closed });
+        self.install(index);
         self.events.push_back(Event::Registered { vpn: name, server });
+        self.sync_multicast(index);
         Ok(())
     }
 
@@ -434,12 +446,25 @@ impl Member {
             PolicyError::Malformed(_) | PolicyError::Payloads { .. } | PolicyError::Nonce(_) => {
                 NotifyType::PAYLOAD_MALFORMED
             }
-            PolicyError::GroupPolicy(_) => NotifyType::ATTRIBUTES_NOT_SUPPORTED,
-            PolicyError::Key { .. } | PolicyError::WeakKey { .. } => NotifyType::INVALID_KEY_INFORMATION,
+            PolicyError::GroupPolicy(_) | PolicyError::Kek(KekRefusal::Attribute(_)) => {
+                NotifyType::ATTRIBUTES_NOT_SUPPORTED
+            }
+            PolicyError::Key { .. }
+            | PolicyError::WeakKey { .. }
+            | PolicyError::Kek(
+                KekRefusal::KeyPacket
+                | KekRefusal::KeyLength
+                | KekRefusal::WeakKey
+                | KekRefusal::PublicKey(_)
+                | KekRefusal::OtherPublicKey(_),
+            ) => NotifyType::INVALID_KEY_INFORMATION,
             PolicyError::Traffic { .. }
             | PolicyError::Protocol(_)
             | PolicyError::Empty
             | PolicyError::TooManyTeks
+            | PolicyError::TooManyPolicies
+            | PolicyError::Tek(_)
+            | PolicyError::Kek(_)
             | PolicyError::NoCommonPolicy(_) => NotifyType::NO_PROPOSAL_CHOSEN,
         };
         let _ = self.endpoint.send_notification(now, association, &pull::notification(kind, id));
@@ -458,7 +483,7 @@ impl Member {
     }
 
     /// Forgets the exchange of a VPN that is pulling.
-    fn end_pull(&mut self, index: usize) {
+    pub(super) fn end_pull(&mut self, index: usize) {
         if let State::Pulling(pull) = &self.vpns[index].state {
             self.endpoint.end_phase2(pull.association, pull.id);
         }
@@ -505,7 +530,7 @@ fn offer_size(sas: &super::sa_set::SaSet) -> usize {
     sas.iter().filter(|held| held.named).count()
 }
 
-fn random_number(random: &mut dyn Random) -> u32 {
+pub(super) fn random_number(random: &mut dyn Random) -> u32 {
     let mut octets = [0; 4];
     random.fill(&mut octets);
     u32::from_be_bytes(octets)

@@ -7,12 +7,15 @@ use std::time::Duration;
 use wire::selector::Selector;
 
 use super::event::{GroupSa, Keys};
-use crate::policy::{MAXIMUM_TEKS, Offer, ReceivedTek};
+use crate::policy::{MAXIMUM_TEKS, Offer, PolicyError, ReceivedTek};
 use crate::time::Instant;
-use crate::timeline::Timeline;
+use crate::timeline::{MINIMUM_LIFETIME, Timeline};
 
 /// Two readings of the same end of life differ by rounding; a larger difference is meant.
-const ROUNDING: Duration = Duration::from_secs(2);
+pub(super) const ROUNDING: Duration = Duration::from_secs(2);
+
+/// Policies of one VPN: as many as a server can tell in one message several times over.
+const MAXIMUM_POLICIES: usize = 16_384;
 
 /// A TEK that is held.
 #[derive(Debug, Clone)]
@@ -21,8 +24,10 @@ pub(super) struct Held {
     pub(super) timeline: Timeline,
     /// Whether the last PULL named it. A server that no longer does will not succeed it either.
     pub(super) named: bool,
-    /// Whether a later TEK has all of its policies.
+    /// Whether a later TEK has taken its place.
     pub(super) succeeded: bool,
+    /// The TEK that a push of our own server named after this one: its successor, whatever policies it has.
+    follower: Option<u32>,
     /// Where in the window of re-registration this member stands.
     fraction: u32,
 }
@@ -31,7 +36,19 @@ pub(super) struct Held {
 #[derive(Debug, Default)]
 pub(super) struct SaSet {
     held: Vec<Held>,
+    /// Policies without a TEK that nothing may pass by in clear.
     pub(super) closed: Vec<Selector>,
+}
+
+/// What removing TEKs does.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Removed {
+    /// The TEKs that were held.
+    pub(super) spis: Vec<u32>,
+    /// Policies that have lost their last TEK while nobody said what is to become of them: they are closed now.
+    pub(super) bereft: Vec<Selector>,
+    /// Whether policies are gone with the TEK that had them: its successor has others.
+    pub(super) policies_gone: bool,
 }
 
 impl SaSet {
@@ -77,14 +94,124 @@ impl SaSet {
         replaced
     }
 
-    /// Removes what is over. Returns the SPIs.
-    pub(super) fn expire(&mut self, now: Instant) -> Vec<u32> {
-        let gone = self.spis_where(|held| held.sa.hard_expiry <= now);
+    /// Removes what is over.
+    pub(super) fn expire(&mut self, now: Instant) -> Removed {
+        self.remove(now, |held| held.sa.hard_expiry <= now)
+    }
+
+    /// Removes TEKs. What encrypts after them begins to, if it was waiting for their end.
+    pub(super) fn remove(&mut self, now: Instant, condition: impl Fn(&Held) -> bool) -> Removed {
+        let (gone, kept): (Vec<Held>, Vec<Held>) =
+            std::mem::take(&mut self.held).into_iter().partition(|held| condition(held));
+        self.held = kept;
+        let mut removed = Removed::default();
+        for held in &gone {
+            removed.spis.push(held.sa.spi);
+            for selector in held.sa.selectors.iter() {
+                let covered = self.held.iter().any(|other| other.sa.selectors.contains(selector));
+                if covered || self.closed.contains(selector) {
+                    continue;
+                }
+                // One that the server no longer names went with its policies, and so did one whose successor has others.
+                if held.succeeded || !held.named {
+                    removed.policies_gone = true;
+                } else {
+                    removed.bereft.push(*selector);
+                    self.closed.push(*selector);
+                }
+            }
+        }
         if !gone.is_empty() {
-            self.held.retain(|held| held.sa.hard_expiry > now);
+            self.activate_orphans(now);
             self.mark_succeeded();
         }
-        gone
+        removed
+    }
+
+    /// Whether what a push brings fits into what a VPN may hold.
+    pub(super) fn has_room_for(&self, offer: &Offer) -> Result<(), PolicyError> {
+        let new = || offer.teks.iter().filter(|tek| self.held.iter().all(|held| held.sa.spi != tek.spi));
+        if self.held.len() + new().count() > 2 * MAXIMUM_TEKS {
+            return Err(PolicyError::TooManyTeks);
+        }
+        let held: usize = self.held.iter().map(|held| held.sa.selectors.len()).sum();
+        let coming: usize = new().map(|tek| tek.selectors.len()).sum();
+        if held + coming + self.closed.len() > MAXIMUM_POLICIES {
+            return Err(PolicyError::TooManyPolicies);
+        }
+        Ok(())
+    }
+
+    /// Takes what a push brought: the TEKs it names, and nothing else but the predecessors of those. Its times count from
+    /// `now`, when it arrived, and only ever bring an end or an activation nearer: a push that was held up extends nothing.
+    /// Returns the SPIs whose keys were replaced.
+    pub(super) fn apply_push(
+        &mut self,
+        now: Instant,
+        offer: &Offer,
+        keys: Vec<Keys>,
+        server_is_ours: bool,
+        mut random: impl FnMut() -> u32,
+    ) -> Vec<u32> {
+        let mut replaced = Vec::new();
+        let mut place = None;
+        let mut previous: Option<u32> = None;
+        for (tek, keys) in offer.teks.iter().zip(keys) {
+            let mut position = self.held.iter().position(|held| held.sa.spi == tek.spi);
+            if let Some(known) = position
+                && (self.held[known].sa.suite != tek.suite || *self.held[known].sa.keys != keys)
+            {
+                replaced.push(tek.spi);
+                self.held.remove(known);
+                position = None;
+            }
+            let at = match position {
+                Some(known) => {
+                    self.held[known].shorten(now, tek);
+                    known
+                }
+                None => {
+                    // After the TEKs that have its policies, or that the push named before it, or at the end.
+                    let shares = |held: &Held| held.sa.shares_policies(&tek.selectors);
+                    let after = self.held.iter().rposition(shares).max(place).map(|at| at + 1);
+                    let at = after.unwrap_or(self.held.len()).min(self.held.len());
+                    self.held.insert(at, received(now, now, tek, keys, None, &mut random));
+                    at
+                }
+            };
+            self.held[at].named = true;
+            self.activate_pushed(now, at, offer, tek, previous.filter(|_| server_is_ours));
+            if let Some(previous) = previous.filter(|_| server_is_ours)
+                && let Some(earlier) = self.held.iter_mut().find(|held| held.sa.spi == previous)
+            {
+                earlier.follower = Some(tek.spi);
+            }
+            previous = Some(tek.spi);
+            place = Some(at);
+        }
+        //= https://www.rfc-editor.org/rfc/rfc6407#section-5.4.1
+        //# The DTD defines how
+        //# long after receiving new SAs that it SHOULD deactivate SAs that are
+        //# destroyed by the rekey event.
+        if let Some(delay) = offer.deactivation_delay {
+            let named = |spi| offer.teks.iter().any(|tek| tek.spi == spi);
+            for index in 0..self.held.len() {
+                let held = &self.held[index];
+                let follows = |other: &Held| {
+                    named(other.sa.spi)
+                        && other.sa.hard_expiry > held.sa.hard_expiry.min(now + delay)
+                        && other.sa.shares_policies(&held.sa.selectors)
+                };
+                if !named(held.sa.spi) && self.held.iter().any(follows) {
+                    let end = held.sa.hard_expiry.min(now + delay);
+                    self.held[index].end_at(now, end);
+                }
+            }
+        }
+        let held = &self.held;
+        self.closed.retain(|selector| !held.iter().any(|held| held.sa.selectors.contains(selector)));
+        self.mark_succeeded();
+        replaced
     }
 
     /// Removes everything. Returns the SPIs.
@@ -122,14 +249,103 @@ impl SaSet {
         self.held.iter().filter(|held| condition(held)).map(|held| held.sa.spi).collect()
     }
 
-    fn mark_succeeded(&mut self) {
-        let ends = latest_end_by_policy(self.held.iter().filter(|held| held.named));
-        for held in &mut self.held {
-            let end = held.sa.hard_expiry;
-            held.succeeded =
-                held.sa.selectors.iter().all(|selector| ends.get(selector).is_some_and(|last| *last > end));
+    /// When a TEK that a push named starts to encrypt: at once if it has no predecessor that lives, else after its delay,
+    /// or when the predecessor has the switch left.
+    fn activate_pushed(
+        &mut self,
+        now: Instant,
+        at: usize,
+        offer: &Offer,
+        tek: &ReceivedTek,
+        previous: Option<u32>,
+    ) {
+        let own = &self.held[at].sa;
+        if own.activate_at <= now {
+            return;
+        }
+        let later_in_message = |spi| {
+            offer.teks.iter().rposition(|other| other.spi == spi)
+                > offer.teks.iter().position(|other| other.spi == own.spi)
+        };
+        let predecessors = self.held.iter().filter(|held| {
+            held.sa.spi != own.spi
+                && held.sa.hard_expiry > now
+                && !later_in_message(held.sa.spi)
+                && (Some(held.sa.spi) == previous || held.sa.shares_policies(&own.selectors))
+        });
+        let computed = match predecessors.map(|held| (held.sa.hard_expiry, held.timeline.switch)).max() {
+            None => now,
+            Some((end, switch)) => {
+                let delay = tek.activation_delay.or(offer.activation_delay);
+                delay.map_or(end - switch, |delay| now + delay).min(end).max(now)
+            }
+        };
+        let own = &mut self.held[at].sa;
+        own.activate_at = own.activate_at.min(computed);
+    }
+
+    /// TEKs that wait for their activation although nothing else encrypts for their policies do not wait any longer.
+    fn activate_orphans(&mut self, now: Instant) {
+        for index in 0..self.held.len() {
+            let own = &self.held[index];
+            let others = |held: &Held| {
+                held.sa.spi != own.sa.spi
+                    && held.sa.activate_at <= own.sa.activate_at
+                    && (held.follower == Some(own.sa.spi) || held.sa.shares_policies(&own.sa.selectors))
+            };
+            if own.sa.activate_at > now && !self.held.iter().any(others) {
+                self.held[index].sa.activate_at = now;
+            }
         }
     }
+
+    fn mark_succeeded(&mut self) {
+        let ends = latest_end_by_policy(self.held.iter().filter(|held| held.named));
+        let named_ends: BTreeMap<u32, Instant> = self
+            .held
+            .iter()
+            .filter(|held| held.named)
+            .map(|held| (held.sa.spi, held.sa.hard_expiry))
+            .collect();
+        for held in &mut self.held {
+            let end = held.sa.hard_expiry;
+            let later = |last: Option<&Instant>| last.is_some_and(|last| *last > end);
+            // A successor may have fewer policies, or, where our server says so, none of them.
+            held.succeeded = held.sa.selectors.iter().any(|selector| later(ends.get(selector)))
+                || later(held.follower.and_then(|follower| named_ends.get(&follower)));
+        }
+    }
+}
+
+impl Held {
+    /// Takes over what a push says of a TEK that is held.
+    fn shorten(&mut self, now: Instant, tek: &ReceivedTek) {
+        if *self.sa.selectors != *tek.selectors {
+            self.sa.selectors = tek.selectors.as_slice().into();
+        }
+        self.sa.direction = tek.direction;
+        if let Some(lifetime) = tek.lifetime {
+            self.timeline = timeline(lifetime);
+        }
+        self.end_at(now, self.sa.hard_expiry.min(now + tek.remaining));
+    }
+
+    fn end_at(&mut self, now: Instant, end: Instant) {
+        self.sa.hard_expiry = end;
+        self.sa.activate_at = self.sa.activate_at.min(end);
+        self.sa.soft_expiry = (end - self.timeline.reregister_at(self.fraction)).max(now);
+    }
+}
+
+impl GroupSa {
+    fn shares_policies(&self, selectors: &[Selector]) -> bool {
+        self.selectors.iter().any(|own| selectors.contains(own))
+    }
+}
+
+/// The timeline of a life. Where we only know what is left of it, it may look too short to try anything in.
+pub(super) fn timeline(lifetime: Duration) -> Timeline {
+    Timeline::pull(lifetime.max(MINIMUM_LIFETIME))
 }
 
 fn latest_end_by_policy<'a>(held: impl Iterator<Item = &'a Held>) -> BTreeMap<Selector, Instant> {
@@ -161,7 +377,7 @@ fn received(
         // A server that does not tell the configured life tells at least what was left when we first asked.
         lifetime = tek.lifetime.unwrap_or(known.timeline.lifetime);
     }
-    let timeline = Timeline::pull(lifetime);
+    let timeline = timeline(lifetime);
     let known_selectors = known.as_ref().map(|known| Arc::clone(&known.sa.selectors));
     let selectors = known_selectors.filter(|known| **known == *tek.selectors);
     Held {
@@ -178,6 +394,7 @@ fn received(
         timeline,
         named: true,
         succeeded: false,
+        follower: known.as_ref().and_then(|known| known.follower),
         fraction,
     }
 }

@@ -3,11 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use control::{
-    AntiReplay, GroupReference, IkeSecurityAssociation, InactiveTunnel, KekSecurityAssociation,
-    MemberCounters, MemberIpsecDetail, MemberIpsecSa, MemberVpn,
+    AntiReplay, GroupReference, IkeSecurityAssociation, InactiveTunnel, KekDetail, KekSecurityAssociation,
+    MemberCounters, MemberIpsecDetail, MemberIpsecSa, MemberVpn, SaState,
 };
 
 use super::Member;
+use super::kek_set::HeldKek;
 use super::sa_set::Held;
 use super::state::State;
 use super::vpn::Vpn;
@@ -45,9 +46,9 @@ impl Member {
         self.vpns.iter().map(|vpn| self.member_vpn(now, vpn)).collect()
     }
 
-    /// `kek security-associations`: none yet.
-    pub fn kek_security_associations(&self, _now: Instant) -> Vec<KekSecurityAssociation> {
-        Vec::new()
+    /// `kek security-associations`: oldest first within a VPN.
+    pub fn kek_security_associations(&self, now: Instant) -> Vec<KekSecurityAssociation> {
+        self.vpns.iter().flat_map(|vpn| vpn.keks.iter().map(move |held| kek_sa(now, vpn, held))).collect()
     }
 
     /// `ipsec inactive-tunnels`.
@@ -96,6 +97,29 @@ fn ipsec_sa(now: Instant, vpn: &Vpn, held: &Held) -> MemberIpsecSa {
     }
 }
 
+fn kek_sa(now: Instant, vpn: &Vpn, held: &HeldKek) -> KekSecurityAssociation {
+    let (initiator, responder) = held.kek.spi.cookies();
+    KekSecurityAssociation {
+        index: held.index,
+        remote_address: held.server,
+        state: SaState::Up,
+        initiator_cookie: control::Cookie(initiator.0),
+        responder_cookie: control::Cookie(responder.0),
+        group: vpn.settings.name.clone(),
+        group_id: vpn.settings.group_id,
+        detail: Some(KekDetail {
+            authentication_method: held.verifying.kind().to_string().to_uppercase(),
+            signature_hash: show::hash(held.kek.hash).to_owned(),
+            encryption_algorithm: show::cipher(held.kek.cipher).to_owned(),
+            lifetime_remaining_secs: (held.ends - now).as_secs(),
+            rekey_in_secs: None,
+            communication: if held.multicast.is_some() { "Multicast" } else { "Unicast" }.to_owned(),
+            sequence_number: held.sequence,
+            pushes: held.pushes,
+        }),
+    }
+}
+
 fn inactive_tunnel(now: Instant, vpn: &Vpn) -> InactiveTunnel {
     let (doing, next) = match &vpn.state {
         State::Down => ("the external interface is down", None),
@@ -129,6 +153,11 @@ fn counters(vpn: &Vpn) -> MemberCounters {
         delete_received: vpn.counters.deletes_received,
         exceed_maximum_keys: vpn.counters.exceeded_keys,
         unsupported_algorithm: vpn.counters.unsupported_algorithms,
-        ..MemberCounters::default()
+        push_succeeded: vpn.counters.pushes_succeeded,
+        push_failed: vpn.counters.rejections.total(),
+        push_rejected: vpn.counters.rejections,
+        push_acknowledged: vpn.counters.acknowledgements,
+        recovery_probes: vpn.probes.sent,
+        exceed_maximum_policies: vpn.counters.exceeded_policies,
     }
 }

@@ -92,7 +92,7 @@ pub(super) struct Pull {
 #[derive(Debug)]
 pub(super) enum Awaiting {
     Message2,
-    Message4 { nr: Vec<u8>, offer: Offer },
+    Message4 { nr: Vec<u8>, offer: Box<Offer> },
 }
 
 impl State {

@@ -5,8 +5,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use control::PushRejections;
 use wire::selector::Selector;
 
+use super::kek_set::KekSet;
 use super::recovery::{Planned, Probes};
 use super::sa_set::SaSet;
 use super::settings::{GatewaySettings, VpnSettings};
@@ -32,6 +34,10 @@ pub(super) struct Counters {
     pub(super) deletes_received: u64,
     pub(super) unsupported_algorithms: u64,
     pub(super) exceeded_keys: u64,
+    pub(super) exceeded_policies: u64,
+    pub(super) pushes_succeeded: u64,
+    pub(super) rejections: PushRejections,
+    pub(super) acknowledgements: u64,
 }
 
 /// One VPN.
@@ -53,6 +59,13 @@ pub(super) struct Vpn {
     /// The server that gave the present keys.
     pub(super) registered_with: Option<IpAddr>,
     pub(super) sas: SaSet,
+    pub(super) keks: KekSet,
+    /// The multicast groups that the shell was told to be in, and from which server.
+    pub(super) joined: BTreeMap<IpAddr, IpAddr>,
+    /// When the server last spoke: a PULL, or a push of whatever contents.
+    pub(super) last_heard: Option<Instant>,
+    /// Our address in the last PULL.
+    pub(super) pulled_from: Option<IpAddr>,
     pub(super) counters: Counters,
     pub(super) last_failure: Option<String>,
     /// The phase 1 SA of the last registration, and how many there were over it.
@@ -81,6 +94,10 @@ impl Vpn {
             last_pull: None,
             registered_with: None,
             sas: SaSet::default(),
+            keks: KekSet::default(),
+            joined: BTreeMap::new(),
+            last_heard: None,
+            pulled_from: None,
             counters: Counters::default(),
             last_failure: None,
             pulled_over: None,
@@ -128,7 +145,9 @@ impl Vpn {
     pub(super) fn next_registration(&self) -> Option<Instant> {
         // Without any key there is nothing to wait for; with keys, a PULL that brought no successor is repeated. Neither
         // faster than tries.
-        let wanted = if self.sas.is_empty() { Some(Instant::ORIGIN) } else { self.sas.next_registration() };
+        let by_keys = [self.sas.next_registration(), self.keks.next_registration(), self.silence_due()];
+        let wanted =
+            if self.sas.is_empty() { Some(Instant::ORIGIN) } else { by_keys.into_iter().flatten().min() };
         let by_life =
             wanted.map(|wanted| self.last_pull.map_or(wanted, |last| wanted.max(last + self.try_interval())));
         let planned = self.planned.map(|planned| planned.at);
@@ -153,9 +172,16 @@ impl Vpn {
     /// Notes a registration over a phase 1 SA.
     pub(super) fn note_pull(&mut self, now: Instant, association: AssociationId) {
         self.last_pull = Some(now);
-        self.known_interval = self.sas.try_interval();
+        self.last_heard = Some(now);
+        self.learn_interval();
         self.pulls_there = if self.pulled_over == Some(association) { self.pulls_there + 1 } else { 1 };
         self.pulled_over = Some(association);
+    }
+
+    /// Derives the time between two tries from the keys.
+    pub(super) fn learn_interval(&mut self) {
+        let kek = self.keks.newest().map(|kek| kek.timeline.try_interval());
+        self.known_interval = self.sas.try_interval().into_iter().chain(kek).min();
     }
 
     /// Gives every set of policies a number, `next` being the first free one.
@@ -177,6 +203,6 @@ impl Vpn {
             State::Registered => self.next_registration(),
             State::Waiting(until) => Some(*until),
         };
-        state.into_iter().chain(self.sas.next_expiry()).min()
+        state.into_iter().chain(self.sas.next_expiry()).chain(self.keks.next_expiry()).min()
     }
 }

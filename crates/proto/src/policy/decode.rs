@@ -66,6 +66,9 @@ pub enum PolicyError {
     /// More TEKs than we take.
     #[error("more than {MAXIMUM_TEKS} TEKs")]
     TooManyTeks,
+    /// More policies than we take.
+    #[error("too many policies")]
+    TooManyPolicies,
     /// The Rekey SA is not usable.
     #[error("the Rekey SA is refused: {0}")]
     Kek(#[from] KekRefusal),
