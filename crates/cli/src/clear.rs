@@ -1,7 +1,7 @@
 //! `gvpn clear …`.
 
 use anyhow::Result;
-use control::{ClearReply, paths};
+use control::{ClearReply, EvictionReply, paths};
 
 use crate::client;
 use crate::command::{Arguments, Context, GROUP, GROUP_ID, INDEX, Output, PEER_ADDRESS, VPN, command, flag};
@@ -21,11 +21,19 @@ command! {
 }
 
 command! {
-    /// Delete the keys of a group and have its members register again. Not available yet.
-    /// With `now` keys die at once and traffic stops until members have registered again.
+    /// Replace the keys of a group, or of all, so that whoever was removed from it holds none that is used.
+    /// Members are told to register again, and all switch to new keys together: no packet is lost, and the reply says how
+    /// long it takes. Until then the old keys are used, also by whoever was removed. A commit that removes a gateway from
+    /// a group does the same by itself. Groups whose members pull get a key that was never out there with the next roll.
+    /// With `now` every key dies at once: protected traffic stops in the whole group until each member has registered
+    /// again, some ten seconds. It is refused for groups whose members pull, as they cannot be told.
     SERVER_GROUP = "clear security group-vpn server",
-    &[GROUP, GROUP_ID, flag("now", "Keys die at once")],
-    |context, arguments| clear(context, arguments, paths::SERVER_GROUP, "groups");
+    &[GROUP, GROUP_ID, flag("now", "Keys die at once: traffic stops until members have registered again")],
+    |context, arguments| {
+        let reply: EvictionReply =
+            client::delete(context, paths::SERVER_GROUP, &arguments.filter()?.to_query())?;
+        Output::new(eviction(&reply), &reply)
+    };
 }
 
 command! {
@@ -59,4 +67,47 @@ command! {
 fn clear(context: &Context, arguments: &Arguments, path: &str, what: &str) -> Result<Output> {
     let reply: ClearReply = client::delete(context, path, &arguments.filter()?.to_query())?;
     Output::new(format!("cleared {} {what}\n", reply.cleared), &reply)
+}
+
+fn eviction(reply: &EvictionReply) -> String {
+    let line = |group: &control::EvictedGroup| {
+        let seconds = group.done_in_millis.div_ceil(1000);
+        let name = &group.group;
+        match reply.now {
+            true => format!(
+                "Group {name}: all keys are deleted; members register again within {seconds} seconds, and protected \
+                 traffic is dropped until they have\n"
+            ),
+            false => format!(
+                "Group {name}: in {seconds} seconds every member that stays uses new keys; no packet is lost\n"
+            ),
+        }
+    };
+    match reply.groups.is_empty() {
+        true => "no group\n".to_owned(),
+        false => reply.groups.iter().map(line).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use control::EvictedGroup;
+
+    use super::*;
+
+    #[test]
+    fn an_eviction_says_until_when_it_is_done() {
+        let mut reply = EvictionReply {
+            now: false,
+            groups: vec![
+                EvictedGroup { group: "g1".into(), done_in_millis: 149_001 },
+                EvictedGroup { group: "g2".into(), done_in_millis: 50_000 },
+            ],
+        };
+        insta::assert_snapshot!(eviction(&reply));
+        reply.now = true;
+        reply.groups.truncate(1);
+        reply.groups[0].done_in_millis = 10_000;
+        insta::assert_snapshot!(eviction(&reply));
+    }
 }

@@ -186,6 +186,7 @@ impl Arguments {
             group_id: number("group-id", self.value("group-id"))?,
             index: number("index", self.value("index"))?,
             vpn: self.value("vpn").map(str::to_owned),
+            now: self.has("now"),
         })
     }
 }

@@ -1,7 +1,7 @@
 //! `gvpn status`.
 
 use anyhow::Result;
-use control::{Status, paths};
+use control::{RekeyMessages, Status, paths};
 
 use crate::client;
 use crate::columns::columns;
@@ -42,6 +42,11 @@ fn render(status: &Status) -> String {
             .collect();
         text.push_str(&columns("", &["Interface", "Device", "State", "VPNs"], &[], &rows));
     }
+    if let Some(RekeyMessages { sent, refused, given_up, waiting }) = status.rekey_messages {
+        text.push_str(&format!(
+            "Rekey messages: {sent} sent, {waiting} waiting, {refused} refused by the system, {given_up} given up\n"
+        ));
+    }
     status.warnings.iter().for_each(|warning| text.push_str(&format!("warning: {warning}\n")));
     text
 }
@@ -66,6 +71,7 @@ mod tests {
                 up: true,
                 vpns: vec!["gvpn".into()],
             }],
+            rekey_messages: Some(RekeyMessages { sent: 12, refused: 1, given_up: 0, waiting: 0 }),
             warnings: vec!["device wan1 does not exist".into()],
         };
         insta::assert_snapshot!(render(&status));

@@ -34,6 +34,8 @@ pub struct Filter {
     pub index: Option<u32>,
     /// Name of a VPN.
     pub vpn: Option<String>,
+    /// Of a `clear` that can be graceful: at once instead.
+    pub now: bool,
 }
 
 /// A reply that a [`Filter`] can cut down.
@@ -104,13 +106,15 @@ impl Filtered for Vec<RegisteredMembers> {
     fn keep(&mut self, filter: &Filter) {
         self.retain(|group| filter.allows_group(&group.group, group.group_id));
         for group in self.iter_mut() {
-            group.members.retain(|member| filter.allows_address(member.address));
-            if filter.is_brief() {
-                group.members.iter_mut().for_each(|member| member.statistics = None);
+            for members in [&mut group.members, &mut group.lost] {
+                members.retain(|member| filter.allows_address(member.address));
+                if filter.is_brief() {
+                    members.iter_mut().for_each(|member| member.statistics = None);
+                }
             }
         }
         if filter.peer_address.is_some() {
-            self.retain(|group| !group.members.is_empty());
+            self.retain(|group| !group.members.is_empty() || !group.lost.is_empty());
         }
     }
 }

@@ -35,8 +35,9 @@ pub use paths::VERSION_PREFIX;
 pub use policy::{AntiReplay, DynamicPolicy, MemberPolicy, PolicyType, PortRange, Selector};
 pub use problem::Problem;
 pub use server::{
-    MemberStatistics, RegisteredMember, RegisteredMembers, ServerGroupSas, ServerIpsecDetail, ServerIpsecSa,
-    ServerMatchPolicy, ServerStatistics,
+    EvictedGroup, EvictionReply, KeyReplacement, KeyReplacementReport, MemberStatistics, Refusals,
+    RegisteredMember, RegisteredMembers, ServerGroupSas, ServerIpsecDetail, ServerIpsecSa, ServerMatchPolicy,
+    ServerStatistics,
 };
 pub use statistics::{DropCount, InterfaceCounters, IpsecStatistics, SaCounters, SaStatistics};
 pub use status::{ClearReply, InterfaceStatus, RekeyMessages, Status};

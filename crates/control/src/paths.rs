@@ -47,5 +47,5 @@ pub const MONITOR: &str = "/v1/monitor";
 pub const SERVER_CLUSTER: &str = "/v1/server/server-cluster";
 /// Answered with a problem until the engine has sessions.
 pub const FLOW_SESSION: &str = "/v1/flow-session";
-/// `DELETE` with [`crate::Filter`]: new keys for a group; answered with a problem until rekey by push exists.
+/// `DELETE` with [`crate::Filter`]: new keys for a group, or for all, with `now` at once; reply [`crate::EvictionReply`].
 pub const SERVER_GROUP: &str = "/v1/server/group";

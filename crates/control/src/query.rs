@@ -19,9 +19,10 @@ impl Filter {
                 "group-id" => filter.group_id = Some(value.parse().map_err(|_| wrong("a group number"))?),
                 "index" => filter.index = Some(value.parse().map_err(|_| wrong("an index"))?),
                 "vpn" => filter.vpn = Some(value),
+                "now" => filter.now = true,
                 _ => {
                     return Err(Problem::new(format!(
-                        "unknown filter `{name}`; known are brief, detail, peer-address, group, group-id, index, vpn"
+                        "unknown filter `{name}`; known are brief, detail, peer-address, group, group-id, index, vpn, now"
                     )));
                 }
             }
@@ -34,6 +35,9 @@ impl Filter {
         let mut parts = Vec::new();
         if self.level == Level::Detail {
             parts.push("detail".to_owned());
+        }
+        if self.now {
+            parts.push("now".to_owned());
         }
         let mut add = |name: &str, value: Option<String>| {
             parts.extend(value.map(|value| format!("{name}={}", encode(&value))));
@@ -102,6 +106,7 @@ mod tests {
             group_id: Some(7),
             index: Some(3),
             vpn: Some("gvpn".into()),
+            now: true,
         };
         assert_eq!(Filter::from_query(&filter.to_query()).unwrap(), filter);
         assert_eq!(Filter::from_query("").unwrap(), Filter::default());

@@ -92,6 +92,14 @@ fn detail(vpn: &MemberVpn) -> String {
         counters.unsupported_algorithm,
         if vpn.rekey_needed { "yes" } else { "no" },
     );
+    let rejected: Vec<_> =
+        counters.push_rejected.all().into_iter().filter(|(_, _, count)| *count > 0).collect();
+    if !rejected.is_empty() {
+        text.push_str("  Rejected rekeys:\n");
+        for (reason, description, count) in rejected {
+            text.push_str(&format!("      {reason:<26}: {count}  {description}\n"));
+        }
+    }
     // SAs of one tunnel carry the same policies: they are listed once, and then each SA.
     let mut policies_of: Option<u32> = None;
     for sa in &vpn.security_associations {
@@ -177,6 +185,16 @@ mod tests {
     #[test]
     fn detail_tells_everything() {
         insta::assert_snapshot!(render(&samples::member_vpns(), Level::Detail));
+    }
+
+    #[test]
+    fn detail_names_the_reasons_of_rejected_rekeys() {
+        let mut vpns = samples::member_vpns();
+        vpns[0].counters.push_succeeded = 7;
+        vpns[0].counters.push_failed = 3;
+        vpns[0].counters.push_rejected =
+            control::PushRejections { old_sequence: 2, bad_signature: 1, ..Default::default() };
+        insta::assert_snapshot!(render(&vpns, Level::Detail));
     }
 
     #[test]

@@ -115,6 +115,7 @@ pub fn registered_members() -> Vec<RegisteredMembers> {
         group: "g1".into(),
         group_id: 1,
         members: vec![member("black", "100.0.0.3", 12), member("white", "100.0.0.4", 0)],
+        lost: Vec::new(),
     }]
 }
 
@@ -127,6 +128,29 @@ pub fn server_statistics() -> Vec<ServerStatistics> {
         recent_failures: vec!["gateway stranger at 100.0.0.9: not listed in the group's ike-gateway".into()],
         ..ServerStatistics::default()
     }]
+}
+
+pub fn pushing_statistics() -> Vec<ServerStatistics> {
+    let mut groups = server_statistics();
+    groups[0].push_sent = 21;
+    groups[0].push_acknowledged = 20;
+    groups[0].push_unacknowledged = 1;
+    groups[0].acknowledgements_refused =
+        vec![Refusals { reason: "bad-hash".into(), description: "the HASH is wrong".into(), messages: 2 }];
+    groups[0].replacement = Some(KeyReplacement {
+        cause: "graceful eviction".into(),
+        done_in_secs: 132,
+        members: 250,
+        outstanding: 3,
+    });
+    groups[0].last_replacement = Some(KeyReplacementReport {
+        cause: "policy change".into(),
+        ended_secs_ago: 4000,
+        took_millis: 12_034,
+        members: 251,
+        missing: 1,
+    });
+    groups
 }
 
 fn member_counters() -> MemberCounters {

@@ -1,7 +1,7 @@
 //! `show security group-vpn server registered-members`.
 
 use anyhow::Result;
-use control::{Level, RegisteredMembers};
+use control::{Level, RegisteredMember, RegisteredMembers};
 
 use crate::client;
 use crate::clock::date;
@@ -23,58 +23,64 @@ fn run(context: &Context, arguments: &Arguments) -> Result<Output> {
 
 fn render(groups: &[RegisteredMembers], level: Level, now_unix_secs: u64) -> String {
     let updated = |ago: u64| date(now_unix_secs.saturating_sub(ago));
+    let list = |members: &[RegisteredMember]| -> String {
+        match level {
+            Level::Brief => {
+                let rows: Vec<Vec<String>> = members.iter().map(|member| row(member, &updated)).collect();
+                columns("  ", &["Member Gateway", "Member IP", "Last Update", "Vsys"], &[], &rows)
+            }
+            Level::Detail => members.iter().map(|member| paragraph(member, &updated)).collect(),
+        }
+    };
     let rendered: Vec<String> = groups
         .iter()
         .map(|group| {
-            let head = format!(
-                "Group: {}, Group Id: {}\n  Total number of registered members: {}\n",
+            let mut text = format!(
+                "Group: {}, Group Id: {}\n  Total number of registered members: {}\n{}",
                 group.group,
                 group.group_id,
-                group.members.len()
+                group.members.len(),
+                list(&group.members)
             );
-            let body = match level {
-                Level::Brief => {
-                    let rows: Vec<Vec<String>> = group
-                        .members
-                        .iter()
-                        .map(|member| {
-                            vec![
-                                member.gateway.clone(),
-                                member.address.to_string(),
-                                updated(member.last_update_secs_ago),
-                                "root".to_owned(),
-                            ]
-                        })
-                        .collect();
-                    columns("  ", &["Member Gateway", "Member IP", "Last Update", "Vsys"], &[], &rows)
-                }
-                Level::Detail => group
-                    .members
-                    .iter()
-                    .map(|member| {
-                        let statistics = member.statistics.unwrap_or_default();
-                        format!(
-                            "\n  Member gateway: {}, Member IP: {}, Port: {}, Vsys: root\n  Last Update: {}\n  Stats:\n    \
-                             Pull Succeeded                  : {}\n    Pull Failed                     : {}\n    \
-                             Push Sent                       : {}\n    Push Acknowledged               : {}\n    \
-                             Push Unacknowledged             : {}\n",
-                            member.gateway,
-                            member.address,
-                            member.port,
-                            updated(member.last_update_secs_ago),
-                            statistics.pull_succeeded,
-                            statistics.pull_failed,
-                            statistics.push_sent,
-                            statistics.push_acknowledged,
-                            statistics.push_unacknowledged,
-                        )
-                    })
-                    .collect(),
-            };
-            head + &body
+            if !group.lost.is_empty() {
+                text.push_str(&format!(
+                    "  Members removed because they acknowledge no rekeys: {}\n{}",
+                    group.lost.len(),
+                    list(&group.lost)
+                ));
+            }
+            text
         })
         .collect();
     rendered.join("\n")
+}
+
+fn row(member: &RegisteredMember, updated: &dyn Fn(u64) -> String) -> Vec<String> {
+    vec![
+        member.gateway.clone(),
+        member.address.to_string(),
+        updated(member.last_update_secs_ago),
+        "root".to_owned(),
+    ]
+}
+
+fn paragraph(member: &RegisteredMember, updated: &dyn Fn(u64) -> String) -> String {
+    let statistics = member.statistics.unwrap_or_default();
+    format!(
+        "\n  Member gateway: {}, Member IP: {}, Port: {}, Vsys: root\n  Last Update: {}\n  Stats:\n    \
+         Pull Succeeded                  : {}\n    Pull Failed                     : {}\n    \
+         Push Sent                       : {}\n    Push Acknowledged               : {}\n    \
+         Push Unacknowledged             : {}\n",
+        member.gateway,
+        member.address,
+        member.port,
+        updated(member.last_update_secs_ago),
+        statistics.pull_succeeded,
+        statistics.pull_failed,
+        statistics.push_sent,
+        statistics.push_acknowledged,
+        statistics.push_unacknowledged,
+    )
 }
 
 #[cfg(test)]
@@ -90,6 +96,14 @@ mod tests {
     #[test]
     fn detail_has_counters() {
         insta::assert_snapshot!(render(&samples::registered_members(), Level::Detail, 1_447_950_669));
+    }
+
+    #[test]
+    fn members_that_acknowledge_nothing_are_listed_apart() {
+        let mut groups = samples::registered_members();
+        groups[0].lost = groups[0].members.split_off(1);
+        insta::assert_snapshot!(render(&groups, Level::Brief, 1_447_950_669));
+        insta::assert_snapshot!(render(&groups, Level::Detail, 1_447_950_669));
     }
 
     #[test]

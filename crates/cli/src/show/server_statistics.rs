@@ -1,7 +1,7 @@
 //! `show security group-vpn server statistics`.
 
 use anyhow::Result;
-use control::ServerStatistics;
+use control::{KeyReplacement, KeyReplacementReport, ServerStatistics};
 
 use crate::client;
 use crate::command::{Arguments, Context, GROUP, GROUP_ID, Output, command};
@@ -27,6 +27,7 @@ fn render(groups: &[ServerStatistics]) -> String {
                 0 => "No group\n".to_owned(),
                 id => format!("Group: {}, Group Id: {id}\n", group.group),
             };
+            let more = refused(group) + &replacement(group);
             let failures = match &group.recent_failures[..] {
                 [] => String::new(),
                 failures => {
@@ -37,7 +38,7 @@ fn render(groups: &[ServerStatistics]) -> String {
             format!(
                 "{head}  Stats:\n    Pull Succeeded                  : {}\n    Pull Failed                     : {}\n    \
                  Pull Exceed Member Threshold    : {}\n    Push Sent                       : {}\n    \
-                 Push Acknowledged               : {}\n    Push Unacknowledged             : {}\n{failures}",
+                 Push Acknowledged               : {}\n    Push Unacknowledged             : {}\n{more}{failures}",
                 group.pull_succeeded,
                 group.pull_failed,
                 group.pull_exceed_member_threshold,
@@ -48,6 +49,37 @@ fn render(groups: &[ServerStatistics]) -> String {
         })
         .collect();
     rendered.join("\n")
+}
+
+/// Acknowledgements that proved nothing.
+fn refused(group: &ServerStatistics) -> String {
+    let lines: String = group
+        .acknowledgements_refused
+        .iter()
+        .map(|refusal| format!("    {:<32}: {}  {}\n", refusal.reason, refusal.messages, refusal.description))
+        .collect();
+    if lines.is_empty() { lines } else { format!("  Acknowledgements refused:\n{lines}") }
+}
+
+/// New keys out of turn: what is under way, and how the last went.
+fn replacement(group: &ServerStatistics) -> String {
+    let mut text = String::new();
+    if let Some(KeyReplacement { cause, done_in_secs, members, outstanding }) = &group.replacement {
+        text.push_str(&format!(
+            "  New keys ({cause}): everybody uses them in {done_in_secs} seconds; {outstanding} of {members} members \
+             have not answered yet\n"
+        ));
+    }
+    if let Some(report) = &group.last_replacement {
+        let KeyReplacementReport { cause, ended_secs_ago, took_millis, members, missing } = report;
+        text.push_str(&format!(
+            "  Last new keys ({cause}): took {}.{:03} seconds, {ended_secs_ago} seconds ago; {missing} of {members} \
+             members missed it\n",
+            took_millis / 1000,
+            took_millis % 1000
+        ));
+    }
+    text
 }
 
 #[cfg(test)]
@@ -61,7 +93,12 @@ mod tests {
     }
 
     #[test]
+    fn pushes_and_replacements_of_keys() {
+        insta::assert_snapshot!(render(&samples::pushing_statistics()));
+    }
+
+    #[test]
     fn json_is_for_programs() {
-        insta::assert_snapshot!(serde_json::to_string_pretty(&samples::server_statistics()).unwrap());
+        insta::assert_snapshot!(serde_json::to_string_pretty(&samples::pushing_statistics()).unwrap());
     }
 }

@@ -123,5 +123,6 @@ fn registered_members(now: Instant, group: &Group) -> RegisteredMembers {
                 }),
             })
             .collect(),
+        lost: Vec::new(),
     }
 }
