@@ -106,15 +106,13 @@ impl Filtered for Vec<RegisteredMembers> {
     fn keep(&mut self, filter: &Filter) {
         self.retain(|group| filter.allows_group(&group.group, group.group_id));
         for group in self.iter_mut() {
-            for members in [&mut group.members, &mut group.lost] {
-                members.retain(|member| filter.allows_address(member.address));
-                if filter.is_brief() {
-                    members.iter_mut().for_each(|member| member.statistics = None);
-                }
+            group.members.retain(|member| filter.allows_address(member.address));
+            if filter.is_brief() {
+                group.members.iter_mut().for_each(|member| member.statistics = None);
             }
         }
         if filter.peer_address.is_some() {
-            self.retain(|group| !group.members.is_empty() || !group.lost.is_empty());
+            self.retain(|group| !group.members.is_empty());
         }
     }
 }

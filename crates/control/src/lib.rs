@@ -34,10 +34,10 @@ pub use monitor::MonitorEntry;
 pub use paths::VERSION_PREFIX;
 pub use policy::{AntiReplay, DynamicPolicy, MemberPolicy, PolicyType, PortRange, Selector};
 pub use problem::Problem;
+pub use server::{EvictedGroup, EvictionReply};
 pub use server::{
-    EvictedGroup, EvictionReply, KeyReplacement, KeyReplacementReport, MemberStatistics, Refusals,
-    RegisteredMember, RegisteredMembers, ServerGroupSas, ServerIpsecDetail, ServerIpsecSa, ServerMatchPolicy,
-    ServerStatistics,
+    MemberState, MemberStatistics, ReasonCount, RegisteredMember, RegisteredMembers, RekeyProgress,
+    ServerGroupSas, ServerIpsecDetail, ServerIpsecSa, ServerMatchPolicy, ServerStatistics,
 };
 pub use statistics::{DropCount, InterfaceCounters, IpsecStatistics, SaCounters, SaStatistics};
 pub use status::{ClearReply, InterfaceStatus, RekeyMessages, Status};

@@ -7,6 +7,27 @@ use serde::{Deserialize, Serialize};
 use crate::identifiers::Spi;
 use crate::policy::{AntiReplay, Selector};
 
+/// What `clear security group-vpn server` began.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct EvictionReply {
+    /// Whether the keys died at once.
+    pub now: bool,
+    /// The groups.
+    pub groups: Vec<EvictedGroup>,
+}
+
+/// A group whose keys are replaced.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default)]
+pub struct EvictedGroup {
+    /// Its name.
+    pub group: String,
+    /// Milliseconds until every member that stays uses keys that were not out there before; with `now`, until the last
+    /// member should have registered again.
+    pub done_in_millis: u64,
+}
+
 /// The TEKs of a group.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -76,9 +97,6 @@ pub struct RegisteredMembers {
     pub group_id: u32,
     /// The members, by gateway name.
     pub members: Vec<RegisteredMember>,
-    /// Members that left three consecutive rekeys unacknowledged: nothing is sent to them until they register again.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub lost: Vec<RegisteredMember>,
 }
 
 /// A member that has registered and whose keys have not all expired.
@@ -91,11 +109,25 @@ pub struct RegisteredMember {
     pub address: IpAddr,
     /// Port it registered from.
     pub port: u16,
+    /// Whether it is pushed to.
+    #[serde(default)]
+    pub state: MemberState,
     /// Seconds since its last registration or acknowledgement.
     pub last_update_secs_ago: u64,
     /// Its counters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub statistics: Option<MemberStatistics>,
+}
+
+/// Where a registered member stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MemberState {
+    /// On the active list.
+    #[default]
+    Active,
+    /// It left three consecutive rekeys unacknowledged and is not pushed to until it registers.
+    Unacknowledged,
 }
 
 /// Counters of one member.
@@ -134,79 +166,42 @@ pub struct ServerStatistics {
     pub push_acknowledged: u64,
     /// Rekeys that stayed unacknowledged.
     pub push_unacknowledged: u64,
-    /// Acknowledgements refused, by reason; reasons that occurred.
+    /// Acknowledgements that did not count, by reason; only reasons that occurred.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub acknowledgements_refused: Vec<Refusals>,
-    /// New keys out of turn, because of an eviction or a policy change, that not everybody uses yet.
+    pub acknowledgements_refused: Vec<ReasonCount>,
+    /// The last command that asked for new keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub replacement: Option<KeyReplacement>,
-    /// How the last such replacement of keys went.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_replacement: Option<KeyReplacementReport>,
+    pub rekey: Option<RekeyProgress>,
     /// The last refusals, newest first, in words; bounded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub recent_failures: Vec<String>,
 }
 
-/// One reason to refuse a message, and how often it applied.
+/// A reason and how often it applied.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
-pub struct Refusals {
-    /// Short name in kebab-case, stable: `bad-hash`.
+pub struct ReasonCount {
+    /// Short name in kebab-case, stable.
     pub reason: String,
     /// One line for people.
     pub description: String,
-    /// Messages.
-    pub messages: u64,
+    /// How often.
+    pub count: u64,
 }
 
-/// Keys of a group that are being replaced out of turn.
+/// How far a command got that asked for new keys: a commit, an eviction.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default)]
-pub struct KeyReplacement {
-    /// `policy change`, `graceful eviction` or `eviction now`.
+pub struct RekeyProgress {
+    /// As in `policy change`, `graceful eviction`, `eviction now`.
     pub cause: String,
-    /// Seconds until every member that stays uses new keys.
-    pub done_in_secs: u64,
-    /// Members that stay.
+    /// Members that have to get the keys.
     pub members: u64,
-    /// Members of which we do not know yet that they have the new keys. Where nobody acknowledges it stays 0.
+    /// Members among them of whom it is not known that they have them.
     pub outstanding: u64,
-}
-
-/// What became of a [`KeyReplacement`].
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", default)]
-pub struct KeyReplacementReport {
-    /// As in [`KeyReplacement::cause`].
-    pub cause: String,
-    /// Seconds since it ended.
-    pub ended_secs_ago: u64,
-    /// Milliseconds from the command until every member that stays used new keys.
-    pub took_millis: u64,
-    /// Members that stayed.
-    pub members: u64,
-    /// Members that did not show in time that they have the new keys.
-    pub missing: u64,
-}
-
-/// What `clear security group-vpn server` began.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", default)]
-pub struct EvictionReply {
-    /// Whether the keys died at once.
-    pub now: bool,
-    /// The groups.
-    pub groups: Vec<EvictedGroup>,
-}
-
-/// A group whose keys are replaced.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", default)]
-pub struct EvictedGroup {
-    /// Its name.
-    pub group: String,
-    /// Milliseconds until every member that stays uses keys that were not out there before; with `now`, until the last
-    /// member should have registered again.
-    pub done_in_millis: u64,
+    /// Seconds from the command until all switch.
+    pub switch_after_secs: u64,
+    /// Milliseconds from the command until every remaining member used new keys; absent while that is under way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub took_millis: Option<u64>,
 }

@@ -108,6 +108,7 @@ pub fn registered_members() -> Vec<RegisteredMembers> {
         gateway: gateway.into(),
         address: address.parse().unwrap(),
         port: 848,
+        state: MemberState::Active,
         last_update_secs_ago,
         statistics: Some(MemberStatistics { pull_succeeded: 2, ..MemberStatistics::default() }),
     };
@@ -115,7 +116,6 @@ pub fn registered_members() -> Vec<RegisteredMembers> {
         group: "g1".into(),
         group_id: 1,
         members: vec![member("black", "100.0.0.3", 12), member("white", "100.0.0.4", 0)],
-        lost: Vec::new(),
     }]
 }
 
@@ -136,19 +136,13 @@ pub fn pushing_statistics() -> Vec<ServerStatistics> {
     groups[0].push_acknowledged = 20;
     groups[0].push_unacknowledged = 1;
     groups[0].acknowledgements_refused =
-        vec![Refusals { reason: "bad-hash".into(), description: "the HASH is wrong".into(), messages: 2 }];
-    groups[0].replacement = Some(KeyReplacement {
+        vec![ReasonCount { reason: "bad-hash".into(), description: "the HASH is wrong".into(), count: 2 }];
+    groups[0].rekey = Some(RekeyProgress {
         cause: "graceful eviction".into(),
-        done_in_secs: 132,
         members: 250,
         outstanding: 3,
-    });
-    groups[0].last_replacement = Some(KeyReplacementReport {
-        cause: "policy change".into(),
-        ended_secs_ago: 4000,
-        took_millis: 12_034,
-        members: 251,
-        missing: 1,
+        switch_after_secs: 132,
+        took_millis: None,
     });
     groups
 }

@@ -1,7 +1,7 @@
 //! `show security group-vpn server registered-members`.
 
 use anyhow::Result;
-use control::{Level, RegisteredMember, RegisteredMembers};
+use control::{Level, MemberState, RegisteredMember, RegisteredMembers};
 
 use crate::client;
 use crate::clock::date;
@@ -35,18 +35,20 @@ fn render(groups: &[RegisteredMembers], level: Level, now_unix_secs: u64) -> Str
     let rendered: Vec<String> = groups
         .iter()
         .map(|group| {
+            let (active, lost): (Vec<_>, Vec<_>) =
+                group.members.iter().cloned().partition(|member| member.state == MemberState::Active);
             let mut text = format!(
                 "Group: {}, Group Id: {}\n  Total number of registered members: {}\n{}",
                 group.group,
                 group.group_id,
-                group.members.len(),
-                list(&group.members)
+                active.len(),
+                list(&active)
             );
-            if !group.lost.is_empty() {
+            if !lost.is_empty() {
                 text.push_str(&format!(
                     "  Members removed because they acknowledge no rekeys: {}\n{}",
-                    group.lost.len(),
-                    list(&group.lost)
+                    lost.len(),
+                    list(&lost)
                 ));
             }
             text
@@ -101,7 +103,7 @@ mod tests {
     #[test]
     fn members_that_acknowledge_nothing_are_listed_apart() {
         let mut groups = samples::registered_members();
-        groups[0].lost = groups[0].members.split_off(1);
+        groups[0].members[1].state = MemberState::Unacknowledged;
         insta::assert_snapshot!(render(&groups, Level::Brief, 1_447_950_669));
         insta::assert_snapshot!(render(&groups, Level::Detail, 1_447_950_669));
     }

@@ -1,7 +1,7 @@
 //! `show security group-vpn server statistics`.
 
 use anyhow::Result;
-use control::{KeyReplacement, KeyReplacementReport, ServerStatistics};
+use control::ServerStatistics;
 
 use crate::client;
 use crate::command::{Arguments, Context, GROUP, GROUP_ID, Output, command};
@@ -56,30 +56,27 @@ fn refused(group: &ServerStatistics) -> String {
     let lines: String = group
         .acknowledgements_refused
         .iter()
-        .map(|refusal| format!("    {:<32}: {}  {}\n", refusal.reason, refusal.messages, refusal.description))
+        .map(|refusal| format!("    {:<32}: {}  {}\n", refusal.reason, refusal.count, refusal.description))
         .collect();
     if lines.is_empty() { lines } else { format!("  Acknowledgements refused:\n{lines}") }
 }
 
-/// New keys out of turn: what is under way, and how the last went.
+/// New keys out of turn: what is under way, or how the last went.
 fn replacement(group: &ServerStatistics) -> String {
-    let mut text = String::new();
-    if let Some(KeyReplacement { cause, done_in_secs, members, outstanding }) = &group.replacement {
-        text.push_str(&format!(
-            "  New keys ({cause}): everybody uses them in {done_in_secs} seconds; {outstanding} of {members} members \
-             have not answered yet\n"
-        ));
+    let Some(progress) = &group.rekey else { return String::new() };
+    let (cause, members, outstanding) = (&progress.cause, progress.members, progress.outstanding);
+    match progress.took_millis {
+        None => format!(
+            "  New keys ({cause}): all use them {} seconds after the command; {outstanding} of {members} members have \
+             not answered yet\n",
+            progress.switch_after_secs
+        ),
+        Some(took) => format!(
+            "  Last new keys ({cause}): took {}.{:03} seconds; {outstanding} of {members} members missed them\n",
+            took / 1000,
+            took % 1000
+        ),
     }
-    if let Some(report) = &group.last_replacement {
-        let KeyReplacementReport { cause, ended_secs_ago, took_millis, members, missing } = report;
-        text.push_str(&format!(
-            "  Last new keys ({cause}): took {}.{:03} seconds, {ended_secs_ago} seconds ago; {missing} of {members} \
-             members missed it\n",
-            took_millis / 1000,
-            took_millis % 1000
-        ));
-    }
-    text
 }
 
 #[cfg(test)]
@@ -94,7 +91,11 @@ mod tests {
 
     #[test]
     fn pushes_and_replacements_of_keys() {
-        insta::assert_snapshot!(render(&samples::pushing_statistics()));
+        let mut groups = samples::pushing_statistics();
+        insta::assert_snapshot!(render(&groups));
+        groups[0].rekey.as_mut().unwrap().took_millis = Some(132_034);
+        groups[0].rekey.as_mut().unwrap().outstanding = 0;
+        insta::assert_snapshot!(render(&groups));
     }
 
     #[test]

@@ -115,6 +115,7 @@ fn registered_members(now: Instant, group: &Group) -> RegisteredMembers {
                 gateway: gateway.clone(),
                 address: address.ip(),
                 port: address.port(),
+                state: control::MemberState::Active,
                 last_update_secs_ago: (now - registered_at).as_secs(),
                 statistics: Some(MemberStatistics {
                     pull_succeeded: member.pulls_succeeded,
@@ -123,6 +124,5 @@ fn registered_members(now: Instant, group: &Group) -> RegisteredMembers {
                 }),
             })
             .collect(),
-        lost: Vec::new(),
     }
 }
