@@ -4,13 +4,15 @@
 //! ([`crypto::SealingKey`]); their places are not secret. Changes are committed in batches, a batch as a whole or not
 //! at all, and are durable when [`Embedded::commit`] returns: only then may a message leave that depends on them.
 //!
-//! [`Embedded`] is one file of one server.
+//! [`Embedded`] is one file of one server, [`Shared`] what cooperating servers have in common.
 
 mod embedded;
+mod shared;
 
 use crypto::Secret;
 
 pub use embedded::{CommitError, Embedded, LoadError, OpenError, SCHEMA};
+pub use shared::{Busy, Epoch, Preference, Shared, SharedEvent, SharedSettings, Term, Tls};
 
 /// One record is set, or removed.
 #[derive(Clone, Debug, PartialEq, Eq)]

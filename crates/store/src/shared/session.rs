@@ -1,0 +1,278 @@
+//! One connection after the other: load, watch, stand for election, commit.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crypto::Random;
+use etcd_client::{
+    Client, Compare, CompareOp, ConnectOptions, EventType, OpenSslClientConfig, Txn, WatchOptions,
+    WatchResponse,
+};
+use tokio::sync::mpsc::{Receiver, Sender};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::election::{self, Leader, Lease};
+use super::records::{self, Keys};
+use super::{Epoch, Preference, Request, SharedEvent, SharedSettings};
+
+/// Operations of one transaction: etcd takes 128 unless told otherwise, and the fence is one of them.
+const OPERATIONS: usize = 100;
+
+/// How long to wait before the next endpoint is tried.
+const AGAIN: Duration = Duration::from_millis(250);
+
+/// Why a connection ended.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// etcd does not answer, or says no.
+    Etcd(etcd_client::Error),
+    /// It did not answer in time.
+    Silence,
+    /// What it holds is not for us.
+    Unusable(String),
+    /// The daemon has gone.
+    Closed,
+}
+
+impl From<etcd_client::Error> for Failure {
+    fn from(error: etcd_client::Error) -> Self {
+        Self::Etcd(error)
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            // The status of gRPC is more than a line; its message says it.
+            Failure::Etcd(etcd_client::Error::GRpcStatus(status)) => f.write_str(status.message()),
+            Failure::Etcd(error) => write!(f, "{error}"),
+            Failure::Silence => f.write_str("no answer"),
+            Failure::Unusable(reason) => f.write_str(reason),
+            Failure::Closed => f.write_str("closed"),
+        }
+    }
+}
+
+/// Connects to one endpoint after the other until the near end is dropped.
+pub(super) async fn run(
+    settings: SharedSettings,
+    mut random: Box<dyn Random + Send>,
+    mut requests: Receiver<Request>,
+    events: Sender<SharedEvent>,
+) {
+    let keys = Keys::new(&settings.prefix);
+    let mut epoch = Epoch::default();
+    let mut attempt = 0;
+    while !events.is_closed() {
+        let endpoint = &settings.endpoints[attempt % settings.endpoints.len()];
+        epoch.0 += 1;
+        let session = Session { settings: &settings, keys: &keys, epoch, events: &events };
+        let Err(failure) = session.run(endpoint, &mut *random, &mut requests).await else { return };
+        if matches!(failure, Failure::Closed)
+            || events.send(SharedEvent::CutOff(format!("{endpoint}: {failure}"))).await.is_err()
+        {
+            return;
+        }
+        attempt += 1;
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+struct Session<'a> {
+    settings: &'a SharedSettings,
+    keys: &'a Keys,
+    epoch: Epoch,
+    events: &'a Sender<SharedEvent>,
+}
+
+/// What changes while a connection lasts.
+struct State {
+    client: Client,
+    lease: Lease,
+    leader: Option<Leader>,
+    /// When to stand for election; only while there is no leader.
+    stand_at: Option<Instant>,
+    /// Revisions of our own commits that the watch has not passed yet.
+    ours: BTreeSet<i64>,
+}
+
+impl Session<'_> {
+    /// Returns only with what ended it; `Ok` when the daemon has gone.
+    async fn run(
+        &self,
+        endpoint: &str,
+        random: &mut (dyn Random + Send),
+        requests: &mut Receiver<Request>,
+    ) -> Result<(), Failure> {
+        let mut client = self.patiently(self.connect(endpoint)).await?;
+        self.patiently(records::recognize(&mut client, self.keys, &self.settings.key, random)).await?;
+        let (records, leader, revision) =
+            self.patiently(records::load(&mut client, self.keys, &self.settings.key)).await?;
+        let options = WatchOptions::new().with_prefix().with_start_revision(revision + 1);
+        let mut watch =
+            self.patiently(async { Ok(client.watch(self.keys.all(), Some(options)).await?) }).await?;
+        let lease = self.patiently(Lease::take(&mut client, self.settings.lease)).await?;
+        let leader = leader.as_ref().map(Leader::of);
+        let stand_at = leader.is_none().then(|| self.stand_at());
+        let mut state = State { client, lease, leader, stand_at, ours: BTreeSet::new() };
+        self.tell(SharedEvent::Loaded { epoch: self.epoch, records }).await?;
+        self.tell(SharedEvent::Following(state.leader.as_ref().map(|leader| leader.name.clone()))).await?;
+        let outcome = self.serve(&mut state, &mut watch, random, requests).await;
+        if matches!(outcome, Ok(()) | Err(Failure::Closed)) {
+            // An orderly end: the others need not wait for the lease to run out.
+            let _ = timeout(AGAIN, state.client.lease_revoke(state.lease.id)).await;
+        }
+        outcome
+    }
+
+    async fn serve(
+        &self,
+        state: &mut State,
+        watch: &mut etcd_client::WatchStream,
+        random: &mut (dyn Random + Send),
+        requests: &mut Receiver<Request>,
+    ) -> Result<(), Failure> {
+        loop {
+            let stand_at = state.stand_at;
+            tokio::select! {
+                response = watch.message() => match response? {
+                    Some(response) => self.watched(state, &response).await?,
+                    None => return Err(Failure::Silence),
+                },
+                request = requests.recv() => match request {
+                    Some(request) => self.commit(state, random, request).await?,
+                    None => return Ok(()),
+                },
+                () = state.lease.lost() => return Err(Failure::Silence),
+                () = sleep_until(stand_at.unwrap_or_else(Instant::now)), if stand_at.is_some() => {
+                    self.stand(state).await?;
+                }
+                () = self.events.closed() => return Err(Failure::Closed),
+            }
+        }
+    }
+
+    async fn watched(&self, state: &mut State, response: &WatchResponse) -> Result<(), Failure> {
+        if response.canceled() {
+            return Err(Failure::Unusable(format!("the watch was cancelled: {}", response.cancel_reason())));
+        }
+        let changes = records::changes(self.keys, &self.settings.key, response, |revision| {
+            state.ours.contains(&revision)
+        })?;
+        if !changes.is_empty() {
+            self.tell(SharedEvent::Changed(changes)).await?;
+        }
+        for event in response.events() {
+            let Some(entry) = event.kv().filter(|entry| entry.key() == self.keys.leader().as_bytes()) else {
+                continue;
+            };
+            let leader = match event.event_type() {
+                EventType::Put => Some(Leader::of(entry)),
+                EventType::Delete => None,
+            };
+            self.note_leader(state, leader).await?;
+        }
+        if let Some(seen) =
+            response.events().iter().filter_map(|event| Some(event.kv()?.mod_revision())).max()
+        {
+            state.ours = state.ours.split_off(&(seen + 1));
+        }
+        Ok(())
+    }
+
+    async fn stand(&self, state: &mut State) -> Result<(), Failure> {
+        let leader = self
+            .patiently(election::stand(&mut state.client, self.keys, &self.settings.name, state.lease.id))
+            .await?;
+        self.note_leader(state, leader).await
+    }
+
+    async fn note_leader(&self, state: &mut State, leader: Option<Leader>) -> Result<(), Failure> {
+        // The watch tells of our own election too, and may lag behind what a transaction told.
+        if leader
+            .as_ref()
+            .is_some_and(|new| state.leader.as_ref().is_some_and(|known| known.term >= new.term))
+        {
+            return Ok(());
+        }
+        state.stand_at = leader.is_none().then(|| self.stand_at());
+        // Two servers of one name: the term is what counts, and it is ours only if our lease holds the key.
+        let ours = match &leader {
+            Some(new) if new.name == self.settings.name => self.holds_key(state, new).await?,
+            Some(_) | None => false,
+        };
+        state.leader = leader;
+        let event = match &state.leader {
+            Some(new) if ours => SharedEvent::Leading(new.term),
+            other => SharedEvent::Following(other.as_ref().map(|leader| leader.name.clone())),
+        };
+        self.tell(event).await
+    }
+
+    async fn holds_key(&self, state: &mut State, leader: &Leader) -> Result<bool, Failure> {
+        let key = self.patiently(async { Ok(state.client.get(self.keys.leader(), None).await?) }).await?;
+        let entry = key.kvs().first();
+        Ok(entry
+            .is_some_and(|entry| entry.create_revision() == leader.term.0 && entry.lease() == state.lease.id))
+    }
+
+    async fn commit(
+        &self,
+        state: &mut State,
+        random: &mut (dyn Random + Send),
+        request: Request,
+    ) -> Result<(), Failure> {
+        if request.epoch != self.epoch {
+            return Ok(());
+        }
+        for part in request.changes.chunks(OPERATIONS) {
+            let operations = records::operations(self.keys, &self.settings.key, random, part);
+            let fence = request
+                .fence
+                .map(|term| Compare::create_revision(self.keys.leader(), CompareOp::Equal, term.0));
+            let transaction = Txn::new().when(fence.into_iter().collect::<Vec<_>>()).and_then(operations);
+            let outcome = self.patiently(async { Ok(state.client.txn(transaction).await?) }).await?;
+            if !outcome.succeeded() {
+                return self.tell(SharedEvent::Refused(request.id)).await;
+            }
+            state.ours.extend(outcome.header().map(|header| header.revision()));
+        }
+        self.tell(SharedEvent::Committed(request.id)).await
+    }
+
+    async fn connect(&self, endpoint: &str) -> Result<Client, Failure> {
+        let patience = self.settings.lease / 2;
+        let mut options = ConnectOptions::new()
+            .with_connect_timeout(patience)
+            .with_keep_alive(self.settings.lease / 4, self.settings.lease / 4)
+            .with_keep_alive_while_idle(true)
+            .with_require_leader(true);
+        if let Some((name, password)) = &self.settings.user {
+            options = options.with_user(name, String::from_utf8_lossy(password.expose()));
+        }
+        if let Some(tls) = &self.settings.tls {
+            let mut config = OpenSslClientConfig::default().ca_cert_pem(&tls.authorities);
+            if let Some((certificate, key)) = &tls.own {
+                config = config.client_cert_pem_and_key(certificate, key.expose());
+            }
+            options = options.with_openssl_tls(config);
+        }
+        Ok(Client::connect([endpoint], Some(options)).await?)
+    }
+
+    fn stand_at(&self) -> Instant {
+        match self.settings.preference {
+            Preference::Root => Instant::now(),
+            Preference::Sub => Instant::now() + self.settings.lease / 2,
+        }
+    }
+
+    /// No operation may take longer than half a lease: by then another endpoint is the better choice.
+    async fn patiently<T>(&self, operation: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        timeout(self.settings.lease / 2, operation).await.unwrap_or(Err(Failure::Silence))
+    }
+
+    async fn tell(&self, event: SharedEvent) -> Result<(), Failure> {
+        self.events.send(event).await.map_err(|_| Failure::Closed)
+    }
+}

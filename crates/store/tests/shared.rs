@@ -1,0 +1,257 @@
+//! Cooperating servers on a real etcd (Debian `etcd-server`): one member of it, on loopback ports of its own.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use crypto::{SealingKey, Secret, SeededRandom};
+use store::{Change, Epoch, Preference, Shared, SharedEvent, SharedSettings, Term};
+
+const LEASE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running etcd, ended and removed when it is dropped.
+struct Etcd {
+    process: Child,
+    directory: PathBuf,
+    url: String,
+}
+
+impl Etcd {
+    fn start(name: &str) -> Self {
+        let directory = std::env::temp_dir().join(format!("gvpn-etcd-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&directory);
+        let (client, peer) = (free_url(), free_url());
+        let process = Command::new("etcd")
+            .args(["--data-dir", directory.to_str().unwrap(), "--log-level", "error"])
+            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
+            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+            .args(["--initial-cluster", &format!("default={peer}")])
+            .args(["--heartbeat-interval", "50", "--election-timeout", "500"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("etcd runs: scripts/prepare installs Debian's etcd-server");
+        Self { process, directory, url: client }
+    }
+
+    fn signal(&self, signal: &str) {
+        let status = Command::new("kill").args([signal, &self.process.id().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+}
+
+impl Drop for Etcd {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+fn free_url() -> String {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    format!("http://127.0.0.1:{port}")
+}
+
+/// A server's end of the store, and what it was told.
+struct Server {
+    shared: Shared,
+    epoch: Epoch,
+    term: Option<Term>,
+    records: Vec<(String, String)>,
+}
+
+impl Server {
+    fn start(etcd: &Etcd, name: &str, preference: Preference) -> Self {
+        Self::with_key(etcd, name, preference, 1)
+    }
+
+    fn with_key(etcd: &Etcd, name: &str, preference: Preference, key: u8) -> Self {
+        let settings = SharedSettings {
+            endpoints: vec![etcd.url.clone()],
+            prefix: "/groupvpn/test".into(),
+            name: name.into(),
+            preference,
+            lease: LEASE,
+            tls: None,
+            user: None,
+            key: SealingKey::new(&Secret::new(vec![key; 32])).unwrap(),
+        };
+        let shared = Shared::start(settings, Box::new(SeededRandom::new(name.len() as u64)));
+        Self { shared, epoch: Epoch::default(), term: None, records: Vec::new() }
+    }
+
+    async fn event(&mut self) -> SharedEvent {
+        let event =
+            tokio::time::timeout(PATIENCE, self.shared.event()).await.expect("an event in time").unwrap();
+        let text = |secret: &Secret| String::from_utf8(secret.expose().to_vec()).unwrap();
+        match &event {
+            SharedEvent::Loaded { epoch, records } => {
+                self.epoch = *epoch;
+                self.records =
+                    records.iter().map(|(place, content)| (place.clone(), text(content))).collect();
+            }
+            SharedEvent::Changed(changes) => {
+                for change in changes {
+                    self.records.retain(|(place, _)| *place != change.place);
+                    self.records
+                        .extend(change.content.as_ref().map(|content| (change.place.clone(), text(content))));
+                }
+            }
+            SharedEvent::Leading(term) => self.term = Some(*term),
+            SharedEvent::Following(_) | SharedEvent::CutOff(_) => self.term = None,
+            SharedEvent::Committed(_) | SharedEvent::Refused(_) => {}
+        }
+        event
+    }
+
+    async fn until(&mut self, mut condition: impl FnMut(&SharedEvent) -> bool) -> SharedEvent {
+        loop {
+            let event = self.event().await;
+            if condition(&event) {
+                return event;
+            }
+        }
+    }
+
+    async fn commit(&mut self, id: u64, fence: Option<Term>, place: &str, content: &str) -> SharedEvent {
+        let change = Change::set(place, Secret::from_slice(content.as_bytes()));
+        self.shared.commit(self.epoch, id, vec![change], fence).unwrap();
+        let decided = |event: &SharedEvent| match event {
+            SharedEvent::Committed(decided) | SharedEvent::Refused(decided) => *decided == id,
+            _ => false,
+        };
+        self.until(decided).await
+    }
+}
+
+fn leads(event: &SharedEvent) -> bool {
+    matches!(event, SharedEvent::Leading(_))
+}
+
+fn record(place: &str, content: &str) -> (String, String) {
+    (place.into(), content.into())
+}
+
+#[tokio::test]
+async fn one_leads_the_others_see_its_changes_and_a_newcomer_loads_them() {
+    let etcd = Etcd::start("changes");
+    let mut first = Server::start(&etcd, "first", Preference::Root);
+    first.until(leads).await;
+    let mut second = Server::start(&etcd, "second", Preference::Root);
+    let following = second.until(|event| matches!(event, SharedEvent::Following(_))).await;
+    assert!(matches!(following, SharedEvent::Following(Some(name)) if name == "first"));
+
+    let term = first.term;
+    assert!(matches!(first.commit(1, term, "group/1/keys", "one").await, SharedEvent::Committed(1)));
+    second.until(|event| matches!(event, SharedEvent::Changed(_))).await;
+    assert_eq!(second.records, [record("group/1/keys", "one")]);
+
+    // A follower writes what needs no leader, and the leader sees it; its own change does not come back to it.
+    assert!(matches!(second.commit(7, None, "group/1/member/a", "here").await, SharedEvent::Committed(7)));
+    let change = first.until(|event| matches!(event, SharedEvent::Changed(_))).await;
+    let SharedEvent::Changed(changes) = change else { unreachable!("just matched") };
+    assert_eq!(changes.len(), 1);
+    assert_eq!(changes[0].place, "group/1/member/a");
+
+    let mut third = Server::start(&etcd, "third", Preference::Root);
+    third.until(|event| matches!(event, SharedEvent::Loaded { .. })).await;
+    assert_eq!(third.records, [record("group/1/keys", "one"), record("group/1/member/a", "here")]);
+}
+
+#[tokio::test]
+async fn a_leader_that_lost_its_election_is_refused_and_the_other_goes_on() {
+    let etcd = Etcd::start("fence");
+    let mut first = Server::start(&etcd, "first", Preference::Root);
+    first.until(leads).await;
+    let mut second = Server::start(&etcd, "second", Preference::Root);
+    second.until(|event| matches!(event, SharedEvent::Following(Some(_)))).await;
+    let stale = first.term;
+    assert!(matches!(first.commit(1, stale, "group/1/keys", "one").await, SharedEvent::Committed(1)));
+
+    // What a leader frozen past its lease finds: its key is gone and the other has been elected.
+    let mut raw = etcd_client::Client::connect([&etcd.url], None).await.unwrap();
+    raw.delete("/groupvpn/test/leader", None).await.unwrap();
+    let elected = tokio::select! {
+        event = second.until(leads) => event,
+        event = first.until(leads) => event,
+    };
+    assert!(leads(&elected));
+    let refused = first.commit(2, stale, "group/1/keys", "stale").await;
+    assert!(matches!(refused, SharedEvent::Refused(2)), "{refused:?}");
+    let mut third = Server::start(&etcd, "third", Preference::Root);
+    third.until(|event| matches!(event, SharedEvent::Loaded { .. })).await;
+    assert_eq!(third.records, [record("group/1/keys", "one")]);
+}
+
+#[tokio::test]
+async fn another_leads_when_the_leader_goes_at_once_and_a_root_goes_before_a_sub() {
+    let etcd = Etcd::start("roles");
+    let mut first = Server::start(&etcd, "first", Preference::Root);
+    first.until(leads).await;
+    let mut sub = Server::start(&etcd, "sub", Preference::Sub);
+    sub.until(|event| matches!(event, SharedEvent::Following(Some(_)))).await;
+    let mut root = Server::start(&etcd, "root", Preference::Root);
+    root.until(|event| matches!(event, SharedEvent::Following(Some(_)))).await;
+    drop(first);
+    let began = std::time::Instant::now();
+    root.until(leads).await;
+    assert!(began.elapsed() < LEASE, "an orderly end gives the lease back");
+    drop(root);
+    sub.until(leads).await;
+}
+
+#[tokio::test]
+async fn without_etcd_a_server_is_told_that_it_is_cut_off_and_later_what_is() {
+    let etcd = Etcd::start("cut-off");
+    let mut server = Server::start(&etcd, "first", Preference::Root);
+    server.until(leads).await;
+    let term = server.term;
+    assert!(matches!(server.commit(1, term, "group/1/keys", "one").await, SharedEvent::Committed(1)));
+    etcd.signal("-STOP");
+    server.until(|event| matches!(event, SharedEvent::CutOff(_))).await;
+    let old = server.epoch;
+    etcd.signal("-CONT");
+    server.until(|event| matches!(event, SharedEvent::Loaded { .. })).await;
+    assert_eq!(server.records, [record("group/1/keys", "one")]);
+    server.until(leads).await;
+    // What was asked for under the old connection is not done under the new one.
+    let late = vec![Change::set("group/1/keys", Secret::from_slice(b"late"))];
+    server.shared.commit(old, 2, late, server.term).unwrap();
+    let term = server.term;
+    assert!(matches!(server.commit(3, term, "group/2/keys", "two").await, SharedEvent::Committed(3)));
+    let mut other = Server::start(&etcd, "other", Preference::Root);
+    other.until(|event| matches!(event, SharedEvent::Loaded { .. })).await;
+    assert_eq!(other.records, [record("group/1/keys", "one"), record("group/2/keys", "two")]);
+}
+
+#[tokio::test]
+async fn another_cluster_key_is_told_and_changes_nothing() {
+    let etcd = Etcd::start("key");
+    let mut first = Server::start(&etcd, "first", Preference::Root);
+    first.until(leads).await;
+    let term = first.term;
+    first.commit(1, term, "group/1/keys", "one").await;
+    let mut stranger = Server::with_key(&etcd, "stranger", Preference::Root, 2);
+    let event = stranger.event().await;
+    assert!(
+        matches!(&event, SharedEvent::CutOff(reason) if reason.contains("another cluster key")),
+        "{event:?}"
+    );
+}
+
+#[tokio::test]
+async fn ten_thousand_records_are_committed_and_loaded() {
+    let etcd = Etcd::start("many");
+    let mut first = Server::start(&etcd, "first", Preference::Root);
+    first.until(leads).await;
+    let member = |number: u32| Change::set(format!("group/1/member/{number:06}"), Secret::new(vec![7; 200]));
+    let changes: Vec<_> = (0..10_000).map(member).collect();
+    first.shared.commit(first.epoch, 1, changes, None).unwrap();
+    first.until(|event| matches!(event, SharedEvent::Committed(1))).await;
+    let mut second = Server::start(&etcd, "second", Preference::Root);
+    second.until(|event| matches!(event, SharedEvent::Loaded { .. })).await;
+    assert_eq!(second.records.len(), 10_000);
+}
