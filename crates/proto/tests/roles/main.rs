@@ -7,6 +7,7 @@ mod dialogue;
 mod foreign;
 mod fuzz_bodies;
 mod refusal;
+mod rekeyed;
 mod scale;
 mod sessions;
 mod stranger;

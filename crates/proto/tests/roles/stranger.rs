@@ -38,9 +38,20 @@ impl Stranger {
         Self::new(gateways, Path::new(SocketAddr::new(SERVER, 848), SocketAddr::new(member_address(0), 848)))
     }
 
+    /// The same with our vendor id.
+    pub fn server_with_our_vendor_id() -> Self {
+        let gateways = server_settings(1, Vec::new()).gateways;
+        let path = Path::new(SocketAddr::new(SERVER, 848), SocketAddr::new(member_address(0), 848));
+        Self::with_vendor_ids(gateways, path, vec![phase1::VENDOR_ID_GROUPVPN.to_vec()])
+    }
+
     fn new(gateways: Vec<phase1::Gateway>, path: Path) -> Self {
+        Self::with_vendor_ids(gateways, path, Vec::new())
+    }
+
+    fn with_vendor_ids(gateways: Vec<phase1::Gateway>, path: Path, vendor_ids: Vec<Vec<u8>>) -> Self {
         let mut random = SeededRandom::new(5);
-        let settings = phase1::Settings { gateways, ..phase1::Settings::default() };
+        let settings = phase1::Settings { gateways, vendor_ids, ..phase1::Settings::default() };
         Self {
             endpoint: Endpoint::new(settings, &mut random),
             now: Instant::from_micros(1_000_000_000),

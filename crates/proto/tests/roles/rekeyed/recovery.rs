@@ -1,0 +1,92 @@
+//! Asking again: silence of the server, ESP under an unknown key, clearing.
+
+use std::time::Duration;
+
+use proto::member::Phase;
+use proto::policy::{KEK_CONFIGURED_LIFETIME, KEK_HEARTBEAT};
+use wire::attribute::Attribute;
+
+use super::scripted::*;
+
+fn with_heartbeat(threshold: u32) -> Scripted {
+    let mut scripted = Scripted::new(true, |settings| settings.vpns[0].heartbeat_threshold = threshold);
+    let (kek, tek) = (scripted.rekey(1, 3600), Tek::new(0x1000, scripted.after(3600), &[1]));
+    scripted.register_with(Some(kek), Some(0), &[tek], |sa| {
+        let attributes = &mut sa.kek.as_mut().unwrap().attributes.0;
+        attributes.push(Attribute::basic(KEK_HEARTBEAT, 60_u16));
+        attributes.push(Attribute::variable_u32(KEK_CONFIGURED_LIFETIME, 7200));
+    });
+    scripted
+}
+
+#[test]
+fn a_member_that_misses_so_many_signs_of_life_registers_again() {
+    for threshold in [1_u32, 3, 10] {
+        let mut scripted = with_heartbeat(threshold);
+        scripted.run(secs(50));
+        scripted.push(1, 1, &Push::default());
+        let asked = scripted.asks_within(secs(3000)).unwrap();
+        let silence = secs(60) * threshold;
+        assert!((silence..=silence + SPREAD).contains(&asked), "{threshold}: {asked:?}");
+    }
+    let mut deaf = with_heartbeat(0);
+    assert_eq!(deaf.asks_within(secs(3000)), None);
+    // A KEK that comes by push takes the interval over, as it takes over the configured life.
+    let mut scripted = with_heartbeat(3);
+    let successor = Push { kek: Some(scripted.rekey(2, 3600)), ..Push::default() };
+    scripted.push(1, 1, &successor);
+    let asked = scripted.asks_within(secs(3000)).unwrap();
+    assert!(asked >= secs(180) && asked <= secs(190), "{asked:?}");
+}
+
+#[test]
+fn signs_of_life_keep_a_member_quiet() {
+    let mut scripted = with_heartbeat(3);
+    for sequence in 1..40 {
+        scripted.run(secs(60));
+        scripted.push(1, sequence, &Push::default());
+        assert_eq!(scripted.member.phase("vpn-1"), Some(Phase::Registered));
+    }
+}
+
+#[test]
+fn esp_under_an_unknown_key_makes_a_member_of_ours_ask_at_once_but_not_too_often() {
+    let mut scripted = Scripted::ours().registered();
+    scripted.member.unknown_spi(scripted.now, "vpn-1");
+    let asked = scripted.asks_within(secs(1)).unwrap();
+    assert!(asked <= secs(1));
+    let (kek, tek) = (scripted.rekey(1, 3500), Tek::new(0x1000, scripted.after(3500), &[1]));
+    scripted.register(Some(kek), Some(0), &[tek]);
+    // It brought nothing. The flood goes on; probes become rarer.
+    let mut probes = Vec::new();
+    for _ in 0..1200 {
+        scripted.run(Duration::from_millis(500));
+        scripted.member.unknown_spi(scripted.now, "vpn-1");
+        if !scripted.stranger.messages.is_empty() {
+            probes.push(scripted.now);
+            let (kek, tek) = (scripted.rekey(1, 3000), Tek::new(0x1000, scripted.after(2900), &[1]));
+            scripted.register(Some(kek), Some(0), &[tek]);
+        }
+    }
+    assert!((3..=6).contains(&probes.len()), "{probes:?}");
+    assert_eq!(scripted.counters().recovery_probes as usize, probes.len() + 1);
+}
+
+#[test]
+fn with_a_server_of_another_make_only_a_configured_probe_asks() {
+    let mut scripted = Scripted::foreign().registered();
+    scripted.member.unknown_spi(scripted.now, "vpn-1");
+    assert_eq!(scripted.asks_within(secs(60)), None);
+    let mut scripted = Scripted::new(false, |settings| settings.vpns[0].recovery_probe = true).registered();
+    scripted.member.unknown_spi(scripted.now, "vpn-1");
+    assert!(scripted.asks_within(secs(1)).is_some());
+}
+
+#[test]
+fn a_cleared_group_is_registered_anew() {
+    let mut scripted = Scripted::ours().registered();
+    assert_eq!(scripted.member.clear_group(scripted.now, Some("vpn-2")), 0);
+    assert_eq!(scripted.member.clear_group(scripted.now, Some("vpn-1")), 1);
+    assert_eq!((scripted.spis(), scripted.keks()), (vec![], vec![]));
+    assert!(scripted.asks_within(secs(1)).is_some());
+}
