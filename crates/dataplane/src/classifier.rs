@@ -10,10 +10,13 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::Selector;
+use crate::ip::Version;
 
 /// What of a packet decides about its policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Flow {
+    /// Version of the packet.
+    pub version: Version,
     /// Source address; IPv4 as an IPv4-mapped IPv6 address.
     pub source: u128,
     /// Destination address, as the source.
@@ -33,6 +36,8 @@ pub(crate) enum Ports {
     None,
     /// The protocol has ports, the packet does not show them: a later or a tiny fragment.
     Unknown,
+    /// Not even the protocol is known: a chain of extension headers that is cut.
+    Hidden,
 }
 
 impl Flow {
@@ -42,7 +47,7 @@ impl Flow {
             Ports::Known(source, destination) => Ports::Known(destination, source),
             other => other,
         };
-        Self { source: self.destination, destination: self.source, protocol: self.protocol, ports }
+        Self { source: self.destination, destination: self.source, ports, ..self }
     }
 }
 
@@ -54,27 +59,28 @@ pub(crate) fn address_bits(address: IpAddr) -> u128 {
     }
 }
 
-/// A prefix of mapped addresses: bits and mask.
+/// A prefix: version, bits as [`Flow`] holds them, and length among those.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Prefix {
+    version: Version,
     bits: u128,
     length: u8,
 }
 
 impl From<IpNet> for Prefix {
     fn from(net: IpNet) -> Self {
-        let length = match net {
-            IpNet::V4(net) => 96 + net.prefix_len(),
-            IpNet::V6(net) => net.prefix_len(),
+        let (version, length) = match net {
+            IpNet::V4(net) => (Version::V4, 96 + net.prefix_len()),
+            IpNet::V6(net) => (Version::V6, net.prefix_len()),
         };
-        Self { bits: address_bits(net.network()) & mask(length), length }
+        Self { version, bits: address_bits(net.network()) & mask(length), length }
     }
 }
 
 impl Prefix {
-    /// The address is one of the prefix.
-    pub(crate) fn contains(self, address: u128) -> bool {
-        address & mask(self.length) == self.bits
+    /// The address is one of the prefix. No prefix of one version has addresses of the other.
+    pub(crate) fn contains(self, version: Version, address: u128) -> bool {
+        self.version == version && address & mask(self.length) == self.bits
     }
 }
 
@@ -84,6 +90,7 @@ fn mask(length: u8) -> u128 {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Shape {
+    version: Version,
     source_length: u8,
     destination_length: u8,
     source_port: bool,
@@ -141,6 +148,7 @@ impl Classifier {
     fn insert(&mut self, shapes: &mut HashMap<Shape, usize>, index: u32, selector: &Selector) {
         let (source, destination) = (Prefix::from(selector.source), Prefix::from(selector.destination));
         let shape = Shape {
+            version: source.version,
             source_length: source.length,
             destination_length: destination.length,
             source_port: selector.source_port != 0,
@@ -173,7 +181,7 @@ impl Classifier {
     pub(crate) fn first_match(&self, flow: &Flow, eligible: impl Fn(u32) -> bool) -> Option<u32> {
         let ports = match flow.ports {
             Ports::Known(source, destination) => Some((source, destination)),
-            Ports::None | Ports::Unknown => None,
+            Ports::None | Ports::Unknown | Ports::Hidden => None,
         };
         let mut found: Option<u32> = None;
         for tuple in &self.tuples {
@@ -181,7 +189,9 @@ impl Classifier {
                 break;
             }
             let shape = &tuple.shape;
-            if ports.is_none() && (shape.source_port || shape.destination_port) {
+            if shape.version != flow.version
+                || ports.is_none() && (shape.source_port || shape.destination_port)
+            {
                 continue;
             }
             let (source_port, destination_port) = ports.unwrap_or((0, 0));
@@ -221,10 +231,10 @@ mod tests {
             let port = |wanted: u16, has: Option<u16>| wanted == 0 || Some(wanted) == has;
             let (source, destination) = match flow.ports {
                 Ports::Known(source, destination) => (Some(source), Some(destination)),
-                Ports::None | Ports::Unknown => (None, None),
+                Ports::None | Ports::Unknown | Ports::Hidden => (None, None),
             };
-            Prefix::from(selector.source).contains(flow.source)
-                && Prefix::from(selector.destination).contains(flow.destination)
+            Prefix::from(selector.source).contains(flow.version, flow.source)
+                && Prefix::from(selector.destination).contains(flow.version, flow.destination)
                 && port(selector.source_port, source)
                 && port(selector.destination_port, destination)
                 && (selector.protocol == 0 || selector.protocol == flow.protocol)
@@ -265,6 +275,7 @@ mod tests {
             Just(Ports::Unknown),
         ];
         (address(), address(), 0u8..3, ports).prop_map(|(source, destination, protocol, ports)| Flow {
+            version: Version::V4,
             source,
             destination,
             protocol,
@@ -288,11 +299,21 @@ mod tests {
     }
 
     #[test]
-    fn the_any_prefix_of_ipv4_does_not_match_ipv6() {
-        let any = Selector::between("0.0.0.0/0".parse().unwrap(), "0.0.0.0/0".parse().unwrap());
-        let classifier = Classifier::new(&[any]);
-        let address = address_bits("2001:db8::1".parse().unwrap());
-        let flow = Flow { source: address, destination: address, protocol: 6, ports: Ports::None };
-        assert_eq!(classifier.first_match(&flow, |_| true), None);
+    fn the_any_prefix_of_one_version_does_not_match_the_other() {
+        let any = |net: &str| Selector::between(net.parse().unwrap(), net.parse().unwrap());
+        for (selector, version, address) in [
+            ("0.0.0.0/0", Version::V6, "2001:db8::1"),
+            ("0.0.0.0/0", Version::V6, "::ffff:1.2.3.4"),
+            ("::/0", Version::V4, "1.2.3.4"),
+            ("::ffff:0.0.0.0/96", Version::V4, "1.2.3.4"),
+        ] {
+            let classifier = Classifier::new(&[any(selector)]);
+            let address = address_bits(address.parse().unwrap());
+            let flow =
+                Flow { version, source: address, destination: address, protocol: 6, ports: Ports::None };
+            assert_eq!(classifier.first_match(&flow, |_| true), None);
+            let net: IpNet = selector.parse().unwrap();
+            assert!(!Prefix::from(net).contains(version, address));
+        }
     }
 }

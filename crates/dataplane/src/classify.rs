@@ -78,19 +78,21 @@ impl Verdict {
 enum Match {
     None,
     Policy(u32),
-    /// The first policy between the addresses has ports and the packet shows none.
+    /// The first policy between the addresses asks for what the packet does not show.
     Ambiguous,
 }
 
 impl VpnIndex {
     fn policy_match(&self, flow: &Flow, eligible: impl Fn(u32) -> bool) -> Match {
-        let by_address = match (flow.ports, &self.by_address) {
-            (Ports::Unknown, Some(by_address)) => by_address,
+        let (by_address, deciding) = match (flow.ports, &self.without_ports, &self.addresses_only) {
+            (Ports::Unknown, Some(reduced), _) | (Ports::Hidden, _, Some(reduced)) => {
+                (&reduced.classifier, &reduced.deciding)
+            }
             _ => return self.by_selector.first_match(flow, eligible).map_or(Match::None, Match::Policy),
         };
         match by_address.first_match(flow, eligible) {
             None => Match::None,
-            Some(policy) if self.with_ports[policy as usize] => Match::Ambiguous,
+            Some(policy) if deciding[policy as usize] => Match::Ambiguous,
             Some(policy) => Match::Policy(policy),
         }
     }
@@ -105,9 +107,9 @@ impl VpnIndex {
 }
 
 fn any_contains(pairs: &[(Prefix, Prefix)], flow: &Flow) -> bool {
-    pairs
-        .iter()
-        .any(|(source, destination)| source.contains(flow.source) && destination.contains(flow.destination))
+    pairs.iter().any(|(source, destination)| {
+        source.contains(flow.version, flow.source) && destination.contains(flow.version, flow.destination)
+    })
 }
 
 impl Tables {
@@ -244,8 +246,8 @@ impl Tables {
         let own = self.vpns()[vpn].policies.iter().zip(&self.indexes[vpn].policy_sas);
         own.filter(|(_, sas)| sas.contains(&sa)).any(|(policy, _)| {
             [policy.selector, policy.selector.mirror()].iter().any(|selector| {
-                Prefix::from(selector.source).contains(flow.source)
-                    && Prefix::from(selector.destination).contains(flow.destination)
+                Prefix::from(selector.source).contains(flow.version, flow.source)
+                    && Prefix::from(selector.destination).contains(flow.version, flow.destination)
             })
         })
     }

@@ -4,6 +4,7 @@
 //! new flows makes every packet as slow as the first of its flow.
 
 use crate::classifier::{Flow, Ports};
+use crate::ip::Version;
 
 /// Sets of two entries; about 640 KiB, which the second-level cache of a core holds.
 const SETS: usize = 4096;
@@ -34,7 +35,7 @@ pub(crate) struct FlowCache<V> {
 impl<V: Copy> FlowCache<V> {
     /// An empty cache; `filler` is never handed out.
     pub(crate) fn new(filler: V) -> Self {
-        let flow = Flow { source: 0, destination: 0, protocol: 0, ports: Ports::None };
+        let flow = Flow { version: Version::V4, source: 0, destination: 0, protocol: 0, ports: Ports::None };
         let empty = Entry { generation: 0, key: CacheKey { flow, context: 0 }, value: filler };
         Self { generation: 1, sets: vec![[empty; 2]; SETS] }
     }
@@ -66,6 +67,7 @@ fn set_of(key: &CacheKey) -> usize {
         Ports::Known(source, destination) => u64::from(source) << 16 | u64::from(destination),
         Ports::None => 1 << 32,
         Ports::Unknown => 2 << 32,
+        Ports::Hidden => 3 << 32,
     };
     let halves = [
         key.flow.source as u64,
@@ -87,7 +89,16 @@ mod tests {
     use super::*;
 
     fn key(source: u128) -> CacheKey {
-        CacheKey { flow: Flow { source, destination: 7, protocol: 6, ports: Ports::Known(1, 2) }, context: 3 }
+        CacheKey {
+            flow: Flow {
+                version: Version::V4,
+                source,
+                destination: 7,
+                protocol: 6,
+                ports: Ports::Known(1, 2),
+            },
+            context: 3,
+        }
     }
 
     #[test]

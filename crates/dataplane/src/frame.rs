@@ -236,6 +236,12 @@ impl FrameBuffer {
         self.push(interface, destination, vnet, bytes.len()).1.copy_from_slice(bytes);
     }
 
+    /// The interface of a frame that is to be sent.
+    pub(crate) fn interface_of(&self, index: FrameIndex) -> Option<InterfaceId> {
+        let slot = &self.slots[index.0 as usize];
+        slot.destination.map(|_| slot.interface)
+    }
+
     /// Takes a frame back: it is not sent.
     pub(crate) fn withdraw(&mut self, index: FrameIndex) {
         self.slots[index.0 as usize].destination = None;

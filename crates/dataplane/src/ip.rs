@@ -12,7 +12,11 @@ pub(crate) const PROTOCOL_ICMP: u8 = 1;
 pub(crate) const PROTOCOL_IPV4: u8 = 4;
 pub(crate) const PROTOCOL_TCP: u8 = 6;
 pub(crate) const PROTOCOL_UDP: u8 = 17;
+pub(crate) const PROTOCOL_IPV6: u8 = 41;
+const PROTOCOL_ROUTING: u8 = 43;
+pub(crate) const PROTOCOL_FRAGMENT: u8 = 44;
 pub(crate) const PROTOCOL_ESP: u8 = 50;
+pub(crate) const PROTOCOL_ICMPV6: u8 = 58;
 pub(crate) const PROTOCOL_NONE: u8 = 59;
 const PROTOCOL_DCCP: u8 = 33;
 const PROTOCOL_SCTP: u8 = 132;
@@ -20,6 +24,12 @@ const PROTOCOL_UDP_LITE: u8 = 136;
 
 /// Octets of an IPv4 header without options.
 pub(crate) const IPV4_LENGTH: usize = 20;
+/// Octets of an IPv6 header without extension headers.
+pub(crate) const IPV6_LENGTH: usize = 40;
+/// No link carries less of IPv6 (RFC 8200 section 5).
+pub(crate) const SMALLEST_IPV6_MTU: u16 = 1280;
+/// More in one packet than anybody has a use for; what is behind them is not looked for.
+const MOST_EXTENSION_HEADERS: usize = 16;
 pub(crate) const DONT_FRAGMENT: u16 = 0x4000;
 pub(crate) const MORE_FRAGMENTS: u16 = 0x2000;
 const OFFSET_MASK: u16 = 0x1fff;
@@ -37,6 +47,10 @@ pub(crate) fn long(bytes: &[u8], at: usize) -> u32 {
     u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
+fn wide(bytes: &[u8], at: usize) -> u128 {
+    u128::from_be_bytes(bytes[at..at + 16].try_into().expect("16 octets"))
+}
+
 pub(crate) fn put_word(bytes: &mut [u8], at: usize, value: u16) {
     bytes[at..at + 2].copy_from_slice(&value.to_be_bytes());
 }
@@ -45,76 +59,269 @@ pub(crate) fn put_long(bytes: &mut [u8], at: usize, value: u32) {
     bytes[at..at + 4].copy_from_slice(&value.to_be_bytes());
 }
 
-/// An IPv4 packet whose header is whole and whose total length lies within the octets given.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Ipv4<'a> {
-    /// The packet, cut to its total length.
-    pub bytes: &'a [u8],
-    /// Octets of the header, options included.
-    pub header_length: usize,
+/// The version of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Version {
+    V4,
+    V6,
 }
 
-impl<'a> Ipv4<'a> {
-    /// The packet at the start of `bytes`; link padding after it is cut off.
-    pub(crate) fn parse(bytes: &'a [u8]) -> Option<Self> {
-        let packet = Self::parse_quoted(bytes)?;
-        let total = usize::from(word(bytes, 2));
-        (total >= packet.header_length).then_some(())?;
-        Some(Self { bytes: bytes.get(..total)?, header_length: packet.header_length })
+impl Version {
+    /// Octets of a header without options or extension headers.
+    pub(crate) const fn header_length(self) -> usize {
+        match self {
+            Self::V4 => IPV4_LENGTH,
+            Self::V6 => IPV6_LENGTH,
+        }
+    }
+
+    /// The version's number as a protocol inside another.
+    pub(crate) const fn protocol(self) -> u8 {
+        match self {
+            Self::V4 => PROTOCOL_IPV4,
+            Self::V6 => PROTOCOL_IPV6,
+        }
+    }
+
+    pub(crate) const fn ethertype(self) -> u16 {
+        match self {
+            Self::V4 => ETHERTYPE_IPV4,
+            Self::V6 => ETHERTYPE_IPV6,
+        }
+    }
+
+    /// The version of an Ethernet header's type.
+    pub(crate) const fn of_ethertype(ethertype: u16) -> Option<Self> {
+        match ethertype {
+            ETHERTYPE_IPV4 => Some(Self::V4),
+            ETHERTYPE_IPV6 => Some(Self::V6),
+            _ => None,
+        }
+    }
+}
+
+/// An IP packet whose headers are whole and whose length lies within the octets given.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Packet<'a> {
+    /// The packet, cut to its length.
+    pub bytes: &'a [u8],
+    pub version: Version,
+    /// Octets before the upper layer: IPv4 options and IPv6 extension headers included.
+    pub header_length: usize,
+    protocol: u8,
+    /// The upper layer's protocol cannot be read off: a chain of extension headers that is cut, or that goes on in
+    /// another fragment.
+    hidden: bool,
+    /// There is a routing header.
+    routed: bool,
+    /// Where the IPv6 fragment header is, and the octet that announces it; 0 if there is none.
+    fragment_at: u16,
+    fragment_link: u16,
+}
+
+impl<'a> Packet<'a> {
+    /// The packet at the start of `bytes`, if it is of that version; link padding after it is cut off.
+    pub(crate) fn parse(version: Version, bytes: &'a [u8]) -> Option<Self> {
+        match version {
+            Version::V4 => {
+                let packet = Self::parse_v4(bytes)?;
+                let total = usize::from(word(bytes, 2));
+                (total >= packet.header_length).then_some(())?;
+                Some(Self { bytes: bytes.get(..total)?, ..packet })
+            }
+            Version::V6 => {
+                (bytes.len() >= IPV6_LENGTH).then_some(())?;
+                Self::parse_v6(bytes.get(..IPV6_LENGTH + usize::from(word(bytes, 4)))?)
+            }
+        }
     }
 
     /// A packet of which perhaps only the beginning is there, as an ICMP error quotes it.
-    pub(crate) fn parse_quoted(bytes: &'a [u8]) -> Option<Self> {
+    pub(crate) fn parse_quoted(version: Version, bytes: &'a [u8]) -> Option<Self> {
+        match version {
+            Version::V4 => Self::parse_v4(bytes),
+            Version::V6 => Self::parse_v6(bytes),
+        }
+    }
+
+    fn parse_v4(bytes: &'a [u8]) -> Option<Self> {
         let first = *bytes.first()?;
         let header_length = usize::from(first & 0x0f) * 4;
         (first >> 4 == 4 && header_length >= IPV4_LENGTH && bytes.len() >= header_length).then_some(())?;
-        Some(Self { bytes, header_length })
+        Some(Self {
+            bytes,
+            version: Version::V4,
+            header_length,
+            protocol: bytes[9],
+            hidden: false,
+            routed: false,
+            fragment_at: 0,
+            fragment_link: 0,
+        })
     }
 
+    fn parse_v6(bytes: &'a [u8]) -> Option<Self> {
+        (bytes.len() >= IPV6_LENGTH && bytes[0] >> 4 == 6).then_some(())?;
+        let mut packet = Self {
+            bytes,
+            version: Version::V6,
+            header_length: IPV6_LENGTH,
+            protocol: bytes[6],
+            hidden: false,
+            routed: false,
+            fragment_at: 0,
+            fragment_link: 0,
+        };
+        if is_extension(packet.protocol) {
+            packet.walk();
+        }
+        Some(packet)
+    }
+
+    /// Walks the extension headers up to the upper layer, as far as the packet shows them.
+    #[cold]
+    fn walk(&mut self) {
+        let mut link = 6;
+        for _ in 0..MOST_EXTENSION_HEADERS {
+            let at = self.header_length;
+            let Some(header) = self.bytes[at..].first_chunk::<8>() else { break };
+            let mut length = 8;
+            if self.protocol == PROTOCOL_FRAGMENT {
+                if self.fragment_at != 0 {
+                    break;
+                }
+                (self.fragment_at, self.fragment_link) = (at as u16, link as u16);
+            } else {
+                length = (usize::from(header[1]) + 1) * 8;
+            }
+            if at + length > self.bytes.len() {
+                break;
+            }
+            self.routed |= self.protocol == PROTOCOL_ROUTING;
+            self.protocol = header[0];
+            self.header_length = at + length;
+            link = at;
+            if self.fragment_offset() != 0 {
+                self.hidden = is_extension(self.protocol);
+                return;
+            }
+            if !is_extension(self.protocol) {
+                return;
+            }
+        }
+        self.hidden = true;
+    }
+
+    /// The same packet with other octets behind the same headers.
+    pub(crate) fn with_bytes<'b>(&self, bytes: &'b [u8]) -> Packet<'b> {
+        Packet { bytes, ..*self }
+    }
+
+    /// The protocol of the upper layer.
     pub(crate) fn protocol(&self) -> u8 {
-        self.bytes[9]
+        self.protocol
     }
 
+    /// There is a routing header: the destination is not the final one.
+    pub(crate) fn is_routed(&self) -> bool {
+        self.routed
+    }
+
+    /// TOS or traffic class.
     pub(crate) fn tos(&self) -> u8 {
-        self.bytes[1]
+        match self.version {
+            Version::V4 => self.bytes[1],
+            Version::V6 => (word(self.bytes, 0) >> 4) as u8,
+        }
     }
 
-    pub(crate) fn identification(&self) -> u16 {
-        word(self.bytes, 4)
+    /// What names the fragments of the packet; 0 in an IPv6 packet without fragment header.
+    pub(crate) fn identification(&self) -> u32 {
+        match (self.version, self.fragment_at) {
+            (Version::V4, _) => word(self.bytes, 4).into(),
+            (Version::V6, 0) => 0,
+            (Version::V6, at) => long(self.bytes, usize::from(at) + 4),
+        }
     }
 
+    /// The bit of an IPv4 header. Routers never fragment IPv6.
     pub(crate) fn dont_fragment(&self) -> bool {
-        word(self.bytes, 6) & DONT_FRAGMENT != 0
+        match self.version {
+            Version::V4 => word(self.bytes, 6) & DONT_FRAGMENT != 0,
+            Version::V6 => true,
+        }
     }
 
     pub(crate) fn more_fragments(&self) -> bool {
-        word(self.bytes, 6) & MORE_FRAGMENTS != 0
+        match (self.version, self.fragment_at) {
+            (Version::V4, _) => word(self.bytes, 6) & MORE_FRAGMENTS != 0,
+            (Version::V6, 0) => false,
+            (Version::V6, at) => self.bytes[usize::from(at) + 3] & 1 != 0,
+        }
     }
 
     /// Offset of this fragment in octets.
     pub(crate) fn fragment_offset(&self) -> usize {
-        usize::from(word(self.bytes, 6) & OFFSET_MASK) * 8
+        match (self.version, self.fragment_at) {
+            (Version::V4, _) => usize::from(word(self.bytes, 6) & OFFSET_MASK) * 8,
+            (Version::V6, 0) => 0,
+            (Version::V6, at) => usize::from(word(self.bytes, usize::from(at) + 2) & !7),
+        }
     }
 
     pub(crate) fn is_fragment(&self) -> bool {
-        word(self.bytes, 6) & (OFFSET_MASK | MORE_FRAGMENTS) != 0
+        match self.version {
+            Version::V4 => word(self.bytes, 6) & (OFFSET_MASK | MORE_FRAGMENTS) != 0,
+            Version::V6 => self.fragment_at != 0 && (self.fragment_offset() != 0 || self.more_fragments()),
+        }
     }
 
-    pub(crate) fn source(&self) -> u32 {
-        long(self.bytes, 12)
+    /// The IPv6 fragment header and the octet that announces it.
+    pub(crate) fn fragment_header(&self) -> Option<(usize, usize)> {
+        (self.fragment_at != 0).then_some((self.fragment_at.into(), self.fragment_link.into()))
     }
 
-    pub(crate) fn destination(&self) -> u32 {
-        long(self.bytes, 16)
+    /// Where the part of the packet begins that fragments have a piece of each.
+    pub(crate) fn fragmentable_at(&self) -> usize {
+        match self.fragment_at {
+            0 => self.header_length,
+            at => usize::from(at) + 8,
+        }
     }
 
+    /// The protocol that tells fragments of one packet from those of another.
+    pub(crate) fn fragment_protocol(&self) -> u8 {
+        match self.fragment_at {
+            0 => self.protocol,
+            at => self.bytes[usize::from(at)],
+        }
+    }
+
+    /// IPv4 addresses are mapped ones.
+    pub(crate) fn source(&self) -> u128 {
+        match self.version {
+            Version::V4 => mapped(long(self.bytes, 12)),
+            Version::V6 => wide(self.bytes, 8),
+        }
+    }
+
+    pub(crate) fn destination(&self) -> u128 {
+        match self.version {
+            Version::V4 => mapped(long(self.bytes, 16)),
+            Version::V6 => wide(self.bytes, 24),
+        }
+    }
+
+    /// The upper layer.
     pub(crate) fn payload(&self) -> &'a [u8] {
         &self.bytes[self.header_length..]
     }
 
-    /// Addresses, protocol and ports.
+    /// Version, addresses, protocol and ports.
     pub(crate) fn flow(&self) -> Flow {
-        let ports = if !has_ports(self.protocol()) {
+        let ports = if self.hidden {
+            Ports::Hidden
+        } else if !has_ports(self.protocol) {
             Ports::None
         } else if self.fragment_offset() != 0 || self.payload().len() < 4 {
             Ports::Unknown
@@ -122,47 +329,73 @@ impl<'a> Ipv4<'a> {
             Ports::Known(word(self.payload(), 0), word(self.payload(), 2))
         };
         Flow {
-            source: mapped(self.source()),
-            destination: mapped(self.destination()),
-            protocol: self.protocol(),
+            version: self.version,
+            source: self.source(),
+            destination: self.destination(),
+            protocol: self.protocol,
             ports,
         }
     }
 
-    /// The quoted packet of an ICMP error; `None` for everything else.
-    pub(crate) fn quoted(&self) -> Option<Ipv4<'a>> {
-        let is_error = self.protocol() == PROTOCOL_ICMP
-            && self.fragment_offset() == 0
+    /// An ICMP error message.
+    pub(crate) fn is_icmp_error(&self) -> bool {
+        let kind = match (self.version, self.protocol) {
+            (Version::V4, PROTOCOL_ICMP) | (Version::V6, PROTOCOL_ICMPV6) if self.fragment_offset() == 0 => {
+                self.payload().first()
+            }
+            _ => None,
+        };
+        match (self.version, kind) {
             // Destination unreachable, source quench, redirect, time exceeded, parameter problem.
-            && matches!(self.payload().first(), Some(3 | 4 | 5 | 11 | 12));
-        if !is_error {
+            (Version::V4, Some(3 | 4 | 5 | 11 | 12)) => true,
+            (Version::V6, Some(kind)) => *kind < 128,
+            (Version::V4, _) | (Version::V6, None) => false,
+        }
+    }
+
+    /// The quoted packet of an ICMP error; `None` for everything else.
+    pub(crate) fn quoted(&self) -> Option<Packet<'a>> {
+        if !self.is_icmp_error() {
             return None;
         }
-        Self::parse_quoted(self.payload().get(8..)?)
+        Self::parse_quoted(self.version, self.payload().get(8..)?)
+    }
+}
+
+/// The header says how long it is and what follows it.
+fn is_extension(protocol: u8) -> bool {
+    // Hop-by-hop options, routing, fragment, destination options, mobility, HIP, shim6.
+    matches!(protocol, 0 | PROTOCOL_ROUTING | PROTOCOL_FRAGMENT | 60 | 135 | 139 | 140)
+}
+
+/// Writes a packet's length into its first header; for IPv4 the header's checksum too: it is all of `header`.
+pub(crate) fn set_length(version: Version, header: &mut [u8], total: usize) {
+    match version {
+        Version::V4 => {
+            put_word(header, 2, total as u16);
+            set_header_checksum(header);
+        }
+        Version::V6 => put_word(header, 4, (total - IPV6_LENGTH) as u16),
+    }
+}
+
+/// Writes TOS or traffic class; for IPv4 the header's checksum too: it is all of `header`.
+pub(crate) fn set_tos(version: Version, header: &mut [u8], tos: u8) {
+    match version {
+        Version::V4 => {
+            header[1] = tos;
+            set_header_checksum(header);
+        }
+        Version::V6 => {
+            let first = word(header, 0) & 0xf00f | u16::from(tos) << 4;
+            put_word(header, 0, first);
+        }
     }
 }
 
 /// An IPv4 address as [`Flow`] holds it.
 pub(crate) fn mapped(address: u32) -> u128 {
     0xffff_0000_0000 | u128::from(address)
-}
-
-/// The flow of an IPv6 packet; extension headers are not walked, so ports behind them are unknown.
-pub(crate) fn ipv6_flow(bytes: &[u8]) -> Option<Flow> {
-    if bytes.len() < 40 || bytes[0] >> 4 != 6 {
-        return None;
-    }
-    let address = |at: usize| u128::from_be_bytes(bytes[at..at + 16].try_into().expect("16 octets"));
-    let protocol = bytes[6];
-    let ports = match protocol {
-        0 | 43 | 44 | 60 | 135 => Ports::Unknown,
-        protocol if has_ports(protocol) && bytes.len() >= 44 => {
-            Ports::Known(word(bytes, 40), word(bytes, 42))
-        }
-        protocol if has_ports(protocol) => Ports::Unknown,
-        _ => Ports::None,
-    };
-    Some(Flow { source: address(8), destination: address(24), protocol, ports })
 }
 
 /// One's complement sum of big-endian words, not folded; a last odd octet counts as the high one.
@@ -202,9 +435,13 @@ pub(crate) fn checksum(total: u64) -> u16 {
     !fold(total)
 }
 
-/// Sum of the pseudo-header of TCP and UDP over IPv4, given the IPv4 header and the transport length.
-pub(crate) fn pseudo_header_sum(header: &[u8], transport_length: usize) -> u64 {
-    sum(&header[12..20]) + u64::from(header[9]) + transport_length as u64
+/// Sum of the pseudo-header, given the IP header, the upper-layer protocol and the upper layer's length.
+pub(crate) fn pseudo_header_sum(version: Version, header: &[u8], protocol: u8, length: usize) -> u64 {
+    let addresses = match version {
+        Version::V4 => &header[12..20],
+        Version::V6 => &header[8..40],
+    };
+    sum(addresses) + u64::from(protocol) + length as u64
 }
 
 /// Computes the header checksum anew.
@@ -232,10 +469,17 @@ mod tests {
 
         #[test]
         fn random_octets_parse_or_not_but_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
-            if let Some(packet) = Ipv4::parse(&bytes) {
-                let _ = (packet.flow(), packet.quoted().map(|quoted| quoted.flow()));
+            for version in [Version::V4, Version::V6] {
+                let mut bytes = bytes.clone();
+                if let [first, ..] = bytes.as_mut_slice() {
+                    *first = *first & 0x0f | if version == Version::V4 { 0x40 } else { 0x60 };
+                }
+                let packets = [Packet::parse(version, &bytes), Packet::parse_quoted(version, &bytes)];
+                for packet in packets.into_iter().flatten() {
+                    let _ = (packet.flow(), packet.quoted().map(|quoted| quoted.flow()));
+                    let _ = (packet.tos(), packet.identification(), packet.is_fragment(), packet.payload());
+                }
             }
-            let _ = ipv6_flow(&bytes);
         }
     }
 
@@ -244,13 +488,70 @@ mod tests {
         let mut bytes = [0u8; 24];
         bytes[0] = 0x45;
         bytes[3] = 24;
-        assert!(Ipv4::parse(&bytes).is_some());
+        assert!(Packet::parse(Version::V4, &bytes).is_some());
         bytes[3] = 25;
-        assert!(Ipv4::parse(&bytes).is_none());
+        assert!(Packet::parse(Version::V4, &bytes).is_none());
         bytes[3] = 19;
-        assert!(Ipv4::parse(&bytes).is_none());
+        assert!(Packet::parse(Version::V4, &bytes).is_none());
         bytes[0] = 0x47;
         bytes[3] = 24;
-        assert!(Ipv4::parse(&bytes).is_none());
+        assert!(Packet::parse(Version::V4, &bytes).is_none());
+    }
+
+    /// An IPv6 packet of the given first protocol, with `rest` behind the header.
+    fn ipv6(protocol: u8, rest: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0x6a, 0xbc, 0xde, 0xf0, 0, rest.len() as u8, protocol, 64];
+        bytes.extend([1; 16]);
+        bytes.extend([2; 16]);
+        bytes.extend(rest);
+        bytes
+    }
+
+    #[test]
+    fn extension_headers_are_walked_to_the_upper_layer() {
+        let rest = [&[43, 0, 0, 0, 0, 0, 0, 0][..], &[60, 0, 4, 0, 0, 0, 0, 0]].concat();
+        let rest = [&rest[..], &[17, 1], &[0; 14], &[0, 53, 0, 54, 0, 8, 0, 0]].concat();
+        let bytes = ipv6(0, &rest);
+        let packet = Packet::parse(Version::V6, &bytes).unwrap();
+        assert_eq!((packet.protocol(), packet.header_length, packet.is_routed()), (17, 72, true));
+        assert_eq!(packet.flow().ports, Ports::Known(53, 54));
+        assert_eq!((packet.tos(), packet.is_fragment()), (0xab, false));
+        for cut in 48..72 {
+            let quoted = Packet::parse_quoted(Version::V6, &bytes[..cut]).unwrap();
+            assert_eq!(quoted.flow().ports, Ports::Hidden, "{cut}");
+        }
+        let endless = ipv6(60, &[60, 0, 0, 0, 0, 0, 0, 0].repeat(20));
+        assert_eq!(Packet::parse(Version::V6, &endless).unwrap().flow().ports, Ports::Hidden);
+    }
+
+    #[test]
+    fn fragments_of_ipv6_show_their_place_and_the_first_its_ports() {
+        let fragment = |next: u8, offset: u16, more: u16| {
+            let mut rest = vec![next, 0, 0, 0, 1, 2, 3, 4, 60, 0, 0, 0, 0, 53, 0, 0];
+            put_word(&mut rest, 2, offset << 3 | more);
+            if next == 60 {
+                rest.splice(8..8, [17, 0, 0, 0, 0, 0, 0, 0]);
+            }
+            ipv6(44, &rest)
+        };
+        let look = |bytes: &[u8]| {
+            let packet = Packet::parse(Version::V6, bytes).unwrap();
+            assert_eq!((packet.identification(), packet.fragment_header()), (0x0102_0304, Some((40, 6))));
+            (packet.is_fragment(), packet.fragment_offset(), packet.protocol(), packet.flow().ports)
+        };
+        assert_eq!(look(&fragment(17, 0, 1)), (true, 0, 17, Ports::Known(15360, 0)));
+        assert_eq!(look(&fragment(17, 0, 0)), (false, 0, 17, Ports::Known(15360, 0)));
+        assert_eq!(look(&fragment(17, 5, 0)), (true, 40, 17, Ports::Unknown));
+        assert_eq!(look(&fragment(60, 0, 1)), (true, 0, 17, Ports::Known(15360, 0)));
+        assert_eq!(look(&fragment(60, 5, 1)), (true, 40, 60, Ports::Hidden));
+    }
+
+    #[test]
+    fn traffic_class_and_length_are_written_in_place() {
+        let mut bytes = ipv6(17, &[0; 8]);
+        set_tos(Version::V6, &mut bytes, 0x12);
+        assert_eq!(bytes[..4], [0x61, 0x2c, 0xde, 0xf0]);
+        set_length(Version::V6, &mut bytes, 340);
+        assert_eq!(bytes[4..6], [1, 44]);
     }
 }

@@ -58,7 +58,6 @@ reasons! {
     NoPolicyServiceSet, "no-policy-service-set", "No policy matches in the service set.";
     NoPolicyInjected, "no-policy-injected", "A decrypted packet leaves again and no policy matches it.";
     AmbiguousFragment, "ambiguous-fragment", "A later fragment whose first fragment was not seen may be protected.";
-    Ipv6NotActive, "ipv6-not-active", "A policy protects the IPv6 packet; ESP over IPv6 is not active yet.";
     TooBig, "too-big", "Too big for the path with DF set; the sender was told, within the rate limit.";
     TooSmallMtu, "too-small-mtu", "The path's MTU leaves no room for a packet in ESP.";
     BadChecksumOffload, "bad-checksum-offload", "The checksum offload points outside the packet.";

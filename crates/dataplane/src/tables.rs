@@ -109,15 +109,32 @@ pub(crate) struct BoundSa {
     pub(crate) vpn: u32,
 }
 
+/// Selectors without what some packets do not show.
+#[derive(Debug)]
+pub(crate) struct Reduced {
+    pub(crate) classifier: Classifier,
+    /// Per policy: the selector has lost something.
+    pub(crate) deciding: Vec<bool>,
+}
+
+impl Reduced {
+    /// `None` where nothing is lost.
+    fn new(selectors: &[Selector], reduce: impl Fn(&Selector) -> Selector) -> Option<Self> {
+        let reduced: Vec<Selector> = selectors.iter().map(reduce).collect();
+        let deciding: Vec<bool> = selectors.iter().zip(&reduced).map(|(one, other)| one != other).collect();
+        deciding.contains(&true).then(|| Self { classifier: Classifier::new(&reduced), deciding })
+    }
+}
+
 /// What look-ups need of a VPN.
 #[derive(Debug)]
 pub(crate) struct VpnIndex {
     /// Whole selectors.
     pub(crate) by_selector: Classifier,
-    /// The selectors without their ports, where any has ports: for packets that do not show theirs.
-    pub(crate) by_address: Option<Classifier>,
-    /// Per policy: the selector has ports.
-    pub(crate) with_ports: Vec<bool>,
+    /// For packets that do not show their ports, where any selector has ports.
+    pub(crate) without_ports: Option<Reduced>,
+    /// For packets that do not even show their protocol, where any selector has ports or a protocol.
+    pub(crate) addresses_only: Option<Reduced>,
     /// Per policy: positions of its SAs, the one activated last first.
     pub(crate) policy_sas: Vec<Vec<u32>>,
     pub(crate) exclude: Vec<(Prefix, Prefix)>,
@@ -127,14 +144,9 @@ pub(crate) struct VpnIndex {
 impl VpnIndex {
     fn new(position: u32, vpn: &Vpn, sas: &mut Vec<BoundSa>) -> Self {
         let selectors: Vec<Selector> = vpn.policies.iter().map(|policy| policy.selector).collect();
-        let with_ports: Vec<bool> = selectors
-            .iter()
-            .map(|selector| (selector.source_port, selector.destination_port) != (0, 0))
-            .collect();
-        let by_address = with_ports.contains(&true).then(|| {
-            let without = |selector: &Selector| Selector { source_port: 0, destination_port: 0, ..*selector };
-            Classifier::new(&selectors.iter().map(without).collect::<Vec<_>>())
-        });
+        let without_ports =
+            Reduced::new(&selectors, |one| Selector { source_port: 0, destination_port: 0, ..*one });
+        let addresses_only = Reduced::new(&selectors, |one| Selector::between(one.source, one.destination));
         let mut positions: HashMap<u64, u32> = HashMap::new();
         let mut bind = |sa: &Arc<GroupSa>| {
             *positions.entry(sa.id()).or_insert_with(|| {
@@ -157,8 +169,8 @@ impl VpnIndex {
         };
         Self {
             by_selector: Classifier::new(&selectors),
-            by_address,
-            with_ports,
+            without_ports,
+            addresses_only,
             policy_sas,
             exclude: both(&vpn.exclude),
             fail_open: both(&vpn.fail_open),
@@ -361,6 +373,16 @@ impl Tables {
     /// The address is one of this machine's.
     pub(crate) fn is_local(&self, address: u128) -> bool {
         self.local_addresses.contains(&address)
+    }
+
+    /// An address of this machine for ICMPv6 errors to `destination`: the one that has most in common with it.
+    pub(crate) fn ipv6_source(&self, destination: u128) -> Option<u128> {
+        let is_usable = |address: &u128| {
+            let (top, link_local) = (address >> 120, address >> 118 == 0x3fa);
+            address >> 32 != 0xffff && *address > 1 && top != 0xff && !link_local
+        };
+        let common = |address: &u128| (address ^ destination).leading_zeros();
+        self.local_addresses.iter().copied().filter(is_usable).max_by_key(common)
     }
 
     fn bound(&self, interface: InterfaceId) -> impl Iterator<Item = &Vpn> {

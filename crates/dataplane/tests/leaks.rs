@@ -26,27 +26,46 @@ fn any_net() -> impl Strategy<Value = String> {
 }
 
 fn any_selector() -> impl Strategy<Value = Selector> {
-    (any_net(), any_net(), 0u16..3, 0u16..3, prop::sample::select(vec![0u8, 6, 17])).prop_map(
-        |(source, destination, source_port, destination_port, protocol)| Selector {
+    let protocol = prop::sample::select(vec![0u8, 6, 17]);
+    (any_net(), any_net(), 0u16..3, 0u16..3, protocol, any::<bool>()).prop_map(
+        |(source, destination, source_port, destination_port, protocol, is_six)| Selector {
             source_port,
             destination_port,
             protocol,
-            ..selector(&source, &destination)
+            ..if is_six { selector6(&source, &destination) } else { selector(&source, &destination) }
         },
     )
 }
 
+/// A pair of nets of one version.
+fn any_pair() -> impl Strategy<Value = AddressPair> {
+    (any_net(), any_net(), any::<bool>()).prop_map(|(source, destination, is_six)| match is_six {
+        true => pair(&net6(&source), &net6(&destination)),
+        false => pair(&source, &destination),
+    })
+}
+
+/// The keys are of the seed's suite or of a counter mode, with or without pseudo-time.
+fn any_key() -> impl Strategy<Value = std::sync::Arc<GroupSa>> {
+    (any::<bool>(), any::<bool>()).prop_map(|(counter_mode, timed)| {
+        let suite = if counter_mode { AES128_GCM } else { AES128_SHA1 };
+        let clock = PseudoClock::new(at(0), PseudoTime::from_micros(7), std::time::Duration::from_secs(60));
+        // A lane for each batch of the tests.
+        let ids = sender_ids(&(0..8).collect::<Vec<_>>());
+        sa_of(suite, SPI, Some(&ids), timed.then_some(&clock), at(0), at(500))
+    })
+}
+
 fn any_vpn() -> impl Strategy<Value = Vpn> {
     let policies = prop::collection::vec((any_selector(), 0usize..3), 0..6);
-    let rules = || prop::collection::vec((any_net(), any_net()), 0..2);
-    (policies, rules(), rules(), any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
-        |(policies, exclude, fail_open, registered, service_set, forward_mismatch)| {
-            let sas = [vec![sa(SPI)], vec![], vec![sa_with(AES128_SHA1, SPI + 1, at(0), at(50))]];
+    let rules = || prop::collection::vec(any_pair(), 0..2);
+    (policies, rules(), rules(), any::<bool>(), any::<bool>(), any::<bool>(), any_key()).prop_map(
+        |(policies, exclude, fail_open, registered, service_set, forward_mismatch, key)| {
+            let sas = [vec![key], vec![], vec![sa_with(AES128_SHA1, SPI + 1, at(0), at(50))]];
             let mut vpn = seed_vpn(&[]);
             vpn.policies =
                 policies.into_iter().map(|(selector, keys)| policy(selector, &sas[keys])).collect();
-            vpn.exclude = exclude.iter().map(|(source, destination)| pair(source, destination)).collect();
-            vpn.fail_open = fail_open.iter().map(|(source, destination)| pair(source, destination)).collect();
+            (vpn.exclude, vpn.fail_open) = (exclude, fail_open);
             if !registered {
                 vpn.registration = Registration::NotYet;
             }
@@ -71,22 +90,27 @@ fn any_packet() -> impl Strategy<Value = Packet> {
             packet.dont_fragment = dont_fragment;
             packet
         });
-    (plain, any_address(), any_address(), 0u8..8).prop_map(|(packet, source, destination, kind)| match kind {
-        0 => Packet { more_fragments: true, ..packet },
-        1 => Packet { fragment_offset: 3, ..packet },
-        2 => {
-            let mut error = Packet::icmp_error(&source, &destination, &packet);
-            error.payload.extend_from_slice(MARK);
-            error
-        }
-        _ => packet,
-    })
+    (plain, any_address(), any_address(), 0u8..8, any::<(bool, bool)>()).prop_map(
+        |(packet, source, destination, kind, (is_six, with_options))| {
+            let packet = if is_six { packet.six() } else { packet };
+            let options = if is_six && with_options { vec![1; 4] } else { vec![] };
+            match kind {
+                0 => Packet { more_fragments: true, options, ..packet },
+                1 => Packet { fragment_offset: 3, options, ..packet },
+                2 => {
+                    let mut error = Packet::icmp_error(&source, &destination, &packet);
+                    error.payload.extend_from_slice(MARK);
+                    error
+                }
+                _ => Packet { options, ..packet },
+            }
+        },
+    )
 }
 
 /// The rules, said once more and simply: may this packet leave in clear?
 fn may_leave_clear(vpn: &Vpn, permit_all: bool, packet: &Packet, own: bool, injected: bool) -> bool {
-    let address = |octets: [u8; 4]| std::net::IpAddr::from(octets);
-    let (source, destination) = (address(packet.source), address(packet.destination));
+    let (source, destination) = packet.addresses();
     let is_in = |pairs: &[AddressPair]| {
         pairs.iter().any(|pair| pair.contains(source, destination) || pair.contains(destination, source))
     };
@@ -122,7 +146,7 @@ fn may_leave_clear(vpn: &Vpn, permit_all: bool, packet: &Packet, own: bool, inje
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig::with_cases(150))]
     #[test]
     fn no_protected_packet_leaves_in_clear(
         vpn in any_vpn(),
@@ -137,7 +161,7 @@ proptest! {
             packet.identification = index as u16;
             let (own, injected) = (kind == 1, kind == 2);
             let output = run(&mut engine, &tables, Origin::Egress { own, injected }, &packet.frame());
-            let is_error = packet.protocol == 1;
+            let is_error = matches!(packet.protocol, 1 | 58);
             for out in &output {
                 let contains_mark = out.bytes.windows(MARK.len()).any(|window| window == MARK);
                 match out.destination {
@@ -149,7 +173,10 @@ proptest! {
                     }
                     Destination::WireEsp => {
                         prop_assert!(!contains_mark);
-                        prop_assert_eq!(out.packet().0.protocol.0, 50);
+                        prop_assert_eq!(out.protocol(), 50);
+                    }
+                    Destination::IcmpToHost if packet.is_six => {
+                        prop_assert_eq!(out.packet6().0.destination, packet.source6().octets());
                     }
                     Destination::IcmpToHost => prop_assert_eq!(out.packet().0.destination, packet.source),
                     Destination::Inject => prop_assert!(false, "{:?}", out),
@@ -169,7 +196,7 @@ proptest! {
         destination in any_address(),
         kind in 0u8..3,
     ) {
-        prop_assume!(quoted.protocol != 1);
+        prop_assume!(!matches!(quoted.protocol, 1 | 58));
         let tables = tables_of(std::slice::from_ref(&vpn), DefaultPolicy::PermitAll);
         let (own, injected) = (kind == 1, kind == 2);
         let error = Packet::icmp_error(&source, &destination, &quoted);
@@ -189,7 +216,7 @@ proptest! {
     ) {
         let tables = tables(&vpn);
         let mut engine = engine();
-        let packets = packets.into_iter().enumerate().filter(|(_, packet)| packet.protocol != 1);
+        let packets = packets.into_iter().enumerate().filter(|(_, packet)| !matches!(packet.protocol, 1 | 58));
         for (index, mut packet) in packets {
             packet.identification = index as u16;
             let output = run(&mut engine, &tables, Origin::Ingress, &packet.frame());
@@ -208,7 +235,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(ProptestConfig::with_cases(48))]
     #[test]
     fn random_octets_never_panic(octets in prop::collection::vec(any::<u8>(), 0..400)) {
         fuzz_bodies::engine_outbound(&octets);

@@ -3,34 +3,37 @@
 mod support;
 
 use dataplane::*;
-use etherparse::{Ipv4Header, TcpHeader};
+use etherparse::TcpHeader;
 use proptest::prelude::*;
 use support::*;
 
 fn super_frame(packet: &Packet, gso_size: u16) -> (VnetHeader, Vec<u8>) {
     let mut frame = packet.frame();
-    let start = 14 + 20;
+    let start = if packet.is_six { 14 + 40 } else { 14 + 20 };
     let tcp_length = usize::from(frame[start + 12] >> 4) * 4;
-    // The kernel leaves the sum of the pseudo-header in the field.
-    let (header, _) = Ipv4Header::from_slice(&frame[14..]).unwrap();
-    let mut sum = 0u32;
-    for pair in [&header.source[..], &header.destination[..]].concat().chunks(2) {
-        sum += u32::from(u16::from_be_bytes([pair[0], pair[1]]));
-    }
-    sum += 6 + (frame.len() - start) as u32;
-    while sum >> 16 != 0 {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    frame[start + 16..start + 18].copy_from_slice(&(sum as u16).to_be_bytes());
+    put_partial_checksum(&mut frame, start, 6, 16);
     let vnet = VnetHeader {
         flags: VnetHeader::NEEDS_CHECKSUM,
-        gso_type: VnetHeader::GSO_TCPV4,
+        gso_type: if packet.is_six { VnetHeader::GSO_TCPV6 } else { VnetHeader::GSO_TCPV4 },
         header_length: (start + tcp_length) as u16,
         gso_size,
         checksum_start: start as u16,
         checksum_offset: 16,
     };
     (vnet, frame)
+}
+
+/// The kernel leaves the sum of the pseudo-header in the field.
+fn put_partial_checksum(frame: &mut [u8], start: usize, protocol: u32, offset: usize) {
+    let addresses = if start == 54 { &frame[22..54] } else { &frame[26..34] };
+    let mut sum = protocol + (frame.len() - start) as u32;
+    for pair in addresses.chunks(2) {
+        sum += u32::from(u16::from_be_bytes([pair[0], pair[1]]));
+    }
+    while sum >> 16 != 0 {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    frame[start + offset..start + offset + 2].copy_from_slice(&(sum as u16).to_be_bytes());
 }
 
 fn wires(sent: Vec<Out>) -> Vec<(Origin, VnetHeader, Vec<u8>)> {
@@ -52,6 +55,7 @@ proptest! {
         options in prop::sample::select(vec![vec![], vec![1u8, 1, 8, 10, 1, 2, 3, 4, 5, 6, 7, 8]]),
         sequence in any::<u32>(),
         psh in any::<bool>(),
+        is_six in any::<bool>(),
     ) {
         let vpn = seed_vpn(&[sa(SPI)]);
         let tables = tables(&vpn);
@@ -60,11 +64,13 @@ proptest! {
         header.psh = psh;
         header.set_options_raw(&options).unwrap();
         let packet = Packet::tcp("31.1.1.2", "41.1.1.2", header, &data);
+        let packet = if is_six { packet.six() } else { packet };
+        let ip_length = if is_six { 40 } else { 20 };
         let (vnet, frame) = super_frame(&packet, gso_size);
         let sent = run_batch(&mut engine(), at(1), &tables, &[(OWN_FORWARDED, vnet, frame.clone())]);
-        let mtu_room = 1500 - 20 - 8 - 16 - 12;
+        let mtu_room = 1500 - ip_length - 8 - 16 - 12;
         let largest = mtu_room - mtu_room % 16 - 2;
-        let segment = (largest - 40 - options.len()).min(gso_size.into());
+        let segment = (largest - ip_length - 20 - options.len()).min(gso_size.into());
         prop_assert_eq!(sent.len(), length.div_ceil(segment));
 
         // Each segment alone is a right TCP packet, and together they are the data.
@@ -72,9 +78,12 @@ proptest! {
         let (mut expected_sequence, mut collected) = (sequence, Vec::new());
         for (index, wire) in wires.iter().enumerate() {
             let out = single(run(&mut engine(), &tables, Origin::Wire, &wire.2));
-            let (ip, rest) = out.packet();
-            let (tcp, payload) = TcpHeader::from_slice(rest).unwrap();
-            prop_assert_eq!(tcp.checksum, tcp.calc_checksum_ipv4(&ip, payload).unwrap());
+            let (tcp, payload) = TcpHeader::from_slice(&out.bytes[14 + ip_length..]).unwrap();
+            let checksum = match is_six {
+                true => tcp.calc_checksum_ipv6(&out.packet6().0, payload),
+                false => tcp.calc_checksum_ipv4(&out.packet().0, payload),
+            };
+            prop_assert_eq!(tcp.checksum, checksum.unwrap());
             prop_assert_eq!(tcp.sequence_number, expected_sequence);
             prop_assert_eq!(tcp.psh, psh && index + 1 == wires.len());
             expected_sequence = expected_sequence.wrapping_add(payload.len() as u32);
@@ -90,6 +99,64 @@ proptest! {
         if wires.len() > 1 {
             prop_assert_eq!(merged.vnet, VnetHeader { gso_size: segment as u16, ..vnet });
         }
+    }
+}
+
+#[test]
+fn datagrams_are_merged_where_the_kernel_takes_them_and_cut_again_to_the_same_octets() {
+    for is_six in [false, true] {
+        let tables = tables(&seed_vpn(&[sa(SPI)]));
+        let datagram = |index: u16, size: usize| {
+            let mut packet = Packet::udp("31.1.1.2", "41.1.1.2", (5, 6), &vec![index as u8; size]);
+            packet.identification += index;
+            if is_six { packet.six() } else { packet }
+        };
+        let sizes = [1000, 1000, 1000, 400, 1000, 1000, 1200, 0, 70];
+        let packets: Vec<_> =
+            sizes.iter().enumerate().map(|(index, size)| datagram(index as u16, *size)).collect();
+        let input: Vec<_> =
+            packets.iter().map(|packet| (OWN_FORWARDED, VnetHeader::default(), packet.frame())).collect();
+        let wires = wires(run_batch(&mut engine(), at(1), &tables, &input));
+        let plain = run_batch(&mut engine(), at(1), &tables, &wires);
+        assert_eq!(plain.len(), sizes.len());
+        let mut receiver = engine();
+        receiver.merge_datagrams(true);
+        let merged = run_batch(&mut receiver, at(1), &tables, &wires);
+        let headers = if is_six { 62 } else { 42 };
+        let shape: Vec<_> = merged.iter().map(|out| (out.bytes.len() - headers, out.vnet.gso_size)).collect();
+        // A shorter one ends a run, a longer one begins another, and an empty one is alone.
+        assert_eq!(shape, [(3400, 1000), (2000, 1000), (1200, 0), (0, 0), (70, 0)]);
+        assert_eq!(merged[0].vnet.gso_type, VnetHeader::GSO_UDP_DATAGRAMS);
+        let mut expected = merged[0].bytes.clone();
+        put_partial_checksum(&mut expected, headers - 8, 17, 6);
+        assert_eq!(merged[0].bytes, expected);
+        assert_eq!(merged[0].bytes[headers - 4..headers - 2], (3408u16).to_be_bytes());
+        // What goes out again as a super-frame arrives as the datagrams it was made of.
+        let again: Vec<_> = merged.iter().map(|out| (OWN_FORWARDED, out.vnet, out.bytes.clone())).collect();
+        let sent = run_batch(&mut engine(), at(1), &tables, &again);
+        let input: Vec<_> =
+            sent.into_iter().map(|out| (Origin::Wire, VnetHeader::default(), out.bytes)).collect();
+        let received = run_batch(&mut engine(), at(1), &tables, &input);
+        let frames: Vec<_> = received.into_iter().map(|out| out.bytes).collect();
+        assert_eq!(frames, packets.iter().map(Packet::frame).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn datagrams_without_or_with_a_wrong_checksum_are_not_merged() {
+    let tables = tables(&seed_vpn(&[sa(SPI)]));
+    for checksum in [[0, 0], [1, 2]] {
+        let input: Vec<_> = (0..3)
+            .map(|_| {
+                let mut frame = Packet::udp("31.1.1.2", "41.1.1.2", (5, 6), &[7; 100]).frame();
+                frame[40..42].copy_from_slice(&checksum);
+                (OWN_FORWARDED, VnetHeader::default(), frame)
+            })
+            .collect();
+        let wires = wires(run_batch(&mut engine(), at(1), &tables, &input));
+        let mut receiver = engine();
+        receiver.merge_datagrams(true);
+        assert_eq!(run_batch(&mut receiver, at(1), &tables, &wires).len(), 3);
     }
 }
 

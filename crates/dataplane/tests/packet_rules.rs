@@ -39,6 +39,14 @@ type Row<'a> = (&'a str, Origin, Binding, DefaultPolicy, &'a Packet, [Fate; 5]);
 
 const STATES: [State; 5] = [New, NewWithLastKnown, Live, Expired, Keyless];
 
+/// Pairs of nets and their twins of IPv6.
+fn both(pairs: &[(&str, &str)]) -> Vec<AddressPair> {
+    let twins = |(source, destination): &(&str, &str)| {
+        [pair(source, destination), pair(&net6(source), &net6(destination))]
+    };
+    pairs.iter().flat_map(twins).collect()
+}
+
 fn vpn(state: State, binding: Binding) -> Vpn {
     let sas = match state {
         Live => vec![sa(SPI)],
@@ -47,8 +55,8 @@ fn vpn(state: State, binding: Binding) -> Vpn {
     };
     let mut vpn = seed_vpn(&sas);
     vpn.binding = binding;
-    vpn.exclude = vec![pair("31.1.1.50/32", "41.1.1.0/24"), pair("8.8.8.0/24", "9.9.9.0/24")];
-    vpn.fail_open = vec![pair("31.1.1.60/32", "41.1.1.0/24"), pair("8.8.8.60/32", "41.1.1.0/24")];
+    vpn.exclude = both(&[("31.1.1.50/32", "41.1.1.0/24"), ("8.8.8.0/24", "9.9.9.0/24")]);
+    vpn.fail_open = both(&[("31.1.1.60/32", "41.1.1.0/24"), ("8.8.8.60/32", "41.1.1.0/24")]);
     if matches!(state, New | NewWithLastKnown) {
         vpn.registration = Registration::NotYet;
     }
@@ -95,6 +103,14 @@ fn udp(source: &str, destination: &str) -> Packet {
     Packet::udp(source, destination, (1000, 2000), b"a datagram")
 }
 
+/// The same packet, or its twin of IPv6.
+fn of_version(is_six: bool) -> impl Fn(&str, &str) -> Packet {
+    move |source, destination| {
+        let packet = udp(source, destination);
+        if is_six { packet.six() } else { packet }
+    }
+}
+
 const FORWARDED: Origin = OWN_FORWARDED;
 const ZONE: Binding = Binding::Zone;
 const SERVICE: Binding = Binding::ServiceSet { forward_mismatch: false };
@@ -102,7 +118,12 @@ const SERVICE_FORWARD: Binding = Binding::ServiceSet { forward_mismatch: true };
 
 #[test]
 fn packets_that_leave() {
+    [false, true].into_iter().for_each(leaving);
+}
+
+fn leaving(is_six: bool) {
     use DefaultPolicy::{DenyAll, PermitAll};
+    let udp = of_version(is_six);
     let policy = udp("31.1.1.2", "41.1.1.2");
     let mirror = udp("41.1.99.2", "31.1.1.2");
     let nothing = udp("21.1.1.2", "41.1.1.2");
@@ -157,8 +178,16 @@ fn packets_that_leave() {
 
 #[test]
 fn clear_packets_that_arrive() {
+    [false, true].into_iter().for_each(arriving);
+}
+
+fn arriving(is_six: bool) {
+    let udp = of_version(is_six);
     let policy = udp("41.1.99.2", "31.1.1.2");
-    let esp = |source: &str, destination: &str| Packet::new(source, destination, 50, vec![7; 64]);
+    let esp = |source: &str, destination: &str| Packet {
+        is_six,
+        ..Packet::new(source, destination, 50, vec![7; 64])
+    };
     let error = Packet::icmp_error("5.5.5.5", "31.1.1.2", &udp("31.1.1.2", "41.1.1.2"));
     #[rustfmt::skip]
     let rows: &[(&str, Packet, [Fate; 5])] = &[
@@ -187,10 +216,20 @@ fn clear_packets_that_arrive() {
 
 #[test]
 fn esp_from_the_wire() {
+    [false, true].into_iter().for_each(from_the_wire);
+}
+
+fn from_the_wire(is_six: bool) {
+    let udp = of_version(is_six);
     let sender = seed_vpn(&[sa(SPI)]);
     let good =
         single(run(&mut engine(), &tables(&sender), FORWARDED, &udp("41.1.1.2", "31.1.1.2").frame())).bytes;
-    let esp = |source: &str, destination: &str| Packet::new(source, destination, 50, vec![7; 64]).frame();
+    let esp = |source: &str, destination: &str| {
+        Packet { is_six, ..Packet::new(source, destination, 50, vec![7; 64]) }.frame()
+    };
+    // Where the outer source address ends, and where ESP begins.
+    let (source, start) = if is_six { (14 + 23, 14 + 40) } else { (14 + 15, 14 + 20) };
+    let short = Packet { is_six, ..Packet::new("41.1.1.2", "31.1.1.2", 50, vec![0; 7]) };
     let changed = |at: usize| {
         let mut bytes = good.clone();
         bytes[at] ^= 1;
@@ -204,16 +243,16 @@ fn esp_from_the_wire() {
         ("4 keys are gone",          good.clone(),                  Keyless, Dropped(D::UnknownSpiProtected)),
         ("4 not registered",         good.clone(),                  NewWithLastKnown, Dropped(D::UnknownSpiProtected)),
         ("3 ICV",                    changed(last),                 Live,    Dropped(D::BadIntegrity)),
-        ("3 ciphertext",             changed(70),                   Live,    Dropped(D::BadIntegrity)),
-        ("3 sequence number",        changed(14 + 27),              Live,    Dropped(D::BadIntegrity)),
-        ("3 outer source",           changed(14 + 15),              Live,    Dropped(D::InnerAddressMismatch)),
-        ("4 SPI",                    changed(14 + 20),              Live,    Dropped(D::UnknownSpiProtected)),
+        ("3 ciphertext",             changed(start + 36),                   Live,    Dropped(D::BadIntegrity)),
+        ("3 sequence number",        changed(start + 7),              Live,    Dropped(D::BadIntegrity)),
+        ("3 outer source",           changed(source),              Live,    Dropped(D::InnerAddressMismatch)),
+        ("4 SPI",                    changed(start),              Live,    Dropped(D::UnknownSpiProtected)),
         ("4 unknown SPI, policy",    esp("41.1.1.2", "31.1.1.2"),   Live,    Dropped(D::UnknownSpiProtected)),
         ("4 unknown SPI, excluded",  esp("41.1.1.2", "31.1.1.50"),  Live,    Inward(P::ForeignEsp)),
         ("4 for the router itself",  esp("41.1.1.2", "100.0.0.3"),  Live,    Inward(P::ForeignEsp)),
         ("5 other ESP",              esp("41.1.1.2", "21.1.1.2"),   Live,    Inward(P::ForeignEsp)),
         ("8 clear, policy",          udp("41.1.1.2", "31.1.1.2").frame(), Live, Dropped(D::ClearInbound)),
-        ("- ESP without header",     Packet::new("41.1.1.2", "31.1.1.2", 50, vec![0; 7]).frame(), Live, Dropped(D::EspTooShort)),
+        ("- ESP without header",     short.frame(), Live, Dropped(D::EspTooShort)),
         ("- malformed",              vec![8; 60],                   Live,    Dropped(D::NotIp)),
         ("- no Ethernet header",     vec![0; 13],                   Live,    Dropped(D::Malformed)),
     ];
@@ -300,33 +339,6 @@ fn frames_of_other_protocols_and_interfaces() {
     // An interface whose last VPN is gone is closed, too, until the tc programs leave it.
     let tables = tables_of(&[], DefaultPolicy::PermitAll);
     assert_eq!(fate(&tables, &[], FORWARDED, bytes), Dropped(D::UnknownInterface));
-}
-
-#[test]
-fn ipv6_that_a_policy_protects_is_dropped_and_other_ipv6_follows_the_default() {
-    let mut vpn = vpn(Live, ZONE);
-    vpn.policies.push(policy(selector("2001:db8:1::/48", "2001:db8:2::/48"), &[sa(SPI + 1)]));
-    let packet = |source: &str, destination: &str| {
-        let mut bytes = [&ETHERNET[..12], &[0x86, 0xdd, 0x60, 0, 0, 0, 0, 8, 17, 64]].concat();
-        bytes.extend(source.parse::<std::net::Ipv6Addr>().unwrap().octets());
-        bytes.extend(destination.parse::<std::net::Ipv6Addr>().unwrap().octets());
-        bytes.extend([0, 1, 0, 2, 0, 8, 0, 0]);
-        bytes
-    };
-    let (inside, outside) =
-        (packet("2001:db8:2::1", "2001:db8:1::1"), packet("2001:db8:2::1", "2001:db8:3::1"));
-    for (default_policy, expected) in [
-        (DefaultPolicy::PermitAll, Clear(P::DefaultPolicy)),
-        (DefaultPolicy::DenyAll, Dropped(D::NoPolicyDefaultDeny)),
-    ] {
-        let tables = tables_of(std::slice::from_ref(&vpn), default_policy);
-        assert_eq!(fate(&tables, std::slice::from_ref(&vpn), FORWARDED, &inside), Dropped(D::Ipv6NotActive));
-        assert_eq!(
-            fate(&tables, std::slice::from_ref(&vpn), Origin::Ingress, &inside),
-            Dropped(D::ClearInbound)
-        );
-        assert_eq!(fate(&tables, std::slice::from_ref(&vpn), FORWARDED, &outside), expected);
-    }
 }
 
 #[test]

@@ -6,9 +6,7 @@ use super::merge::Merger;
 use super::reassembly::{Key, Reassembly, State};
 use super::{CRYPTO_BATCH, Context, Engine, LaneSa, Rules};
 use crate::classify::Verdict;
-use crate::ip::{
-    self, ETHERNET_LENGTH, Ipv4, PROTOCOL_ESP, PROTOCOL_IPV4, PROTOCOL_NONE, long, set_header_checksum,
-};
+use crate::ip::{self, ETHERNET_LENGTH, PROTOCOL_ESP, PROTOCOL_NONE, Packet, Version, long, set_tos};
 use crate::pseudo_time::{self, PROTOCOL_D3P};
 use crate::replay::{Refused, Windows};
 use crate::tables::Interface;
@@ -21,7 +19,7 @@ pub(super) struct Inbound {
     scratch: Vec<u8>,
     used: usize,
     jobs: Vec<Job>,
-    merger: Merger,
+    pub(super) merger: Merger,
     reassembly: Reassembly,
     /// A packet put together from fragments.
     assembled: Vec<u8>,
@@ -32,6 +30,7 @@ pub(super) struct Inbound {
 struct Job {
     sa: u32,
     interface: InterfaceId,
+    version: Version,
     /// The Ethernet header, in the scratch memory.
     start: usize,
     /// The ESP header.
@@ -54,7 +53,7 @@ impl Inbound {
     }
 
     /// Copies an ESP packet with its Ethernet header, to be opened at the end of the batch.
-    fn push(&mut self, sa: u32, interface: InterfaceId, ethernet: &[u8], packet: &Ipv4<'_>) {
+    fn push(&mut self, sa: u32, interface: InterfaceId, ethernet: &[u8], packet: &Packet<'_>) {
         let start = self.used;
         let outer = start + ethernet.len();
         let end = outer + packet.bytes.len();
@@ -65,7 +64,8 @@ impl Inbound {
         self.scratch[outer..end].copy_from_slice(packet.bytes);
         self.used = end;
         let esp = outer + packet.header_length;
-        self.jobs.push(Job { sa, interface, start, esp, end, opened: Opened::Pending });
+        let (version, opened) = (packet.version, Opened::Pending);
+        self.jobs.push(Job { sa, interface, version, start, esp, end, opened });
     }
 
     /// Opens what the batch has collected, one SA after the other.
@@ -114,10 +114,8 @@ impl Engine {
         let Some((ethernet, rest)) = frame.bytes.split_at_checked(ETHERNET_LENGTH) else {
             return context.drop(DropReason::Malformed, None);
         };
-        let packet = match ip::word(ethernet, 12) {
-            ip::ETHERTYPE_IPV4 => Ipv4::parse(rest),
-            _ => None,
-        };
+        let version = Version::of_ethertype(ip::word(ethernet, 12));
+        let packet = version.and_then(|version| Packet::parse(version, rest));
         match packet {
             Some(packet) if packet.protocol() == PROTOCOL_ESP && packet.is_fragment() => {
                 self.esp_fragment(context, frame, ethernet, &packet, output);
@@ -135,7 +133,7 @@ impl Engine {
         context: Context<'_>,
         frame: &FrameIn<'_>,
         ethernet: &[u8],
-        packet: &Ipv4<'_>,
+        packet: &Packet<'_>,
         output: &mut FrameBuffer,
     ) {
         let Some(interface) = context.tables.interface(frame.interface) else {
@@ -168,7 +166,7 @@ impl Engine {
         context: Context<'_>,
         frame: &FrameIn<'_>,
         ethernet: &[u8],
-        packet: &Ipv4<'_>,
+        packet: &Packet<'_>,
         output: &mut FrameBuffer,
     ) {
         let Some(interface) = context.tables.interface(frame.interface) else {
@@ -176,6 +174,7 @@ impl Engine {
         };
         let key = Key {
             interface: frame.interface,
+            version: packet.version,
             source: packet.source(),
             destination: packet.destination(),
             identification: packet.identification(),
@@ -209,9 +208,11 @@ impl Engine {
                         entry.assemble(&mut assembled);
                         reassembly.finish(key);
                         let (ethernet, rest) = assembled.split_at(ETHERNET_LENGTH);
-                        match Ipv4::parse(rest) {
-                            Some(whole) => self.esp(context, frame, ethernet, &whole, output),
-                            None => context.drop(DropReason::ReassemblyInvalid, None),
+                        match Packet::parse(packet.version, rest) {
+                            Some(whole) if whole.protocol() == PROTOCOL_ESP => {
+                                self.esp(context, frame, ethernet, &whole, output)
+                            }
+                            _ => context.drop(DropReason::ReassemblyInvalid, None),
                         }
                         self.inbound.assembled = assembled;
                     }
@@ -257,7 +258,7 @@ impl Engine {
                     let octets = inner.len() as u64;
                     bound.sa.inbound.traffic.add(1, octets);
                     context.counters(Some(bound.vpn)).decrypted.add(1, octets);
-                    self.inbound.merger.push(job.interface, &scratch, job.start, inner);
+                    self.inbound.merger.push(job.interface, job.version, &scratch, job.start, inner);
                 }
                 Err(reason) => context.drop(reason, Some(bound.vpn)),
             }
@@ -302,13 +303,14 @@ impl Engine {
             }
             (Some(_), _) => return Err(DropReason::TimestampMissing),
         };
-        if protocol != PROTOCOL_IPV4 {
+        if protocol != job.version.protocol() {
             return Err(DropReason::BadNextHeader);
         }
-        let outer = Ipv4::parse(&scratch[job.start + ETHERNET_LENGTH..]).ok_or(DropReason::Malformed)?;
+        let outer = Packet::parse(job.version, &scratch[job.start + ETHERNET_LENGTH..])
+            .ok_or(DropReason::Malformed)?;
         // Octets behind the inner packet are padding against traffic analysis (RFC 4303 section 2.7).
         let start = inner.start;
-        let inner = Ipv4::parse(&scratch[inner]).ok_or(DropReason::InnerMalformed)?;
+        let inner = Packet::parse(job.version, &scratch[inner]).ok_or(DropReason::InnerMalformed)?;
         if (inner.source(), inner.destination()) != (outer.source(), outer.destination()) {
             return Err(DropReason::InnerAddressMismatch);
         }
@@ -318,11 +320,10 @@ impl Engine {
             return Err(reason);
         }
         let tos = decapsulated_tos(inner.tos(), outer.tos())?;
-        let (range, header_length) = (start..start + inner.bytes.len(), inner.header_length);
+        let range = start..start + inner.bytes.len();
         if tos != inner.tos() {
-            let header = &mut scratch[range.start..range.start + header_length];
-            header[1] = tos;
-            set_header_checksum(header);
+            let header_length = inner.header_length;
+            set_tos(job.version, &mut scratch[range.start..range.start + header_length], tos);
         }
         Ok(range)
     }
@@ -330,7 +331,7 @@ impl Engine {
 
 impl Context<'_> {
     /// The SA of an SPI. Where two groups on the interface use the same number, the addresses decide.
-    pub(super) fn sa_for(&self, interface: &Interface, spi: u32, outer: &Ipv4<'_>) -> Option<u32> {
+    pub(super) fn sa_for(&self, interface: &Interface, spi: u32, outer: &Packet<'_>) -> Option<u32> {
         let bound = |sa: &u32| interface.vpns.contains(&self.tables.sas[*sa as usize].vpn);
         let mut candidates = self.tables.sas_of(spi).filter(bound);
         let first = candidates.next()?;

@@ -1,4 +1,5 @@
-//! Merges consecutive TCP segments of a batch into super-frames, which the kernel takes at the cost of one packet.
+//! Merges consecutive TCP segments and UDP datagrams of a batch into super-frames, which the kernel takes at the cost of
+//! one packet.
 //!
 //! The rules are those of the kernel's own receive offload: what would be cut out of the super-frame again is, but for
 //! the identification of packets that must not be fragmented, exactly what came in. Packets of one flow stay in order.
@@ -6,15 +7,18 @@
 use std::ops::Range;
 
 use crate::ip::{
-    self, DONT_FRAGMENT, ETHERNET_LENGTH, IPV4_LENGTH, Ipv4, PROTOCOL_TCP, long, pseudo_header_sum, put_word,
-    set_header_checksum, sum, word,
+    self, DONT_FRAGMENT, ETHERNET_LENGTH, PROTOCOL_TCP, PROTOCOL_UDP, Packet, Version, long,
+    pseudo_header_sum, put_word, set_length, sum, word,
 };
 use crate::{Destination, FrameBuffer, InterfaceId, VnetHeader};
 
 /// Flows with a super-frame under construction at a time; more interleaved flows than this merge less.
 const OPEN_FLOWS: usize = 16;
-/// Largest IPv4 packet.
+/// Octets of the largest packet, IPv4 or IPv6 without its header.
 const LARGEST: usize = 65535;
+/// As Linux' `UDP_GRO_CNT_MAX`.
+const MOST_DATAGRAMS: u32 = 64;
+const UDP_LENGTH: usize = 8;
 const TCP_ACK: u8 = 0x10;
 const TCP_PSH: u8 = 0x08;
 const NONE: u32 = u32::MAX;
@@ -22,6 +26,8 @@ const NONE: u32 = u32::MAX;
 /// Collects a batch's packets and writes them out, merged.
 #[derive(Debug, Default)]
 pub(super) struct Merger {
+    /// Merge datagrams too: older kernels do not take the result.
+    pub(super) merges_udp: bool,
     packets: Vec<Collected>,
     open: Vec<OpenFlow>,
 }
@@ -33,7 +39,9 @@ struct Collected {
     /// The Ethernet header, in the memory that the caller reads from.
     ethernet: usize,
     packet: Range<usize>,
-    /// Octets of IP and TCP header; 0 where the packet is not a segment that can be merged.
+    version: Version,
+    protocol: u8,
+    /// Octets of IP and transport header; 0 where the packet cannot be merged.
     header_length: usize,
     /// The packet that continues this one.
     next: u32,
@@ -46,16 +54,20 @@ struct OpenFlow {
     key: FlowKey,
     first: u32,
     last: u32,
+    /// Of TCP.
     next_sequence: u32,
     segment_size: usize,
     length: usize,
+    count: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct FlowKey {
     interface: InterfaceId,
-    source: u32,
-    destination: u32,
+    version: Version,
+    protocol: u8,
+    source: u128,
+    destination: u128,
     ports: u32,
 }
 
@@ -64,6 +76,7 @@ impl Merger {
     pub(super) fn push(
         &mut self,
         interface: InterfaceId,
+        version: Version,
         memory: &[u8],
         ethernet: usize,
         packet: Range<usize>,
@@ -74,19 +87,22 @@ impl Merger {
             interface,
             ethernet,
             packet: packet.clone(),
+            version,
+            protocol: 0,
             header_length: 0,
             next: NONE,
             is_first: true,
         };
-        if let Some(key) = tcp_flow(interface, bytes) {
+        if let Some(key) = self.flow_of(interface, version, bytes) {
             let position = self.open.iter().position(|flow| flow.key == key);
-            match mergeable_segment(bytes) {
+            match mergeable(&key, bytes) {
                 None => {
-                    // Not to be overtaken by later segments of its flow.
+                    // Not to be overtaken by later packets of its flow.
                     position.map(|position| self.open.swap_remove(position));
                 }
                 Some(header_length) => {
                     collected.header_length = header_length;
+                    collected.protocol = key.protocol;
                     collected.is_first = !self.append(position, memory, bytes, header_length, index);
                     if collected.is_first {
                         self.begin(key, bytes, header_length, index);
@@ -97,7 +113,27 @@ impl Merger {
         self.packets.push(collected);
     }
 
-    /// Continues the flow's super-frame, if the segment does; closes it otherwise.
+    /// The flow of a packet whose protocol is merged. Fragments and packets with options or extension headers are in none.
+    fn flow_of(&self, interface: InterfaceId, version: Version, bytes: &[u8]) -> Option<FlowKey> {
+        let packet = Packet::parse(version, bytes)?;
+        let protocol = packet.protocol();
+        let is_merged = match protocol {
+            PROTOCOL_TCP => packet.payload().len() >= 20,
+            PROTOCOL_UDP => self.merges_udp && packet.payload().len() >= UDP_LENGTH,
+            _ => false,
+        };
+        let is_plain = packet.header_length == version.header_length() && !packet.is_fragment();
+        (is_merged && is_plain).then(|| FlowKey {
+            interface,
+            version,
+            protocol,
+            source: packet.source(),
+            destination: packet.destination(),
+            ports: long(packet.payload(), 0),
+        })
+    }
+
+    /// Continues the flow's super-frame, if the packet does; closes it otherwise.
     fn append(
         &mut self,
         position: Option<usize>,
@@ -111,16 +147,20 @@ impl Merger {
         let first = &self.packets[flow.first as usize];
         let last = &self.packets[flow.last as usize];
         let payload = bytes.len() - header_length;
-        let fits = long(bytes, IPV4_LENGTH + 4) == flow.next_sequence
-            && header_length == first.header_length
+        let fits = header_length == first.header_length
             && payload <= flow.segment_size
             && flow.length + payload <= LARGEST
             && same_headers(
+                &flow.key,
                 &memory[first.packet.clone()],
                 &memory[last.packet.clone()],
                 bytes,
                 header_length,
-            );
+            )
+            && match flow.key.protocol {
+                PROTOCOL_TCP => sequence(&flow.key, bytes) == flow.next_sequence,
+                _ => flow.count < MOST_DATAGRAMS,
+            };
         if !fits {
             self.open.swap_remove(position);
             return false;
@@ -130,27 +170,33 @@ impl Merger {
         flow.last = index;
         flow.next_sequence = flow.next_sequence.wrapping_add(payload as u32);
         flow.length += payload;
-        if payload < flow.segment_size || bytes[IPV4_LENGTH + 13] & TCP_PSH != 0 {
+        flow.count += 1;
+        if payload < flow.segment_size || is_pushed(&flow.key, bytes) {
             self.open.swap_remove(position);
         }
         true
     }
 
     fn begin(&mut self, key: FlowKey, bytes: &[u8], header_length: usize, index: u32) {
-        if bytes[IPV4_LENGTH + 13] & TCP_PSH != 0 {
+        if is_pushed(&key, bytes) {
             return;
         }
         if self.open.len() == OPEN_FLOWS {
             self.open.remove(0);
         }
         let segment_size = bytes.len() - header_length;
+        let next_sequence = match key.protocol {
+            PROTOCOL_TCP => sequence(&key, bytes).wrapping_add(segment_size as u32),
+            _ => 0,
+        };
         self.open.push(OpenFlow {
             key,
             first: index,
             last: index,
-            next_sequence: long(bytes, IPV4_LENGTH + 4).wrapping_add(segment_size as u32),
+            next_sequence,
             segment_size,
             length: bytes.len(),
+            count: 1,
         });
     }
 
@@ -176,19 +222,25 @@ impl Merger {
     }
 
     fn write_merged(&self, first: &Collected, memory: &[u8], output: &mut FrameBuffer) {
-        let header_length = first.header_length;
+        let (version, header_length) = (first.version, first.header_length);
+        let ip_length = version.header_length();
         let followers = || {
             let next = |packet: &&Collected| self.packets.get(packet.next as usize);
             std::iter::successors(Some(first), next)
         };
         let payloads: usize = followers().map(|packet| packet.packet.len() - header_length).sum();
+        let (gso_type, checksum_offset) = match (first.protocol, version) {
+            (PROTOCOL_TCP, Version::V4) => (VnetHeader::GSO_TCPV4, 16),
+            (PROTOCOL_TCP, Version::V6) => (VnetHeader::GSO_TCPV6, 16),
+            _ => (VnetHeader::GSO_UDP_DATAGRAMS, 6),
+        };
         let vnet = VnetHeader {
             flags: VnetHeader::NEEDS_CHECKSUM,
-            gso_type: VnetHeader::GSO_TCPV4,
+            gso_type,
             header_length: (ETHERNET_LENGTH + header_length) as u16,
             gso_size: (first.packet.len() - header_length) as u16,
-            checksum_start: (ETHERNET_LENGTH + IPV4_LENGTH) as u16,
-            checksum_offset: 16,
+            checksum_start: (ETHERNET_LENGTH + ip_length) as u16,
+            checksum_offset,
         };
         let length = ETHERNET_LENGTH + header_length + payloads;
         let (_, frame) = output.push(first.interface, Destination::Inject, vnet, length);
@@ -199,55 +251,74 @@ impl Merger {
         let mut pushed = 0;
         for one in followers() {
             let bytes = &memory[one.packet.clone()];
-            pushed |= bytes[IPV4_LENGTH + 13] & TCP_PSH;
+            if first.protocol == PROTOCOL_TCP {
+                pushed |= bytes[ip_length + 13] & TCP_PSH;
+            }
             let (payload, behind) = rest.split_at_mut(bytes.len() - header_length);
             payload.copy_from_slice(&bytes[header_length..]);
             rest = behind;
         }
-        let (ip, tcp) = header.split_at_mut(IPV4_LENGTH);
-        put_word(ip, 2, (header_length + payloads) as u16);
-        set_header_checksum(ip);
-        tcp[13] |= pushed;
+        let (ip, transport) = header.split_at_mut(ip_length);
+        set_length(version, ip, header_length + payloads);
+        let length = transport.len() + payloads;
+        if first.protocol == PROTOCOL_TCP {
+            transport[13] |= pushed;
+        } else {
+            put_word(transport, 4, length as u16);
+        }
         // Only the pseudo-header's sum: the rest is left to whoever cuts or receives the frame.
-        put_word(tcp, 16, ip::fold(pseudo_header_sum(ip, tcp.len() + payloads)));
+        let pseudo = ip::fold(pseudo_header_sum(version, ip, first.protocol, length));
+        put_word(transport, checksum_offset.into(), pseudo);
     }
 }
 
-/// The flow of a TCP packet, whatever its flags. Fragments and packets with IP options are in no flow.
-fn tcp_flow(interface: InterfaceId, bytes: &[u8]) -> Option<FlowKey> {
-    let packet = Ipv4::parse(bytes)?;
-    let is_plain = packet.protocol() == PROTOCOL_TCP
-        && packet.header_length == IPV4_LENGTH
-        && !packet.is_fragment()
-        && packet.payload().len() >= 20;
-    is_plain.then(|| FlowKey {
-        interface,
-        source: packet.source(),
-        destination: packet.destination(),
-        ports: long(packet.payload(), 0),
-    })
+fn sequence(key: &FlowKey, bytes: &[u8]) -> u32 {
+    long(bytes, key.version.header_length() + 4)
 }
 
-/// Octets of IP and TCP header of a data segment without special flags whose checksums are right.
-fn mergeable_segment(bytes: &[u8]) -> Option<usize> {
-    let (header, tcp) = bytes.split_at(IPV4_LENGTH);
-    let tcp_length = usize::from(tcp[12] >> 4) * 4;
-    let plain = tcp[12] & 0x0f == 0
-        && tcp[13] & !TCP_PSH == TCP_ACK
-        && tcp_length >= 20
-        && tcp.len() > tcp_length
-        && ip::fold(sum(header)) == 0xffff
-        && ip::fold(pseudo_header_sum(header, tcp.len()) + sum(tcp)) == 0xffff;
-    plain.then_some(IPV4_LENGTH + tcp_length)
+/// A TCP segment that ends what its sender wants delivered at once.
+fn is_pushed(key: &FlowKey, bytes: &[u8]) -> bool {
+    key.protocol == PROTOCOL_TCP && bytes[key.version.header_length() + 13] & TCP_PSH != 0
+}
+
+/// Octets of IP and transport header of a packet with data, without special flags, whose checksums are right.
+fn mergeable(key: &FlowKey, bytes: &[u8]) -> Option<usize> {
+    let (header, transport) = bytes.split_at(key.version.header_length());
+    let transport_length = match key.protocol {
+        PROTOCOL_TCP => {
+            let length = usize::from(transport[12] >> 4) * 4;
+            let plain = transport[12] & 0x0f == 0 && transport[13] & !TCP_PSH == TCP_ACK && length >= 20;
+            plain.then_some(length)?
+        }
+        _ => {
+            let with_checksum = word(transport, 6) != 0;
+            (with_checksum && usize::from(word(transport, 4)) == transport.len()).then_some(UDP_LENGTH)?
+        }
+    };
+    let header_is_right = key.version == Version::V6 || ip::fold(sum(header)) == 0xffff;
+    let pseudo = pseudo_header_sum(key.version, header, key.protocol, transport.len());
+    let plain =
+        transport.len() > transport_length && header_is_right && ip::fold(pseudo + sum(transport)) == 0xffff;
+    plain.then_some(header.len() + transport_length)
 }
 
 /// The headers differ only in what cutting a super-frame sets: lengths, sequence number, identification, checksums, PSH.
-fn same_headers(first: &[u8], last: &[u8], bytes: &[u8], header_length: usize) -> bool {
-    let flags = word(bytes, 6);
-    let counted = flags & DONT_FRAGMENT != 0 || word(bytes, 4) == word(last, 4).wrapping_add(1);
-    // TOS; DF; TTL. Acknowledgement, offset; window; options.
-    let ranges = [1..2, 6..8, 8..9, 28..33, 34..36, 38..40, 40..header_length];
-    counted && ranges.into_iter().all(|range| first[range.clone()] == bytes[range])
+fn same_headers(key: &FlowKey, first: &[u8], last: &[u8], bytes: &[u8], header_length: usize) -> bool {
+    let same = |range: Range<usize>| first[range.clone()] == bytes[range];
+    let same_ip = match key.version {
+        Version::V4 => {
+            let flags = word(bytes, 6);
+            let counted = flags & DONT_FRAGMENT != 0 || word(bytes, 4) == word(last, 4).wrapping_add(1);
+            // TOS; DF; TTL.
+            counted && same(1..2) && same(6..9)
+        }
+        // Traffic class and flow label; hop limit.
+        Version::V6 => same(0..4) && same(7..8),
+    };
+    let at = key.version.header_length();
+    // Acknowledgement, offset; window; urgent pointer and options.
+    let same_tcp = || same(at + 8..at + 13) && same(at + 14..at + 16) && same(at + 18..header_length);
+    same_ip && (key.protocol != PROTOCOL_TCP || same_tcp())
 }
 
 #[cfg(test)]
@@ -261,7 +332,7 @@ mod tests {
         memory.extend_from_slice(&[
             0x45, 0, 0, 24, 0, 0, 0, 0, 64, 6, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4,
         ]);
-        merger.push(InterfaceId(1), &memory, 0, ETHERNET_LENGTH..memory.len());
+        merger.push(InterfaceId(1), Version::V4, &memory, 0, ETHERNET_LENGTH..memory.len());
         let mut output = FrameBuffer::new();
         merger.flush(&memory, &mut output);
         assert_eq!(output.iter().next().unwrap().bytes(), memory);

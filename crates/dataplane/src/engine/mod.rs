@@ -7,6 +7,7 @@
 //! wire     SPI, reassemble ── open batch ── check ── merge ► Inject
 //! ```
 
+mod fragments;
 mod icmp;
 mod inbound;
 mod merge;
@@ -23,7 +24,7 @@ use crate::classifier::Flow;
 use crate::classify::Verdict;
 use crate::flow_cache::{CacheKey, FlowCache};
 use crate::fragment_tracker::{FragmentTracker, Side};
-use crate::ip::{self, ETHERNET_LENGTH, Ipv4};
+use crate::ip::{self, ETHERNET_LENGTH, Packet, Version};
 use crate::sender_ids::LaneSender;
 use crate::tables::Interface;
 use crate::{
@@ -115,7 +116,7 @@ impl Rules {
 impl Engine {
     /// An engine with empty caches; `random` seeds its generator of initialization vectors.
     pub fn new(random: &mut dyn Random) -> Self {
-        let mut first_identification = [0; 2];
+        let mut first_identification = [0; 4];
         random.fill(&mut first_identification);
         Self {
             cache: FlowCache::new(Verdict::Drop { reason: DropReason::Malformed, vpn: None }),
@@ -124,9 +125,15 @@ impl Engine {
             generation: 0,
             valid_until: Instant::ZERO,
             last_batch: Instant::ZERO,
-            outbound: Outbound::new(IvSource::new(random), u16::from_ne_bytes(first_identification)),
+            outbound: Outbound::new(IvSource::new(random), u32::from_ne_bytes(first_identification)),
             inbound: Inbound::new(),
         }
+    }
+
+    /// Whether received UDP datagrams are merged, too, as [`VnetHeader::GSO_UDP_DATAGRAMS`]; off at first. TAPs take such
+    /// frames since Linux 6.2.
+    pub fn merge_datagrams(&mut self, merges: bool) {
+        self.inbound.merger.merges_udp = merges;
     }
 
     /// Processes one batch; frames to be sent are appended to `output`, which the caller clears.
@@ -197,9 +204,7 @@ impl Engine {
             (Verdict::Encrypt { sa }, Some(packet)) => {
                 self.outbound.protect(context, interface, frame, &packet, sa, output);
             }
-            (Verdict::Encrypt { sa }, None) => {
-                context.drop(DropReason::Ipv6NotActive, Some(context.tables.sas[sa as usize].vpn));
-            }
+            (Verdict::Encrypt { .. }, None) => unreachable!("only IP packets match policies"),
         }
     }
 
@@ -221,13 +226,13 @@ impl Engine {
         }
     }
 
-    /// Parses a frame and asks the rules. `None`: dropped and counted. The packet is `None` where it is not IPv4.
+    /// Parses a frame and asks the rules. `None`: dropped and counted. The packet is `None` where it is not IP.
     fn judge<'t, 'f>(
         &mut self,
         context: Context<'t>,
         frame: &FrameIn<'f>,
         rules: Rules,
-    ) -> Option<(&'t Interface, Verdict, Option<Ipv4<'f>>)> {
+    ) -> Option<(&'t Interface, Verdict, Option<Packet<'f>>)> {
         let Some(interface) = context.tables.interface(frame.interface) else {
             context.drop(DropReason::UnknownInterface, None);
             return None;
@@ -236,46 +241,37 @@ impl Engine {
             context.drop(DropReason::Malformed, None);
             return None;
         };
-        match ip::word(header, 12) {
-            ip::ETHERTYPE_IPV4 => {
-                let Some(packet) = Ipv4::parse(rest) else {
-                    context.drop(DropReason::Malformed, None);
-                    return None;
-                };
-                let verdict = self.verdict(context, interface, frame.interface, &packet, rules);
-                Some((interface, verdict, Some(packet)))
+        let ethertype = ip::word(header, 12);
+        let Some(version) = Version::of_ethertype(ethertype) else {
+            if ethertype == ip::ETHERTYPE_ARP {
+                let pass = Verdict::Clear { reason: PassReason::LinkControl, vpn: None };
+                return Some((interface, pass, None));
             }
-            ip::ETHERTYPE_IPV6 => {
-                let Some(flow) = ip::ipv6_flow(rest) else {
-                    context.drop(DropReason::Malformed, None);
-                    return None;
-                };
-                Some((interface, self.lookup(context, interface, frame.interface, flow, rules), None))
-            }
-            ip::ETHERTYPE_ARP => {
-                Some((interface, Verdict::Clear { reason: PassReason::LinkControl, vpn: None }, None))
-            }
-            _ => {
-                context.drop(DropReason::NotIp, None);
-                None
-            }
-        }
+            context.drop(DropReason::NotIp, None);
+            return None;
+        };
+        let Some(packet) = Packet::parse(version, rest) else {
+            context.drop(DropReason::Malformed, None);
+            return None;
+        };
+        let verdict = self.verdict(context, interface, frame.interface, &packet, rules);
+        Some((interface, verdict, Some(packet)))
     }
 
-    /// The verdict on an IPv4 packet: its flow's, or for ICMP errors that of the packet they quote.
+    /// The verdict on a packet: its flow's, or for ICMP errors that of the packet they quote.
     fn verdict(
         &mut self,
         context: Context<'_>,
         interface: &Interface,
         id: InterfaceId,
-        packet: &Ipv4<'_>,
+        packet: &Packet<'_>,
         rules: Rules,
     ) -> Verdict {
-        let mut flow = packet.flow();
-        if packet.is_fragment() {
-            flow =
-                self.tracker.resolve(context.now, rules.side(context.tables), packet.identification(), flow);
-        }
+        let flow = if packet.is_fragment() {
+            self.tracker.resolve(context.now, rules.side(context.tables), packet)
+        } else {
+            packet.flow()
+        };
         let own = self.lookup(context, interface, id, flow, rules);
         match packet.quoted() {
             None => own,

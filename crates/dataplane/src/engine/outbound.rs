@@ -4,21 +4,23 @@ use std::cmp::min;
 
 use crypto::esp::{EspSealer, EspSuite, Frame, HEADER_LEN as ESP_HEADER_LENGTH, IvSource, Verdict};
 
-use super::icmp::{IcmpLimit, fragmentation_needed};
-use super::segment::{Fragments, TcpSegments, UdpDatagrams};
+use super::fragments::Fragments;
+use super::icmp::{IcmpLimit, packet_too_big};
+use super::segment::{TcpSegments, UdpDatagrams};
 use super::sent::{PathMtus, SentRing};
 use super::{CRYPTO_BATCH, Context, LaneSa};
 use crate::frame::FrameIndex;
 use crate::ip::{
-    DONT_FRAGMENT, ETHERNET_LENGTH, IPV4_LENGTH, Ipv4, PROTOCOL_ESP, PROTOCOL_IPV4, PROTOCOL_UDP, checksum,
-    long, put_long, put_word, set_header_checksum, sum,
+    DONT_FRAGMENT, ETHERNET_LENGTH, IPV4_LENGTH, IPV6_LENGTH, PROTOCOL_ESP, PROTOCOL_TCP, Packet,
+    SMALLEST_IPV6_MTU, Version, checksum, long, put_long, put_word, set_header_checksum, sum,
 };
 use crate::pseudo_time::{self, PROTOCOL_D3P};
 use crate::sa::{Numbers, Senders};
 use crate::sender_ids::LaneSender;
 use crate::tables::Interface;
 use crate::{
-    Destination, DfBit, DropReason, FrameBuffer, FrameIn, GroupSa, InterfaceId, PseudoTime, VnetHeader,
+    Destination, DfBit, DropReason, FrameBuffer, FrameIn, GroupSa, InterfaceId, Origin, PseudoTime,
+    VnetHeader,
 };
 
 /// No IPv4 link may have a smaller MTU (RFC 791), and no ICMP error of ours asks for less.
@@ -28,7 +30,7 @@ const SMALLEST_MTU: usize = 68;
 #[derive(Debug)]
 pub(super) struct Outbound {
     iv: IvSource,
-    next_identification: u16,
+    next_identification: u32,
     pub(super) icmp_limit: IcmpLimit,
     pub(super) sent: SentRing,
     pub(super) path_mtus: PathMtus,
@@ -46,6 +48,9 @@ struct Job {
     inner_start: u32,
     /// Octets of the inner packet.
     inner_length: u32,
+    version: Version,
+    /// The ESP packet is cut into fragments of this many octets when it is sealed; 0: it fits.
+    cut_to: u16,
 }
 
 /// How the packets of one input frame are wrapped.
@@ -59,12 +64,17 @@ struct Envelope<'a> {
     /// The group's pseudo-time, where packets carry it.
     time: Option<PseudoTime>,
     df_bit: DfBit,
+    version: Version,
+    /// The packet was made by this machine.
+    own: bool,
+    /// Octets of the largest ESP packet.
+    mtu: u16,
     /// Octets of the largest inner packet that fits.
     largest: usize,
 }
 
 impl Outbound {
-    pub(super) fn new(iv: IvSource, next_identification: u16) -> Self {
+    pub(super) fn new(iv: IvSource, next_identification: u32) -> Self {
         Self {
             iv,
             next_identification,
@@ -82,15 +92,19 @@ impl Outbound {
         context: Context<'_>,
         interface: &Interface,
         frame: &FrameIn<'_>,
-        packet: &Ipv4<'_>,
+        packet: &Packet<'_>,
         sa: u32,
         output: &mut FrameBuffer,
     ) {
         let bound = &context.tables.sas[sa as usize];
         let vpn = &context.tables.vpns()[bound.vpn as usize];
-        let path_mtu = self.path_mtus.find(context.now, packet.destination());
-        let mtu = min(min(interface.mtu, vpn.tunnel_mtu.unwrap_or(u16::MAX)), path_mtu.unwrap_or(u16::MAX));
-        let result = match largest_inner(&bound.sa, mtu.into()) {
+        let path_mtu = self.path_mtus.find(context.now, packet.version, packet.destination());
+        let mut mtu =
+            min(min(interface.mtu, vpn.tunnel_mtu.unwrap_or(u16::MAX)), path_mtu.unwrap_or(u16::MAX));
+        if packet.version == Version::V6 {
+            mtu = mtu.max(SMALLEST_IPV6_MTU);
+        }
+        let result = match largest_inner(&bound.sa, packet.version, mtu.into()) {
             None => Err(DropReason::TooSmallMtu),
             Some(largest) => {
                 let envelope = Envelope {
@@ -101,6 +115,9 @@ impl Outbound {
                     spi: bound.sa.spi(),
                     time: bound.sa.pseudo_clock().map(|clock| clock.read(context.now)),
                     df_bit: vpn.df_bit,
+                    version: packet.version,
+                    own: matches!(frame.origin, Origin::Egress { own: true, .. }),
+                    mtu,
                     largest,
                 };
                 self.cut(context, &envelope, &frame.vnet, packet, output)
@@ -117,14 +134,14 @@ impl Outbound {
         context: Context<'_>,
         envelope: &Envelope<'_>,
         vnet: &VnetHeader,
-        packet: &Ipv4<'_>,
+        packet: &Packet<'_>,
         output: &mut FrameBuffer,
     ) -> Result<(), DropReason> {
         match vnet.gso_kind() {
             VnetHeader::GSO_NONE | VnetHeader::GSO_UDP_FRAGMENTS => {
                 self.whole(context, envelope, vnet, packet, output)
             }
-            VnetHeader::GSO_TCPV4 => {
+            VnetHeader::GSO_TCPV4 | VnetHeader::GSO_TCPV6 => {
                 let segments = TcpSegments::new(packet, vnet.gso_size.into(), envelope.largest)?;
                 for index in 0..segments.count() {
                     self.wrap(envelope, segments.length(index), output, |out| segments.write(index, out));
@@ -142,7 +159,7 @@ impl Outbound {
         context: Context<'_>,
         envelope: &Envelope<'_>,
         vnet: &VnetHeader,
-        packet: &Ipv4<'_>,
+        packet: &Packet<'_>,
         output: &mut FrameBuffer,
     ) -> Result<(), DropReason> {
         let checksum_at = checksum_offload(vnet, packet)?;
@@ -153,14 +170,23 @@ impl Outbound {
             });
             return Ok(());
         }
-        if packet.dont_fragment() {
+        // The smallest packet that every link of IPv6 carries is never too big: its ESP packet is cut instead.
+        if packet.version == Version::V6 && packet.bytes.len() <= SMALLEST_IPV6_MTU.into() {
+            self.wrap(envelope, packet.bytes.len(), output, |out| {
+                out.copy_from_slice(packet.bytes);
+                complete_checksum(out, checksum_at);
+            });
+            return Ok(());
+        }
+        let to_be_cut = vnet.gso_kind() == VnetHeader::GSO_UDP_FRAGMENTS;
+        if !to_be_cut && !may_be_cut(envelope, packet) {
             return Err(self.too_big(context, envelope, packet, output));
         }
         let mut stash = std::mem::take(&mut self.stash);
         stash.clear();
         stash.extend_from_slice(packet.bytes);
         complete_checksum(&mut stash, checksum_at);
-        let result = self.fragments(envelope, &Ipv4 { bytes: &stash, ..*packet }, output);
+        let result = self.fragments(envelope, &packet.with_bytes(&stash), output);
         self.stash = stash;
         result
     }
@@ -170,17 +196,14 @@ impl Outbound {
         &mut self,
         context: Context<'_>,
         envelope: &Envelope<'_>,
-        packet: &Ipv4<'_>,
+        packet: &Packet<'_>,
         output: &mut FrameBuffer,
     ) -> DropReason {
-        fragmentation_needed(
-            &mut self.icmp_limit,
-            context.now,
-            envelope.interface,
-            packet,
-            envelope.largest,
-            output,
-        );
+        let mtu = match envelope.version {
+            Version::V4 => envelope.largest,
+            Version::V6 => envelope.largest.max(SMALLEST_IPV6_MTU.into()),
+        };
+        packet_too_big(&mut self.icmp_limit, context, envelope.interface, packet, mtu, output);
         DropReason::TooBig
     }
 
@@ -189,12 +212,12 @@ impl Outbound {
         context: Context<'_>,
         envelope: &Envelope<'_>,
         vnet: &VnetHeader,
-        packet: &Ipv4<'_>,
+        packet: &Packet<'_>,
         output: &mut FrameBuffer,
     ) -> Result<(), DropReason> {
         let datagrams = UdpDatagrams::new(packet, vnet.gso_size.into())?;
         let fits = datagrams.length(0) <= envelope.largest;
-        if !fits && packet.dont_fragment() {
+        if !fits && !may_be_cut(envelope, packet) {
             return Err(self.too_big(context, envelope, packet, output));
         }
         let mut stash = std::mem::take(&mut self.stash);
@@ -206,7 +229,7 @@ impl Outbound {
             }
             stash.resize(datagrams.length(index), 0);
             datagrams.write(index, &mut stash);
-            let datagram = Ipv4 { bytes: &stash, ..*packet };
+            let datagram = packet.with_bytes(&stash);
             result = result.and(if stash.len() <= envelope.largest {
                 self.wrap(envelope, stash.len(), output, |out| out.copy_from_slice(&stash));
                 Ok(())
@@ -221,10 +244,11 @@ impl Outbound {
     fn fragments(
         &mut self,
         envelope: &Envelope<'_>,
-        packet: &Ipv4<'_>,
+        packet: &Packet<'_>,
         output: &mut FrameBuffer,
     ) -> Result<(), DropReason> {
-        let fragments = Fragments::new(packet, envelope.largest)?;
+        let fragments = Fragments::new(packet, envelope.largest, self.next_identification)?;
+        self.next_identification = self.next_identification.wrapping_add(1);
         for index in 0..fragments.count() {
             self.wrap(envelope, fragments.length(index), output, |out| fragments.write(index, out));
         }
@@ -242,29 +266,37 @@ impl Outbound {
         let suite = envelope.suite;
         let header_length = if envelope.time.is_some() { pseudo_time::HEADER_LENGTH } else { 0 };
         let esp_length = suite.frame_len(header_length + inner_length);
-        let length = ETHERNET_LENGTH + IPV4_LENGTH + esp_length;
+        let outer_length = envelope.version.header_length() + esp_length;
+        let length = ETHERNET_LENGTH + outer_length;
         let (frame, bytes) =
             output.push(envelope.interface, Destination::WireEsp, VnetHeader::default(), length);
         let (ethernet, rest) = bytes.split_at_mut(ETHERNET_LENGTH);
-        let (outer, esp) = rest.split_at_mut(IPV4_LENGTH);
+        let (outer, esp) = rest.split_at_mut(envelope.version.header_length());
         let (esp_header, rest) = esp.split_at_mut(ESP_HEADER_LENGTH + suite.iv_len());
         let encrypted_length = rest.len() - suite.icv_len();
         let (time_header, rest) = rest[..encrypted_length].split_at_mut(header_length);
         let (inner, trailer) = rest.split_at_mut(inner_length);
         write(inner);
-        let mut protocol = PROTOCOL_IPV4;
+        let mut protocol = envelope.version.protocol();
         if let Some(time) = envelope.time {
             pseudo_time::write_header(time_header, protocol, time);
             protocol = PROTOCOL_D3P;
         }
         ethernet.copy_from_slice(envelope.ethernet);
-        write_outer(outer, inner, esp_length, envelope.df_bit, self.next_identification);
-        self.next_identification = self.next_identification.wrapping_add(1);
+        match envelope.version {
+            Version::V4 => {
+                write_outer_v4(outer, inner, esp_length, envelope.df_bit, self.next_identification as u16);
+                self.next_identification = self.next_identification.wrapping_add(1);
+            }
+            Version::V6 => write_outer_v6(outer, inner, esp_length),
+        }
         put_long(esp_header, 0, envelope.spi);
         write_trailer(trailer, protocol);
         let inner_start = (ESP_HEADER_LENGTH + suite.iv_len() + header_length) as u32;
         let inner_length = inner_length as u32;
-        self.jobs.push(Job { sa: envelope.sa, frame, inner_start, inner_length });
+        let cut_to = if outer_length > envelope.mtu.into() { envelope.mtu } else { 0 };
+        let Envelope { sa, version, .. } = *envelope;
+        self.jobs.push(Job { sa, frame, inner_start, inner_length, version, cut_to });
     }
 
     /// Seals what the batch has wrapped, one SA after the other.
@@ -297,7 +329,32 @@ impl Outbound {
                 counters.drops.add(DropReason::NoSenderId, sealed.refused);
             }
         }
+        self.cut_sealed(output);
         self.jobs.clear();
+    }
+
+    /// Cuts sealed packets that are larger than their path into fragments.
+    fn cut_sealed(&mut self, output: &mut FrameBuffer) {
+        let mut stash = std::mem::take(&mut self.stash);
+        for job in self.jobs.iter().filter(|job| job.cut_to > 0) {
+            let Some(interface) = output.interface_of(job.frame) else { continue };
+            stash.clear();
+            let range = output.range(job.frame);
+            stash.extend_from_slice(&output.arena_mut()[range]);
+            output.withdraw(job.frame);
+            let (ethernet, packet) = stash.split_at(ETHERNET_LENGTH);
+            let whole = Packet::parse(job.version, packet).expect("it was written here");
+            let fragments = Fragments::new(&whole, job.cut_to.into(), self.next_identification)
+                .expect("the smallest link of IPv6 has room for fragments");
+            self.next_identification = self.next_identification.wrapping_add(1);
+            for index in 0..fragments.count() {
+                let length = ETHERNET_LENGTH + fragments.length(index);
+                let (_, bytes) = output.push(interface, Destination::WireEsp, VnetHeader::default(), length);
+                bytes[..ETHERNET_LENGTH].copy_from_slice(ethernet);
+                fragments.write(index, &mut bytes[ETHERNET_LENGTH..]);
+            }
+        }
+        self.stash = stash;
     }
 }
 
@@ -338,7 +395,7 @@ fn seal_chunk(
     for (range, job) in ranges.iter().zip(jobs) {
         let (bytes, behind) = rest[range.start - position..].split_at_mut(range.len());
         (rest, position) = (behind, range.end);
-        let esp = &mut bytes[ETHERNET_LENGTH + IPV4_LENGTH..];
+        let esp = &mut bytes[ETHERNET_LENGTH + job.version.header_length()..];
         let iv = ESP_HEADER_LENGTH..ESP_HEADER_LENGTH + iv_length;
         let sequence = match numbers {
             LaneNumbers::Run(next) => {
@@ -353,7 +410,7 @@ fn seal_chunk(
         };
         put_long(esp, 4, sequence);
         let inner = &esp[job.inner_start as usize..][..job.inner_length as usize];
-        sent.record(long(esp, 0), sequence, inner);
+        sent.record(long(esp, 0), sequence, job.version, inner);
         sealed.octets += inner.len() as u64;
         frames[count] = Frame::new(esp);
         count += 1;
@@ -376,17 +433,26 @@ fn prepared<'a>(sealer: &'a mut Option<EspSealer>, sa: &GroupSa) -> Option<&'a m
 }
 
 /// Octets of the largest inner packet whose ESP packet has at most `mtu` octets.
-pub(super) fn largest_inner(sa: &GroupSa, mtu: usize) -> Option<usize> {
+pub(super) fn largest_inner(sa: &GroupSa, version: Version, mtu: usize) -> Option<usize> {
     let suite = sa.suite();
-    let fixed = IPV4_LENGTH + ESP_HEADER_LENGTH + suite.iv_len() + suite.icv_len();
+    let fixed = version.header_length() + ESP_HEADER_LENGTH + suite.iv_len() + suite.icv_len();
     let time_header = if sa.pseudo_clock().is_some() { pseudo_time::HEADER_LENGTH } else { 0 };
     let room = mtu.checked_sub(fixed)?;
     let largest = (room - room % suite.alignment()).checked_sub(2 + time_header)?;
     (largest >= SMALLEST_MTU).then_some(largest)
 }
 
+/// The packet may be fragmented here: DF is clear, or it is IPv6 of this machine. TCP of this machine rather learns what
+/// fits.
+fn may_be_cut(envelope: &Envelope<'_>, packet: &Packet<'_>) -> bool {
+    match packet.version {
+        Version::V4 => !packet.dont_fragment(),
+        Version::V6 => envelope.own && packet.protocol() != PROTOCOL_TCP,
+    }
+}
+
 /// Where the frame's checksum is to be completed: start and field, from the start of the packet.
-fn checksum_offload(vnet: &VnetHeader, packet: &Ipv4<'_>) -> Result<Option<(usize, usize)>, DropReason> {
+fn checksum_offload(vnet: &VnetHeader, packet: &Packet<'_>) -> Result<Option<(usize, usize)>, DropReason> {
     if vnet.flags & VnetHeader::NEEDS_CHECKSUM == 0 {
         return Ok(None);
     }
@@ -403,15 +469,15 @@ fn checksum_offload(vnet: &VnetHeader, packet: &Ipv4<'_>) -> Result<Option<(usiz
 fn complete_checksum(packet: &mut [u8], at: Option<(usize, usize)>) {
     let Some((start, field)) = at else { return };
     let value = checksum(sum(&packet[start..]));
-    let value = if value == 0 && packet[9] == PROTOCOL_UDP { 0xffff } else { value };
-    put_word(packet, field, value);
+    // Zero would mean "no checksum" to UDP, and is the same number to everybody else.
+    put_word(packet, field, if value == 0 { 0xffff } else { value });
 }
 
 /// The outer header: a copy of the inner one (RFC 4301 section 5.1.2.1), addresses included (RFC 6407 section 5.3, RFC 5374
 /// section 3.1), but of itself: no fragment even if the inner packet is one.
 //= https://www.rfc-editor.org/rfc/rfc4301#section-5.1.2.1
 //# Options              never copied                 no change
-fn write_outer(outer: &mut [u8], inner: &[u8], esp_length: usize, df_bit: DfBit, identification: u16) {
+fn write_outer_v4(outer: &mut [u8], inner: &[u8], esp_length: usize, df_bit: DfBit, identification: u16) {
     let dont_fragment = match df_bit {
         DfBit::Clear => 0,
         DfBit::Set => DONT_FRAGMENT,
@@ -426,6 +492,17 @@ fn write_outer(outer: &mut [u8], inner: &[u8], esp_length: usize, df_bit: DfBit,
     outer[9] = PROTOCOL_ESP;
     outer[12..20].copy_from_slice(&inner[12..20]);
     set_header_checksum(outer);
+}
+
+/// The outer header: version, traffic class, flow label, hop limit and addresses of the inner one, no extension headers.
+//= https://www.rfc-editor.org/rfc/rfc4301#section-5.1.2.2
+//# (7) IPsec does not copy the extension headers from the inner
+//# packet into outer headers, nor does IPsec construct extension
+//# headers in the outer header.
+fn write_outer_v6(outer: &mut [u8], inner: &[u8], esp_length: usize) {
+    outer.copy_from_slice(&inner[..IPV6_LENGTH]);
+    put_word(outer, 4, esp_length as u16);
+    outer[6] = PROTOCOL_ESP;
 }
 
 /// Padding, its length, and the protocol of what comes before it.

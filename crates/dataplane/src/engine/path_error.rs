@@ -5,13 +5,15 @@
 
 use super::icmp::Message;
 use super::outbound::largest_inner;
-use super::sent::SMALLEST_PATH_MTU;
+use super::sent::smallest_path_mtu;
 use super::{Context, Engine};
-use crate::ip::{Ipv4, PROTOCOL_ESP, long, word};
+use crate::ip::{PROTOCOL_ESP, Packet, Version, long};
 use crate::{DfBit, DropReason, FrameBuffer, InterfaceId};
 
 const UNREACHABLE: u8 = 3;
 const FRAGMENTATION_NEEDED: u8 = 4;
+/// Of ICMPv6.
+const PACKET_TOO_BIG: u8 = 2;
 
 impl Engine {
     /// Row 6 of the packets that arrive. False if the packet is not an error about ESP with an SPI of ours.
@@ -19,11 +21,11 @@ impl Engine {
         &mut self,
         context: Context<'_>,
         id: InterfaceId,
-        packet: &Ipv4<'_>,
+        packet: &Packet<'_>,
         output: &mut FrameBuffer,
     ) -> bool {
         let Some(interface) = context.tables.interface(id) else { return false };
-        let about_esp = |quoted: &Ipv4<'_>| {
+        let about_esp = |quoted: &Packet<'_>| {
             quoted.protocol() == PROTOCOL_ESP && quoted.fragment_offset() == 0 && quoted.payload().len() >= 8
         };
         let Some(quoted) = packet.quoted().filter(about_esp) else { return false };
@@ -36,22 +38,33 @@ impl Engine {
         let icmp = packet.payload();
         let (kind, code) = (icmp[0], icmp[1]);
         let mut rest = long(icmp, 4);
-        let too_big = (kind, code) == (UNREACHABLE, FRAGMENTATION_NEEDED);
-        // No router says so about a packet without DF.
-        let possible = !too_big || vpn.df_bit != DfBit::Clear;
+        let too_big = match packet.version {
+            Version::V4 => (kind, code) == (UNREACHABLE, FRAGMENTATION_NEEDED),
+            Version::V6 => kind == PACKET_TOO_BIG,
+        };
+        // No router says so about an IPv4 packet without DF.
+        let possible = !too_big || packet.version == Version::V6 || vpn.df_bit != DfBit::Clear;
         if too_big && possible {
             // Routers older than RFC 1191 say nothing; then the smallest MTU that is believed is certain to pass.
-            let mtu = word(icmp, 6).max(SMALLEST_PATH_MTU);
-            self.outbound.path_mtus.lower(context.now, quoted.destination(), mtu);
-            rest = largest_inner(&bound.sa, mtu.into()).unwrap_or_default() as u32;
+            let said = match packet.version {
+                Version::V4 => rest & 0xffff,
+                Version::V6 => rest,
+            };
+            let smallest = smallest_path_mtu(packet.version);
+            let mtu = said.clamp(smallest.into(), u16::MAX.into()) as u16;
+            self.outbound.path_mtus.lower(context.now, packet.version, quoted.destination(), mtu);
+            let largest = largest_inner(&bound.sa, packet.version, mtu.into()).unwrap_or_default() as u32;
+            // No host of IPv6 goes below the smallest: we cut such packets' ESP.
+            rest = if packet.version == Version::V6 { largest.max(smallest.into()) } else { largest };
         }
         let outbound = &mut self.outbound;
         let inner = outbound.sent.find(spi, sequence).filter(|inner| {
-            possible && (long(inner, 12), long(inner, 16)) == (quoted.source(), quoted.destination())
+            possible && (inner.source(), inner.destination()) == (quoted.source(), quoted.destination())
         });
         let is_told = inner.is_some_and(|inner| {
-            let message = Message { kind, code, rest, source: packet.source(), quote: inner };
-            message.send(&mut outbound.icmp_limit, context.now, id, long(inner, 12), output)
+            let (version, quote) = (packet.version, inner.bytes);
+            let message = Message { version, kind, code, rest, source: packet.source(), quote };
+            message.send(&mut outbound.icmp_limit, context.now, id, inner.source(), output)
         });
         if !is_told {
             context.drop(DropReason::IcmpQuotingEsp, Some(bound.vpn));

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::ip::{ETHERNET_LENGTH, Ipv4, put_word, set_header_checksum};
+use crate::ip::{ETHERNET_LENGTH, Packet, Version, put_word, set_length, set_tos};
 use crate::{Instant, InterfaceId};
 
 /// Packets under reassembly at a time. With the largest packets about 4 MiB; senders of ours do not make any, so this
@@ -21,9 +21,10 @@ const CONGESTION: u8 = 3;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Key {
     pub(super) interface: InterfaceId,
-    pub(super) source: u32,
-    pub(super) destination: u32,
-    pub(super) identification: u16,
+    pub(super) version: Version,
+    pub(super) source: u128,
+    pub(super) destination: u128,
+    pub(super) identification: u32,
 }
 
 /// What is known of a packet in fragments.
@@ -53,8 +54,11 @@ struct Piece {
     /// The frame, in the entry's memory.
     start: usize,
     end: usize,
-    /// Octets of the fragment's IP header.
+    /// Octets before the fragment's data.
     header_length: usize,
+    /// Where the IPv6 fragment header is, and the octet that announces it.
+    fragment_header: Option<(usize, usize)>,
+    tos: u8,
     /// The payload's place in the packet.
     offset: usize,
     behind: usize,
@@ -118,15 +122,16 @@ impl Reassembly {
 
 impl Entry {
     /// Adds a fragment; true if the packet is whole now.
-    pub(super) fn add(&mut self, ethernet: &[u8], packet: &Ipv4<'_>) -> Result<bool, Invalid> {
+    pub(super) fn add(&mut self, ethernet: &[u8], packet: &Packet<'_>) -> Result<bool, Invalid> {
         let (offset, more) = (packet.fragment_offset(), packet.more_fragments());
-        let behind = offset + packet.payload().len();
+        let header_length = packet.fragmentable_at();
+        let behind = offset + packet.bytes.len() - header_length;
         let known = self.pieces.iter().any(|piece| (piece.offset, piece.behind) == (offset, behind));
         if known {
             return Ok(false);
         }
         let misshapen = behind == offset || more && !(behind - offset).is_multiple_of(8);
-        let too_large = packet.header_length + behind > 65535 || self.pieces.len() == FRAGMENTS;
+        let too_large = header_length + behind > 65535 || self.pieces.len() == FRAGMENTS;
         let overlaps = self.pieces.iter().any(|piece| {
             piece.offset < behind && offset < piece.behind
                 || !piece.more && behind > piece.behind
@@ -138,8 +143,9 @@ impl Entry {
         let start = self.memory.len();
         self.memory.extend_from_slice(ethernet);
         self.memory.extend_from_slice(packet.bytes);
-        let (end, header_length) = (self.memory.len(), packet.header_length);
-        self.pieces.push(Piece { start, end, header_length, offset, behind, more });
+        let (end, tos) = (self.memory.len(), packet.tos());
+        let fragment_header = packet.fragment_header();
+        self.pieces.push(Piece { start, end, header_length, fragment_header, tos, offset, behind, more });
         // Nothing overlaps: it is whole when there is as much of it as its last fragment says.
         let octets: usize = self.pieces.iter().map(|piece| piece.behind - piece.offset).sum();
         Ok(self.pieces.iter().any(|piece| !piece.more && piece.behind == octets))
@@ -155,7 +161,9 @@ impl Entry {
         out.clear();
         let Some(first) = self.pieces.iter().find(|piece| piece.offset == 0) else { return };
         let length = self.pieces.iter().map(|piece| piece.behind).max().unwrap_or(0);
-        let headers = ETHERNET_LENGTH + first.header_length;
+        // Without the fragment header, which the header before it no longer announces.
+        let kept = first.fragment_header.map_or(first.header_length, |(at, _)| at);
+        let headers = ETHERNET_LENGTH + kept;
         out.extend_from_slice(&self.memory[first.start..first.start + headers]);
         out.resize(headers + length, 0);
         for piece in &self.pieces {
@@ -163,14 +171,14 @@ impl Entry {
             out[headers + piece.offset..headers + piece.behind].copy_from_slice(payload);
         }
         let header = &mut out[ETHERNET_LENGTH..headers];
-        put_word(header, 2, (first.header_length + length) as u16);
-        put_word(header, 6, 0);
-        // Congestion met by any fragment was met by the packet (RFC 3168 section 5.3).
-        let tos = |piece: &Piece| self.memory[piece.start + ETHERNET_LENGTH + 1];
-        if self.pieces.iter().any(|piece| tos(piece) & CONGESTION == CONGESTION) {
-            header[1] |= CONGESTION;
+        match first.fragment_header {
+            None => put_word(header, 6, 0),
+            Some((at, link)) => header[link] = self.memory[first.start + ETHERNET_LENGTH + at],
         }
-        set_header_checksum(header);
+        // Congestion met by any fragment was met by the packet (RFC 3168 section 5.3).
+        let met = self.pieces.iter().any(|piece| piece.tos & CONGESTION == CONGESTION);
+        set_tos(self.key.version, header, first.tos | if met { CONGESTION } else { 0 });
+        set_length(self.key.version, header, kept + length);
     }
 
     /// Drops the fragments collected; the state stays.
@@ -191,8 +199,8 @@ mod tests {
     use super::*;
     use crate::ip::{IPV4_LENGTH, MORE_FRAGMENTS};
 
-    fn key(identification: u16) -> Key {
-        Key { interface: InterfaceId(1), source: 1, destination: 2, identification }
+    fn key(identification: u32) -> Key {
+        Key { interface: InterfaceId(1), version: Version::V4, source: 1, destination: 2, identification }
     }
 
     fn fragment(offset: usize, data: &[u8], more: bool) -> Vec<u8> {
@@ -206,7 +214,7 @@ mod tests {
     }
 
     fn add(entry: &mut Entry, offset: usize, data: &[u8], more: bool) -> Result<bool, Invalid> {
-        entry.add(&[7; ETHERNET_LENGTH], &Ipv4::parse(&fragment(offset, data, more)).unwrap())
+        entry.add(&[7; ETHERNET_LENGTH], &Packet::parse(Version::V4, &fragment(offset, data, more)).unwrap())
     }
 
     proptest! {

@@ -1,9 +1,9 @@
-//! Cuts: super-frames into segments and datagrams, packets into fragments. Each cut writes one inner packet.
+//! Cuts super-frames into segments and datagrams. Each cut writes one inner packet.
 
 use crate::DropReason;
 use crate::ip::{
-    DONT_FRAGMENT, IPV4_LENGTH, Ipv4, MORE_FRAGMENTS, PROTOCOL_TCP, PROTOCOL_UDP, checksum, long,
-    pseudo_header_sum, put_long, put_word, set_header_checksum, sum, word,
+    PROTOCOL_TCP, PROTOCOL_UDP, Packet, Version, checksum, long, pseudo_header_sum, put_long, put_word,
+    set_length, sum, word,
 };
 
 const UDP_LENGTH: usize = 8;
@@ -13,6 +13,7 @@ const TCP_CWR: u8 = 0x80;
 /// A TCP super-frame and where to cut it.
 pub(super) struct TcpSegments<'a> {
     packet: &'a [u8],
+    version: Version,
     ip_length: usize,
     header_length: usize,
     segment_size: usize,
@@ -21,10 +22,10 @@ pub(super) struct TcpSegments<'a> {
 impl<'a> TcpSegments<'a> {
     /// `segment_size` is the payload of a segment as the sender wants it; it is lowered until a packet of
     /// `largest` octets holds it. TCP does not mind: boundaries of segments mean nothing to it.
-    pub(super) fn new(packet: &Ipv4<'a>, segment_size: usize, largest: usize) -> Result<Self, DropReason> {
+    pub(super) fn new(packet: &Packet<'a>, segment_size: usize, largest: usize) -> Result<Self, DropReason> {
         let ip_length = packet.header_length;
         let tcp = packet.payload();
-        if packet.protocol() != PROTOCOL_TCP || packet.is_fragment() || tcp.len() < 20 || segment_size == 0 {
+        if packet.protocol() != PROTOCOL_TCP || !is_plain(packet) || tcp.len() < 20 || segment_size == 0 {
             return Err(DropReason::BadSuperFrame);
         }
         let tcp_length = usize::from(tcp[12] >> 4) * 4;
@@ -34,7 +35,8 @@ impl<'a> TcpSegments<'a> {
         let header_length = ip_length + tcp_length;
         let room =
             largest.checked_sub(header_length).filter(|room| *room > 0).ok_or(DropReason::TooSmallMtu)?;
-        Ok(Self { packet: packet.bytes, ip_length, header_length, segment_size: segment_size.min(room) })
+        let (version, segment_size) = (packet.version, segment_size.min(room));
+        Ok(Self { packet: packet.bytes, version, ip_length, header_length, segment_size })
     }
 
     fn payload_length(&self) -> usize {
@@ -59,9 +61,8 @@ impl<'a> TcpSegments<'a> {
         header.copy_from_slice(&self.packet[..self.header_length]);
         payload.copy_from_slice(&self.packet[self.header_length + start..][..payload.len()]);
         let (ip, tcp) = header.split_at_mut(self.ip_length);
-        put_word(ip, 2, (self.header_length + payload.len()) as u16);
-        put_word(ip, 4, word(ip, 4).wrapping_add(index as u16));
-        set_header_checksum(ip);
+        number(self.version, ip, index);
+        set_length(self.version, ip, self.header_length + payload.len());
         put_long(tcp, 4, long(tcp, 4).wrapping_add(start as u32));
         if index > 0 {
             tcp[13] &= !TCP_CWR;
@@ -70,7 +71,8 @@ impl<'a> TcpSegments<'a> {
             tcp[13] &= !TCP_FIN_PSH;
         }
         put_word(tcp, 16, 0);
-        let total = pseudo_header_sum(ip, tcp.len() + payload.len()) + sum(tcp) + sum(payload);
+        let length = tcp.len() + payload.len();
+        let total = pseudo_header_sum(self.version, ip, PROTOCOL_TCP, length) + sum(tcp) + sum(payload);
         put_word(tcp, 16, checksum(total));
     }
 }
@@ -78,20 +80,22 @@ impl<'a> TcpSegments<'a> {
 /// A UDP super-frame: datagrams of equal size, the last perhaps shorter.
 pub(super) struct UdpDatagrams<'a> {
     packet: &'a [u8],
+    version: Version,
     ip_length: usize,
     datagram_size: usize,
 }
 
 impl<'a> UdpDatagrams<'a> {
-    pub(super) fn new(packet: &Ipv4<'a>, datagram_size: usize) -> Result<Self, DropReason> {
+    pub(super) fn new(packet: &Packet<'a>, datagram_size: usize) -> Result<Self, DropReason> {
         let bad = packet.protocol() != PROTOCOL_UDP
-            || packet.is_fragment()
+            || !is_plain(packet)
             || packet.payload().len() < UDP_LENGTH
             || datagram_size == 0;
         if bad {
             return Err(DropReason::BadSuperFrame);
         }
-        Ok(Self { packet: packet.bytes, ip_length: packet.header_length, datagram_size })
+        let (version, ip_length) = (packet.version, packet.header_length);
+        Ok(Self { packet: packet.bytes, version, ip_length, datagram_size })
     }
 
     fn payload_length(&self) -> usize {
@@ -117,104 +121,25 @@ impl<'a> UdpDatagrams<'a> {
         let start = header_length + index * self.datagram_size;
         payload.copy_from_slice(&self.packet[start..][..payload.len()]);
         let (ip, udp) = header.split_at_mut(self.ip_length);
-        put_word(ip, 2, (header_length + payload.len()) as u16);
-        put_word(ip, 4, word(ip, 4).wrapping_add(index as u16));
-        set_header_checksum(ip);
+        number(self.version, ip, index);
+        set_length(self.version, ip, header_length + payload.len());
         let length = UDP_LENGTH + payload.len();
         put_word(udp, 4, length as u16);
         put_word(udp, 6, 0);
-        let value = checksum(pseudo_header_sum(ip, length) + sum(udp) + sum(payload));
+        let pseudo = pseudo_header_sum(self.version, ip, PROTOCOL_UDP, length);
+        let value = checksum(pseudo + sum(udp) + sum(payload));
         put_word(udp, 6, if value == 0 { 0xffff } else { value });
     }
 }
 
-/// A packet that is to be cut into fragments.
-pub(super) struct Fragments<'a> {
-    packet: Ipv4<'a>,
-    /// The header of fragments but the first: only options meant for every fragment are kept.
-    later_header: [u8; 60],
-    later_header_length: usize,
-    /// Payload of fragments but the last, a multiple of 8.
-    first_size: usize,
-    later_size: usize,
+/// No super-frame is a fragment, and checksums behind a routing header are not those of the addresses shown.
+fn is_plain(packet: &Packet<'_>) -> bool {
+    !packet.is_fragment() && packet.fragment_header().is_none() && !packet.is_routed()
 }
 
-impl<'a> Fragments<'a> {
-    /// Cuts into packets of at most `largest` octets. The packet may itself be a fragment.
-    pub(super) fn new(packet: &Ipv4<'a>, largest: usize) -> Result<Self, DropReason> {
-        let mut later_header = [0; 60];
-        let later_header_length = copy_header(packet, &mut later_header);
-        let size = |header: usize| largest.saturating_sub(header) & !7;
-        let (first_size, later_size) = (size(packet.header_length), size(later_header_length));
-        if first_size == 0 {
-            return Err(DropReason::TooSmallMtu);
-        }
-        Ok(Self { packet: *packet, later_header, later_header_length, first_size, later_size })
+/// Counts the identification of IPv4 on.
+fn number(version: Version, ip: &mut [u8], index: usize) {
+    if version == Version::V4 {
+        put_word(ip, 4, word(ip, 4).wrapping_add(index as u16));
     }
-
-    /// Number of fragments.
-    pub(super) fn count(&self) -> usize {
-        let rest = self.packet.payload().len().saturating_sub(self.first_size);
-        1 + rest.div_ceil(self.later_size)
-    }
-
-    fn header(&self, index: usize) -> &[u8] {
-        match index {
-            0 => &self.packet.bytes[..self.packet.header_length],
-            _ => &self.later_header[..self.later_header_length],
-        }
-    }
-
-    fn range(&self, index: usize) -> std::ops::Range<usize> {
-        let end = (self.first_size + index * self.later_size).min(self.packet.payload().len());
-        match index {
-            0 => 0..end,
-            _ => self.first_size + (index - 1) * self.later_size..end,
-        }
-    }
-
-    /// Octets of a fragment.
-    pub(super) fn length(&self, index: usize) -> usize {
-        self.header(index).len() + self.range(index).len()
-    }
-
-    /// Writes a fragment.
-    pub(super) fn write(&self, index: usize, out: &mut [u8]) {
-        let range = self.range(index);
-        let (header, payload) = out.split_at_mut(self.header(index).len());
-        header.copy_from_slice(self.header(index));
-        payload.copy_from_slice(&self.packet.payload()[range.clone()]);
-        put_word(header, 2, (header.len() + payload.len()) as u16);
-        let more = self.packet.more_fragments() || range.end < self.packet.payload().len();
-        let offset = (self.packet.fragment_offset() + range.start) / 8;
-        let kept = word(header, 6) & DONT_FRAGMENT;
-        put_word(header, 6, kept | offset as u16 | if more { MORE_FRAGMENTS } else { 0 });
-        set_header_checksum(header);
-    }
-}
-
-/// Writes the header with the options whose copied flag is set (RFC 791 section 3.1); returns its length.
-fn copy_header(packet: &Ipv4<'_>, out: &mut [u8; 60]) -> usize {
-    out[..IPV4_LENGTH].copy_from_slice(&packet.bytes[..IPV4_LENGTH]);
-    let mut length = IPV4_LENGTH;
-    let mut options = &packet.bytes[IPV4_LENGTH..packet.header_length];
-    while let [kind, rest @ ..] = options {
-        let size = match kind {
-            0 => break,
-            1 => 1,
-            _ => usize::from(*rest.first().unwrap_or(&0)),
-        };
-        if size == 0 || *kind != 1 && size < 2 || size > options.len() {
-            break;
-        }
-        if kind & 0x80 != 0 {
-            out[length..length + size].copy_from_slice(&options[..size]);
-            length += size;
-        }
-        options = &options[size..];
-    }
-    let padded = length.next_multiple_of(4);
-    out[length..padded].fill(0);
-    out[0] = 0x40 | (padded / 4) as u8;
-    padded
 }

@@ -4,24 +4,30 @@
 use std::time::Duration;
 
 use crate::Instant;
-use crate::ip::IPV4_LENGTH;
+use crate::ip::{IPV6_LENGTH, PROTOCOL_TCP, PROTOCOL_UDP, Packet, SMALLEST_IPV6_MTU, Version};
 
 /// Packets remembered: a power of two. At 100,000 packets a second this is 40 ms, at ordinary rates seconds.
 const PACKETS: usize = 4096;
-/// Header and eight octets of the inner packet, what every ICMP error quotes. Headers with more options are not kept.
-const QUOTE: usize = IPV4_LENGTH + 20 + 8;
+/// Header and eight octets of the inner packet, what every ICMP error quotes; of IPv6 also some extension headers.
+const QUOTE: usize = IPV6_LENGTH + 24 + 8;
 
 /// Destinations with a lowered path MTU.
 const PATHS: usize = 256;
 /// RFC 1191 section 6.3 suggests to try again after ten minutes.
 const PATH_LIFETIME: Duration = Duration::from_secs(600);
-/// As Linux' `min_pmtu`: an error, which anyone on the path can forge, must not push packets below this size.
-pub(super) const SMALLEST_PATH_MTU: u16 = 552;
+/// As Linux' `min_pmtu`, and for IPv6 what every link has: an error, which anyone on the path can forge, must not push packets below this size.
+pub(super) const fn smallest_path_mtu(version: Version) -> u16 {
+    match version {
+        Version::V4 => 552,
+        Version::V6 => SMALLEST_IPV6_MTU,
+    }
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Sent {
     spi: u32,
     sequence: u32,
+    version: Version,
     length: u8,
     quote: [u8; QUOTE],
 }
@@ -32,26 +38,27 @@ pub(super) struct SentRing(Vec<Sent>);
 
 impl SentRing {
     pub(super) fn new() -> Self {
-        Self(vec![Sent { spi: 0, sequence: 0, length: 0, quote: [0; QUOTE] }; PACKETS])
+        Self(vec![Sent { spi: 0, sequence: 0, version: Version::V4, length: 0, quote: [0; QUOTE] }; PACKETS])
     }
 
     /// Remembers the inner packet sent with this SPI and sequence number.
-    pub(super) fn record(&mut self, spi: u32, sequence: u32, inner: &[u8]) {
-        let wanted = usize::from(inner[0] & 0x0f) * 4 + 8;
-        let length = wanted.min(inner.len());
-        if length > QUOTE {
-            return;
-        }
+    pub(super) fn record(&mut self, spi: u32, sequence: u32, version: Version, inner: &[u8]) {
+        let wanted = match version {
+            Version::V4 => usize::from(inner[0] & 0x0f) * 4 + 8,
+            Version::V6 if matches!(inner[6], PROTOCOL_TCP | PROTOCOL_UDP) => IPV6_LENGTH + 8,
+            Version::V6 => QUOTE,
+        };
+        let length = wanted.min(inner.len()).min(QUOTE);
         let slot = &mut self.0[place(spi, sequence)];
-        (slot.spi, slot.sequence, slot.length) = (spi, sequence, length as u8);
+        (slot.spi, slot.sequence, slot.version, slot.length) = (spi, sequence, version, length as u8);
         slot.quote[..length].copy_from_slice(&inner[..length]);
     }
 
     /// The beginning of the inner packet, if it is still known.
-    pub(super) fn find(&self, spi: u32, sequence: u32) -> Option<&[u8]> {
+    pub(super) fn find(&self, spi: u32, sequence: u32) -> Option<Packet<'_>> {
         let slot = &self.0[place(spi, sequence)];
-        (slot.length > 0 && (slot.spi, slot.sequence) == (spi, sequence))
-            .then(|| &slot.quote[..slot.length.into()])
+        let is_known = slot.length > 0 && (slot.spi, slot.sequence) == (spi, sequence);
+        is_known.then(|| Packet::parse_quoted(slot.version, &slot.quote[..slot.length.into()])).flatten()
     }
 }
 
@@ -61,7 +68,8 @@ fn place(spi: u32, sequence: u32) -> usize {
 
 #[derive(Clone, Copy, Debug)]
 struct Path {
-    destination: u32,
+    version: Version,
+    destination: u128,
     mtu: u16,
     expires_at: Instant,
 }
@@ -80,25 +88,28 @@ impl PathMtus {
     }
 
     /// Lowers the MTU of a path for a while; never raises it.
-    pub(super) fn lower(&mut self, now: Instant, destination: u32, mtu: u16) {
-        let mtu = mtu.max(SMALLEST_PATH_MTU).min(self.find(now, destination).unwrap_or(u16::MAX));
+    pub(super) fn lower(&mut self, now: Instant, version: Version, destination: u128, mtu: u16) {
+        let known = self.find(now, version, destination).unwrap_or(u16::MAX);
+        let mtu = mtu.max(smallest_path_mtu(version)).min(known);
         let expires_at = now.saturating_add(PATH_LIFETIME);
-        self.paths[slot(destination)] = Some(Path { destination, mtu, expires_at });
+        self.paths[slot(destination)] = Some(Path { version, destination, mtu, expires_at });
         self.is_empty = false;
     }
 
     /// The path's MTU, if it was lowered.
-    pub(super) fn find(&self, now: Instant, destination: u32) -> Option<u16> {
+    pub(super) fn find(&self, now: Instant, version: Version, destination: u128) -> Option<u16> {
         if self.is_empty {
             return None;
         }
         let path = self.paths[slot(destination)]?;
-        (path.destination == destination && now < path.expires_at).then_some(path.mtu)
+        let same = (path.version, path.destination) == (version, destination);
+        (same && now < path.expires_at).then_some(path.mtu)
     }
 }
 
-fn slot(destination: u32) -> usize {
-    (destination.wrapping_mul(0x9e37_79b1) >> 16) as usize % PATHS
+fn slot(destination: u128) -> usize {
+    let mixed = destination as u64 ^ (destination >> 64) as u64;
+    (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as usize % PATHS
 }
 
 #[cfg(test)]
@@ -111,11 +122,11 @@ mod tests {
         let mut inner = [0x45; 100];
         for sequence in 0..10_000u32 {
             inner[1] = sequence as u8;
-            ring.record(500, sequence, &inner);
+            ring.record(500, sequence, Version::V4, &inner);
         }
-        assert_eq!(ring.find(500, 9_999).unwrap()[..2], [0x45, 9_999u32 as u8]);
-        assert_eq!(ring.find(500, 9_999).unwrap().len(), 28);
-        assert_eq!(ring.find(501, 9_999), None);
+        assert_eq!(ring.find(500, 9_999).unwrap().bytes[..2], [0x45, 9_999u32 as u8]);
+        assert_eq!(ring.find(500, 9_999).unwrap().bytes.len(), 28);
+        assert!(ring.find(501, 9_999).is_none());
         let found = (0..10_000).filter(|sequence| ring.find(500, *sequence).is_some()).count();
         assert_eq!(found, PACKETS);
     }
@@ -124,14 +135,17 @@ mod tests {
     fn path_mtus_are_bounded_below_and_forgotten() {
         let mut paths = PathMtus::new();
         let now = Instant::from_micros(7);
-        assert_eq!(paths.find(now, 1), None);
-        paths.lower(now, 1, 1300);
-        paths.lower(now, 1, 1400);
-        assert_eq!(paths.find(now, 1), Some(1300));
-        paths.lower(now, 1, 60);
-        assert_eq!(paths.find(now, 1), Some(SMALLEST_PATH_MTU));
-        assert_eq!(paths.find(now.saturating_add(PATH_LIFETIME), 1), None);
-        (0..100_000).for_each(|destination| paths.lower(now, destination, 1000));
+        assert_eq!(paths.find(now, Version::V4, 1), None);
+        paths.lower(now, Version::V4, 1, 1300);
+        paths.lower(now, Version::V4, 1, 1400);
+        assert_eq!(paths.find(now, Version::V4, 1), Some(1300));
+        paths.lower(now, Version::V4, 1, 60);
+        assert_eq!(paths.find(now, Version::V4, 1), Some(552));
+        assert_eq!(paths.find(now, Version::V6, 1), None);
+        assert_eq!(paths.find(now.saturating_add(PATH_LIFETIME), Version::V4, 1), None);
+        paths.lower(now, Version::V6, 2, 60);
+        assert_eq!(paths.find(now, Version::V6, 2), Some(1280));
+        (0..100_000).for_each(|destination| paths.lower(now, Version::V4, destination, 1000));
         assert_eq!(paths.paths.len(), PATHS);
     }
 }

@@ -1,14 +1,14 @@
 //! Packets, tables and engines for the tests.
 #![allow(dead_code)] // each test file uses its part
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crypto::esp::EspSuite;
 use crypto::{CbcCipher, GcmKeyLen, Integrity, SeededRandom};
 use dataplane::*;
-use etherparse::{IpDscp, IpEcn, IpFragOffset, IpNumber, Ipv4Header, TcpHeader, UdpHeader};
+use etherparse::{IpDscp, IpEcn, IpFragOffset, IpNumber, Ipv4Header, Ipv6Header, TcpHeader, UdpHeader};
 
 pub const WAN: InterfaceId = InterfaceId(7);
 pub const ETHERNET: [u8; 14] = [2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0];
@@ -34,9 +34,12 @@ pub fn address(text: &str) -> [u8; 4] {
     text.parse::<Ipv4Addr>().unwrap().octets()
 }
 
-/// An IPv4 packet under construction.
+/// A packet under construction. One of IPv6 has the addresses of [`PREFIX6`] that end with those given, the
+/// identification and offset in a fragment header if it is a fragment, and options as hop-by-hop options.
 #[derive(Clone, Debug)]
 pub struct Packet {
+    pub is_six: bool,
+    pub flow_label: u32,
     pub source: [u8; 4],
     pub destination: [u8; 4],
     pub protocol: u8,
@@ -53,6 +56,8 @@ pub struct Packet {
 impl Packet {
     pub fn new(source: &str, destination: &str, protocol: u8, payload: Vec<u8>) -> Self {
         Self {
+            is_six: false,
+            flow_label: 0,
             source: address(source),
             destination: address(destination),
             protocol,
@@ -86,13 +91,82 @@ impl Packet {
         packet
     }
 
+    /// An error of the version of the packet it quotes.
     pub fn icmp_error(source: &str, destination: &str, quoted: &Packet) -> Self {
-        let mut icmp = vec![3, 1, 0, 0, 0, 0, 0, 0];
+        let kind = if quoted.is_six { 1 } else { 3 };
+        let mut icmp = vec![kind, 1, 0, 0, 0, 0, 0, 0];
         let quote = quoted.bytes();
-        icmp.extend_from_slice(&quote[..quote.len().min(28)]);
+        icmp.extend_from_slice(&quote[..quote.len().min(if quoted.is_six { 48 } else { 28 })]);
+        if quoted.is_six {
+            return Self::new(source, destination, 58, icmp).six();
+        }
         let sum = !etherparse::checksum::Sum16BitWords::new().add_slice(&icmp).ones_complement().to_be();
         icmp[2..4].copy_from_slice(&(!sum).to_be_bytes());
         Self::new(source, destination, 1, icmp)
+    }
+
+    /// The same as IPv6, transport checksums included.
+    pub fn six(mut self) -> Self {
+        self.is_six = true;
+        self.dont_fragment = false;
+        let at = match self.protocol {
+            6 => 16,
+            17 => 6,
+            58 => 2,
+            _ => return self,
+        };
+        if self.fragment_offset == 0 && !self.more_fragments && self.payload.len() > at + 1 {
+            self.payload[at..at + 2].fill(0);
+            let value = checksum6(
+                &self.source6().octets(),
+                &self.destination6().octets(),
+                self.protocol,
+                &self.payload,
+            );
+            self.payload[at..at + 2].copy_from_slice(&value.to_be_bytes());
+        }
+        self
+    }
+
+    pub fn source6(&self) -> Ipv6Addr {
+        six_of(self.source)
+    }
+
+    pub fn destination6(&self) -> Ipv6Addr {
+        six_of(self.destination)
+    }
+
+    pub fn addresses(&self) -> (IpAddr, IpAddr) {
+        match self.is_six {
+            true => (self.source6().into(), self.destination6().into()),
+            false => (IpAddr::from(self.source), IpAddr::from(self.destination)),
+        }
+    }
+
+    fn bytes6(&self) -> Vec<u8> {
+        let is_fragment = self.more_fragments || self.fragment_offset != 0;
+        let mut rest = Vec::new();
+        let mut next = self.protocol;
+        if is_fragment {
+            rest.extend([next, 0]);
+            rest.extend((self.fragment_offset << 3 | u16::from(self.more_fragments)).to_be_bytes());
+            rest.extend([0, 0]);
+            rest.extend(self.identification.to_be_bytes());
+            next = 44;
+        }
+        if !self.options.is_empty() {
+            rest.splice(0..0, [next, 0, 1, 4, 0, 0, 0, 0]);
+            next = 0;
+        }
+        rest.extend_from_slice(&self.payload);
+        let first = 6 << 28 | u32::from(self.tos) << 20 | self.flow_label;
+        let mut bytes = first.to_be_bytes().to_vec();
+        bytes.extend((rest.len() as u16).to_be_bytes());
+        bytes.extend([next, self.ttl]);
+        bytes.extend(self.source6().octets());
+        bytes.extend(self.destination6().octets());
+        bytes.extend(rest);
+        bytes
     }
 
     fn header(&self) -> Ipv4Header {
@@ -110,6 +184,9 @@ impl Packet {
 
     /// The IP packet.
     pub fn bytes(&self) -> Vec<u8> {
+        if self.is_six {
+            return self.bytes6();
+        }
         let mut header = self.header();
         header.set_payload_len(self.payload.len()).unwrap();
         header.header_checksum = header.calc_header_checksum();
@@ -120,8 +197,41 @@ impl Packet {
 
     /// The frame.
     pub fn frame(&self) -> Vec<u8> {
-        [&ETHERNET[..], &self.bytes()].concat()
+        let ethertype: &[u8] = if self.is_six { &[0x86, 0xdd] } else { &[8, 0] };
+        [&ETHERNET[..12], ethertype, &self.bytes()].concat()
     }
+}
+
+/// Where the IPv6 addresses of the tests are.
+pub const PREFIX6: &str = "2001:db8::";
+
+pub fn six_of(address: [u8; 4]) -> Ipv6Addr {
+    let [a, b, c, d] = address;
+    Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]))
+}
+
+/// The IPv6 twin of an IPv4 net.
+pub fn net6(net: &str) -> String {
+    let net: ipnet::Ipv4Net = net.parse().unwrap();
+    format!("{PREFIX6}{}/{}", net.addr(), 96 + net.prefix_len())
+}
+
+pub fn selector6(source: &str, destination: &str) -> Selector {
+    selector(&net6(source), &net6(destination))
+}
+
+/// The checksum of an upper layer over IPv6 whose own field is zero; never zero.
+pub fn checksum6(source: &[u8], destination: &[u8], protocol: u8, payload: &[u8]) -> u16 {
+    let length = (payload.len() as u32).to_be_bytes();
+    let octets = [source, destination, &length, &[0, 0, 0, protocol], payload].concat();
+    let mut sum = 0u32;
+    for pair in octets.chunks(2) {
+        sum += u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0));
+    }
+    while sum >> 16 != 0 {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    if sum == 0xffff { 0xffff } else { !(sum as u16) }
 }
 
 pub fn tcp_header(ports: (u16, u16), sequence: u32) -> TcpHeader {
@@ -197,7 +307,7 @@ pub fn policy(selector: Selector, sas: &[Arc<GroupSa>]) -> Policy {
     Policy { selector, sas: sas.to_vec(), drop_clear_from: Instant::ZERO }
 }
 
-/// A registered VPN on [`WAN`] with the seed's policies.
+/// A registered VPN on [`WAN`] with the seed's policies, and their twins of IPv6.
 pub fn seed_vpn(sas: &[Arc<GroupSa>]) -> Vpn {
     Vpn {
         name: "seed".into(),
@@ -210,6 +320,9 @@ pub fn seed_vpn(sas: &[Arc<GroupSa>]) -> Vpn {
             policy(selector("31.1.1.0/24", "41.1.0.0/16"), sas),
             policy(selector("41.1.1.0/24", "31.1.0.0/16"), sas),
             policy(selector("21.1.1.0/24", "31.1.1.0/24"), sas),
+            policy(selector6("31.1.1.0/24", "41.1.0.0/16"), sas),
+            policy(selector6("41.1.1.0/24", "31.1.0.0/16"), sas),
+            policy(selector6("21.1.1.0/24", "31.1.1.0/24"), sas),
         ],
         exclude: vec![],
         fail_open: vec![],
@@ -220,7 +333,8 @@ pub fn seed_vpn(sas: &[Arc<GroupSa>]) -> Vpn {
 pub fn tables_of(vpns: &[Vpn], default_policy: DefaultPolicy) -> Tables {
     let mut builder = TablesBuilder::new();
     builder.interface(WAN, 1500).default_policy(default_policy);
-    builder.local_addresses(["100.0.0.3".parse().unwrap()]);
+    builder
+        .local_addresses(["100.0.0.3", "fe80::3", "2001:db8::100.0.0.3"].map(|text| text.parse().unwrap()));
     for vpn in vpns {
         builder.vpn(vpn.clone());
     }
@@ -244,6 +358,22 @@ pub struct Out {
 }
 
 impl Out {
+    /// The IPv6 packet, with its length verified: header, and what is behind it.
+    pub fn packet6(&self) -> (Ipv6Header, &[u8]) {
+        assert_eq!(self.bytes[12..14], [0x86, 0xdd]);
+        let (header, rest) = Ipv6Header::from_slice(&self.bytes[14..]).unwrap();
+        assert_eq!(usize::from(header.payload_length), rest.len());
+        (header, rest)
+    }
+
+    /// The protocol of the outer header, of whatever version.
+    pub fn protocol(&self) -> u8 {
+        match self.bytes[12..14] {
+            [8, 0] => self.packet().0.protocol.0,
+            _ => self.packet6().0.next_header.0,
+        }
+    }
+
     /// The IP packet, with its length and header checksum verified.
     pub fn packet(&self) -> (Ipv4Header, &[u8]) {
         let (header, rest) = Ipv4Header::from_slice(&self.bytes[14..]).unwrap();
