@@ -11,7 +11,7 @@
 //! abort when it meets what it does not understand, so the message is judged as a whole before anything is changed. An SPI in a
 //! Delete that is not ours is no such part: a repeated round, or one that we receive after the SA has ended, names it too.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -173,11 +173,11 @@ impl Member {
             named = offer.teks.len();
             let random = &mut self.random;
             let vpn = &mut self.vpns[index];
-            let fresh =
-                offer.teks.iter().filter(|tek| vpn.sas.iter().all(|held| held.sa.spi != tek.spi)).count();
+            let before: BTreeSet<u32> = vpn.sas.iter().map(|held| held.sa.spi).collect();
             let replaced = vpn.sas.apply_push(now, &offer, judged.tek_keys, vpn.server_is_ours, || {
                 random_number(&mut **random)
             });
+            let fresh = vpn.sas.iter().filter(|held| !before.contains(&held.sa.spi)).count();
             vpn.number_tunnels(&mut self.next_tunnel_id);
             vpn.learn_interval();
             if fresh > 0 {

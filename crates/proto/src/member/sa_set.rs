@@ -1,9 +1,10 @@
 //! The TEKs that a VPN of the member holds: which encrypts from when, which asks for a successor when, which ends when.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crypto::Hash;
 use wire::selector::Selector;
 
 use super::event::{GroupSa, Keys};
@@ -16,6 +17,9 @@ pub(super) const ROUNDING: Duration = Duration::from_secs(2);
 
 /// Policies of one VPN: as many as a server can tell in one message several times over.
 const MAXIMUM_POLICIES: usize = 16_384;
+
+/// TEKs remembered that have ended: more than end while a datagram may be on its way.
+const ENDED: usize = 2 * MAXIMUM_TEKS;
 
 /// A TEK that is held.
 #[derive(Debug, Clone)]
@@ -38,7 +42,12 @@ pub(super) struct SaSet {
     held: Vec<Held>,
     /// Policies without a TEK that nothing may pass by in clear.
     pub(super) closed: Vec<Selector>,
+    /// TEKs that have ended: a push that was held up on the way does not bring them back.
+    ended: VecDeque<Ended>,
 }
+
+/// What is remembered of a TEK that has ended: its SPI and a digest of its keys.
+type Ended = (u32, [u8; 16]);
 
 /// What removing TEKs does.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -64,6 +73,7 @@ impl SaSet {
     ) -> Vec<u32> {
         let mut earlier: BTreeMap<u32, Held> =
             std::mem::take(&mut self.held).into_iter().map(|held| (held.sa.spi, held)).collect();
+        self.ended.retain(|(spi, _)| offer.teks.iter().all(|tek| tek.spi != *spi));
         let mut replaced = Vec::new();
         let mut named: Vec<Held> = Vec::with_capacity(offer.teks.len());
         for (tek, keys) in offer.teks.iter().zip(keys) {
@@ -107,6 +117,10 @@ impl SaSet {
         let mut removed = Removed::default();
         for held in &gone {
             removed.spis.push(held.sa.spi);
+            if self.ended.len() == ENDED {
+                self.ended.pop_front();
+            }
+            self.ended.push_back((held.sa.spi, digest(&held.sa.keys)));
             for selector in held.sa.selectors.iter() {
                 let covered = self.held.iter().any(|other| other.sa.selectors.contains(selector));
                 if covered || self.closed.contains(selector) {
@@ -157,6 +171,9 @@ impl SaSet {
         let mut place = None;
         let mut previous: Option<u32> = None;
         for (tek, keys) in offer.teks.iter().zip(keys) {
+            if self.ended.contains(&(tek.spi, digest(&keys))) {
+                continue;
+            }
             let mut position = self.held.iter().position(|held| held.sa.spi == tek.spi);
             if let Some(known) = position
                 && (self.held[known].sa.suite != tek.suite || *self.held[known].sa.keys != keys)
@@ -217,7 +234,8 @@ impl SaSet {
     /// Removes everything. Returns the SPIs.
     pub(super) fn clear(&mut self) -> Vec<u32> {
         let gone = self.spis_where(|_| true);
-        *self = Self::default();
+        let ended = std::mem::take(&mut self.ended);
+        *self = Self { ended, ..Self::default() };
         gone
     }
 
@@ -346,6 +364,11 @@ impl GroupSa {
 /// The timeline of a life. Where we only know what is left of it, it may look too short to try anything in.
 pub(super) fn timeline(lifetime: Duration) -> Timeline {
     Timeline::pull(lifetime.max(MINIMUM_LIFETIME))
+}
+
+fn digest(keys: &Keys) -> [u8; 16] {
+    let digest = Hash::Sha256.digest(&[keys.cipher.expose(), keys.integrity.expose()]);
+    *digest.first_chunk().expect("the digest has 32 octets")
 }
 
 fn latest_end_by_policy<'a>(held: impl Iterator<Item = &'a Held>) -> BTreeMap<Selector, Instant> {

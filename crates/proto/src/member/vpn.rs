@@ -20,6 +20,9 @@ use crate::timeline::TRIES_PER_SERVER;
 /// Time between two tries while no key tells a shorter one.
 const TRY_INTERVAL: Duration = Duration::from_secs(10);
 
+/// A server that pushes and has no TEK is asked less often: it will push the first one.
+const TRIES_BETWEEN_KEYLESS_PULLS: u32 = 6;
+
 /// Tunnel numbers that a VPN remembers; beyond it policies that come and go get new numbers.
 const TUNNEL_IDS: usize = 2048;
 
@@ -143,11 +146,16 @@ impl Vpn {
 
     /// When a registered VPN registers again.
     pub(super) fn next_registration(&self) -> Option<Instant> {
-        // Without any key there is nothing to wait for; with keys, a PULL that brought no successor is repeated. Neither
-        // faster than tries.
+        // Without any key there is nothing to wait for, unless a server that pushes has none; with keys, a PULL that brought
+        // no successor is repeated. Neither faster than tries.
         let by_keys = [self.sas.next_registration(), self.keks.next_registration(), self.silence_due()];
-        let wanted =
-            if self.sas.is_empty() { Some(Instant::ORIGIN) } else { by_keys.into_iter().flatten().min() };
+        let wanted = match (self.sas.is_empty(), self.keks.newest()) {
+            (true, None) => Some(Instant::ORIGIN),
+            (true, Some(_)) => {
+                self.last_pull.map(|last| last + self.try_interval() * TRIES_BETWEEN_KEYLESS_PULLS)
+            }
+            (false, _) => by_keys.into_iter().flatten().min(),
+        };
         let by_life =
             wanted.map(|wanted| self.last_pull.map_or(wanted, |last| wanted.max(last + self.try_interval())));
         let planned = self.planned.map(|planned| planned.at);
@@ -181,7 +189,8 @@ impl Vpn {
     /// Derives the time between two tries from the keys.
     pub(super) fn learn_interval(&mut self) {
         let kek = self.keks.newest().map(|kek| kek.timeline.try_interval());
-        self.known_interval = self.sas.try_interval().into_iter().chain(kek).min();
+        let keys = self.sas.try_interval().into_iter().chain(kek).min();
+        self.known_interval = keys.or(self.known_interval);
     }
 
     /// Gives every set of policies a number, `next` being the first free one.

@@ -293,8 +293,9 @@ fn a_group_may_begin_with_its_kek_alone() {
     let kek = scripted.rekey(1, 3600);
     scripted.register(Some(kek), Some(0), &[]);
     assert_eq!(scripted.keks(), [1]);
+    assert_eq!(scripted.asks_within(secs(50)), None);
     let push = heartbeat(&scripted);
     scripted.push(1, 1, &push);
     assert_eq!(scripted.spis(), [0x1000]);
-    assert!(scripted.member.poll_timeout().is_some());
+    assert_eq!(scripted.asks_within(secs(50)), None);
 }

@@ -1,12 +1,17 @@
 //! Asking again: silence of the server, ESP under an unknown key, clearing.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
+use proto::Role;
 use proto::member::Phase;
+use proto::phase1::Peer;
 use proto::policy::{KEK_CONFIGURED_LIFETIME, KEK_HEARTBEAT};
+use proto::time::Instant;
 use wire::attribute::Attribute;
 
 use super::scripted::*;
+use crate::world::*;
 
 fn with_heartbeat(threshold: u32) -> Scripted {
     let mut scripted = Scripted::new(true, |settings| settings.vpns[0].heartbeat_threshold = threshold);
@@ -80,6 +85,38 @@ fn with_a_server_of_another_make_only_a_configured_probe_asks() {
     let mut scripted = Scripted::new(false, |settings| settings.vpns[0].recovery_probe = true).registered();
     scripted.member.unknown_spi(scripted.now, "vpn-1");
     assert!(scripted.asks_within(secs(1)).is_some());
+}
+
+#[test]
+fn four_servers_are_tried_three_times_each_round_and_round_while_keys_go_on() {
+    let servers: Vec<IpAddr> = (0..4).map(|last| IpAddr::from([100, 0, 0, 100 + last])).collect();
+    assert_eq!(servers[0], SERVER);
+    let listed = servers.clone();
+    let mut scripted = Scripted::new(true, |settings| {
+        settings.gateways[0].phase1.peer = Peer::Addresses(listed);
+    })
+    .registered();
+    // Until the window, and then nobody answers.
+    let mut asked: Vec<(IpAddr, Instant)> = Vec::new();
+    let mut buffer = Vec::new();
+    let end = scripted.after(3599);
+    while let Some(now) = scripted.member.poll_timeout().filter(|now| *now < end) {
+        scripted.member.handle_timeout(now);
+        while let Some(path) = scripted.member.poll_transmit(&mut buffer) {
+            if asked.last().is_none_or(|(server, _)| *server != path.remote.ip()) {
+                asked.push((path.remote.ip(), now));
+            }
+        }
+        scripted.now = now;
+    }
+    assert_eq!(scripted.spis(), [0x1000], "it lives to its end");
+    let round_and_round: Vec<IpAddr> = servers.iter().cycle().take(asked.len()).copied().collect();
+    assert_eq!(asked.iter().map(|(server, _)| *server).collect::<Vec<_>>(), round_and_round);
+    assert!(asked.len() >= 5, "{asked:?}");
+    // All four within the allowance for fail-over: the window's late end leaves that much before the switch.
+    assert!(asked[3].1 - asked[0].1 <= secs(120), "{asked:?}");
+    assert!(scripted.counters().server_failover >= 4);
+    assert_eq!(scripted.counters().pull_succeeded, 1);
 }
 
 #[test]

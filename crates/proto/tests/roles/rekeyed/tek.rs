@@ -138,6 +138,25 @@ fn a_key_in_its_last_second_does_not_spoil_the_push() {
 }
 
 #[test]
+fn a_push_that_was_held_up_does_not_bring_back_a_key_that_has_ended() {
+    let mut scripted = Scripted::ours().registered();
+    let (old, end) = (Tek::new(0x1000, scripted.after(3600), &[1]), scripted.after(3600));
+    let new = Tek::new(0x1001, scripted.after(7200), &[1]).from(scripted.after(60));
+    scripted.push(1, 1, &Push { teks: vec![old.clone(), new.clone()], ..Push::default() });
+    let late = scripted.seal(1, 2, &Push { teks: vec![old, new.clone()], ..Push::default() });
+    scripted.run(end - scripted.now);
+    scripted.deliver(&late);
+    assert_eq!(scripted.counters().push_succeeded, 2);
+    assert_eq!(scripted.spis(), [0x1001]);
+    // A PULL is fresh: what it says holds.
+    scripted.member.reregister(scripted.now, "vpn-1");
+    let again = Tek::new(0x1000, scripted.after(600), &[1]);
+    let kek = scripted.rekey(1, 3600);
+    scripted.register(Some(kek), Some(2), &[again, new]);
+    assert_eq!(scripted.spis(), [0x1000, 0x1001]);
+}
+
+#[test]
 fn without_a_push_the_member_asks_in_its_window_and_then_takes_what_it_missed() {
     let mut scripted = Scripted::ours().registered();
     let asked = scripted.asks_within(secs(3600)).unwrap();
