@@ -167,6 +167,10 @@ impl SaSet {
         server_is_ours: bool,
         mut random: impl FnMut() -> u32,
     ) -> Vec<u32> {
+        // A push of ours with a TEK that waits is about one ipsec-sa; one without is a sign of life that names all.
+        let waits = |delay: Option<Duration>| delay.is_some_and(|delay| !delay.is_zero());
+        let one_ipsec_sa = server_is_ours
+            && (waits(offer.activation_delay) || offer.teks.iter().any(|tek| waits(tek.activation_delay)));
         let mut replaced = Vec::new();
         let mut place = None;
         let mut previous: Option<u32> = None;
@@ -197,8 +201,8 @@ impl SaSet {
                 }
             };
             self.held[at].named = true;
-            self.activate_pushed(now, at, offer, tek, previous.filter(|_| server_is_ours));
-            if let Some(previous) = previous.filter(|_| server_is_ours)
+            self.activate_pushed(now, at, offer, tek, previous.filter(|_| one_ipsec_sa));
+            if let Some(previous) = previous.filter(|_| one_ipsec_sa)
                 && let Some(earlier) = self.held.iter_mut().find(|held| held.sa.spi == previous)
             {
                 earlier.follower = Some(tek.spi);

@@ -104,6 +104,20 @@ fn a_policy_that_a_push_replaces_is_gone_with_the_key_that_had_it() {
 }
 
 #[test]
+fn a_sign_of_life_that_names_all_keys_makes_none_the_successor_of_another() {
+    let mut scripted = Scripted::ours();
+    let kek = scripted.rekey(1, 20_000);
+    let one = Tek::new(0x1000, scripted.after(3600), &[1]);
+    let two = Tek::new(0x2000, scripted.after(7200), &[2]);
+    scripted.register(Some(kek), Some(0), &[one.clone(), two.clone()]);
+    let before = scripted.installed();
+    scripted.push(1, 1, &Push { teks: vec![one, two], ..Push::default() });
+    assert_eq!(scripted.installed(), before);
+    let asked = scripted.asks_within(secs(3600)).unwrap();
+    assert!((secs(3348)..=secs(3420)).contains(&asked), "{asked:?}");
+}
+
+#[test]
 fn a_first_key_for_a_policy_is_active_at_once() {
     let mut scripted = Scripted::foreign().registered();
     let fresh = Tek::new(0x2000, scripted.after(3600), &[2]);
