@@ -33,6 +33,8 @@ enum Chore {
 enum Bench {
     /// Throughput and CPU time of the data path beside plain forwarding and peers (needs root).
     DataPath(bench::data_path::Options),
+    /// A rekey of many unicast members by one server on loopback, with their acknowledgements.
+    Push(bench::push::Options),
     /// Registrations: one member at a time, then many at once with one server (needs root).
     Registration(bench::registration::Options),
 }
@@ -40,6 +42,7 @@ enum Bench {
 fn main() -> ExitCode {
     let result = match Arguments::parse().chore {
         Chore::Bench(Bench::DataPath(options)) => bench::data_path::run(&options),
+        Chore::Bench(Bench::Push(options)) => bench::push::run(&options),
         Chore::Bench(Bench::Registration(options)) => bench::registration::run(&options),
         Chore::Fuzz(options) => fuzz::run(&options),
         Chore::Quotes => quotes::run(),

@@ -1,4 +1,5 @@
 //! `cargo xtask bench`: what is measured, and against whom.
 
 pub mod data_path;
+pub mod push;
 pub mod registration;
