@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 const FOLDER: &str = "fuzz";
 
 /// Every target, in the order in which they run.
-const TARGETS: [&str; 10] = [
+const TARGETS: [&str; 11] = [
     "message",
     "payloads_gdoi",
     "ip_packet",
@@ -18,6 +18,7 @@ const TARGETS: [&str; 10] = [
     "phase1_responder",
     "pull_server",
     "pull_member",
+    "push_member",
     "engine_outbound",
     "engine_inbound",
 ];

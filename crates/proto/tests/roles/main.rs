@@ -6,6 +6,7 @@ mod damage;
 mod dialogue;
 mod foreign;
 mod fuzz_bodies;
+mod push_bodies;
 mod refusal;
 mod rekeyed;
 mod scale;
