@@ -1,6 +1,6 @@
 //! A constant stream of numbered packets between all hosts, in both directions of every pair, and the check that none was lost.
 //!
-//! Each host runs [`Mesh`]; all of them stop sending when the file `stop` appears in their common folder, wait for what is still
+//! Each host runs [`Mesh`]; they begin when all are ready; all of them stop sending when the file `stop` appears in their common folder, wait for what is still
 //! on its way, and write a report there. [`Verify`] then compares what each sent with what the others received.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -116,6 +116,7 @@ impl Mesh {
         let receiver_socket = socket.try_clone()?;
         let receiver_stop = stop.clone();
         let receiver = std::thread::spawn(move || receive(&receiver_socket, &receiver_stop));
+        self.wait_for_peers(&stop)?;
         let sent = self.send(&socket, &stop);
         let received = receiver.join().expect("the receiver does not panic")?;
         let mut report = String::new();
@@ -140,6 +141,16 @@ impl Mesh {
         std::fs::write(&unfinished, &report)?;
         std::fs::rename(unfinished, file)?;
         print!("{report}");
+        Ok(())
+    }
+
+    /// What is sent to a host that does not listen yet would be lost.
+    fn wait_for_peers(&self, stop: &AtomicBool) -> Result<()> {
+        let ready = |address: &IpAddr| self.folder.join(format!("{address}.ready"));
+        std::fs::write(ready(&self.own), "")?;
+        while !stop.load(Ordering::Relaxed) && !self.peer.iter().all(|peer| ready(peer).exists()) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         Ok(())
     }
 
