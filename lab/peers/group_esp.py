@@ -280,12 +280,13 @@ class Hosts(threading.Thread):
         """Which key a sender uses while the keys roll (RFC 5374 section 4.2.1)."""
         now = time.monotonic()
         self.findings.require(
-            now > tek.activate_at - 0.5, "RFC 6407 5.4.1",
-            f"SPI {tek.spi.hex()} is used {tek.activate_at - now:.1f} s before its activation time",
+            tek.activate_at is None or now > tek.activate_at - 0.5, "RFC 6407 5.4.1",
+            f"SPI {tek.spi.hex()} is used {(tek.activate_at or now) - now:.1f} s before its activation time",
         )  # fmt: skip
         newer = [
             other for other in self.teks
-            if other.made > tek.made and str(other.selector) == str(tek.selector) and now > other.activate_at + 1.5
+            if other.made > tek.made and str(other.selector) == str(tek.selector)
+            and other.activate_at is not None and now > other.activate_at + 1.5
         ]  # fmt: skip
         self.findings.require(
             not newer, "RFC 5374 4.2.1", f"SPI {tek.spi.hex()} is used although its successor is active"

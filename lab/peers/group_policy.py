@@ -56,7 +56,7 @@ class Tek:
     encryption_key: bytes = None
     integrity_key: bytes = None
     made: float = 0.0
-    activate_at: float = 0.0
+    activate_at: float = None
     dead_at: float = None
 
     @property

@@ -99,7 +99,7 @@ class Pusher:
             new_kek = self.make_kek()
             parts.append((SAK, sak_body(new_kek)))
         if name in ("tek", "both"):
-            old, new = self.successors(int(options.get("lifetime", self.server.lifetime)), float(options.get("atd", 0)))
+            old, new = self.successors(int(options.get("lifetime", self.server.lifetime)), float(options["atd"]) if "atd" in options else None)
             if options:
                 gap = basic(1, int(options["atd"])) if "atd" in options else b""
                 gap += basic(2, int(options["dtd"])) if "dtd" in options else b""
@@ -142,7 +142,7 @@ class Pusher:
         return [(datagram, member) for member in self.members]
 
     def successors(self, lifetime, delay):
-        """(live TEKs, a fresh one for the newest of each ipsec-sa)."""
+        """(live TEKs, a fresh one for the newest of each ipsec-sa). Without a delay the text leaves its activation open."""
         old = self.server.live()
         newest = {}
         for tek in old:
@@ -158,7 +158,7 @@ class Pusher:
             fresh.append(Tek(spi, tek.transform, tek.selector, tek.key_bits, tek.integrity, lifetime, key, integrity_key))
         for tek in fresh:
             tek.made = time.monotonic()
-            tek.activate_at = tek.made + delay
+            tek.activate_at = None if delay is None else tek.made + delay
         self.server.teks += fresh
         return old, fresh
 
@@ -181,7 +181,7 @@ class Pusher:
         if how not in WRONG:
             raise ValueError(f"{how} is not one of {WRONG}")
         kek, kept = self.current, list(self.server.teks)
-        old, fresh = self.successors(3600, 0)
+        old, fresh = self.successors(3600, None)
         self.server.teks[:] = kept
         parts = [(SAT, sat_body(tek)) for tek in fresh]
         strange = variable(0x7ABC, b"what?")
@@ -245,8 +245,10 @@ class Commands:
     """A file to which whoever drives the server appends lines."""
 
     def __init__(self, path):
-        self.path, self.position = path, 0
-        open(path, "a", encoding="ascii").close()
+        self.path = path
+        # What is there already was for a server before this one.
+        with open(path, "a", encoding="ascii") as file:
+            self.position = file.tell()
 
     def lines(self):
         """What was appended since."""

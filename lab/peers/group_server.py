@@ -400,7 +400,7 @@ class Server:
         named = [spi for protocol, spis in deletes if protocol == 1 for spi in spis]
         gone = [tek for tek in self.live() if tek.spi in named or bytes(4) in named]
         if gone and len(gone) == len(self.teks):
-            self.pusher.successors(self.lifetime, 0)
+            self.pusher.successors(self.lifetime, None)
         self.teks[:] = [tek for tek in self.teks if tek not in gone]
 
     def message3(self, session, state, message):
