@@ -42,6 +42,7 @@ def arguments():
     parser.add_argument("--no-ack", action="store_true", help="with --follow: acknowledge nothing")
     parser.add_argument("--no-ack-file", help="with --follow: acknowledge nothing while this file exists")
     parser.add_argument("--bad-acks", action="store_true", help="with --follow: wrong acknowledgements before each right one")
+    parser.add_argument("--join-at", help="with --follow: address of the interface that joins a multicast group")
     parser.add_argument("--log", help="with --follow: file for the events")
     parser.add_argument("--keys", help="with --follow: file that gets every KEK, for gdoi_decrypt.py")
     parser.add_argument("--esp", metavar="INTERFACE", help="with --follow: play the hosts behind this peer on this interface")

@@ -126,7 +126,7 @@ class Listener:
         self.multicast = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.multicast.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.multicast.bind((group, self.options.port))
-        local = socket.inet_aton(self.member.identity)
+        local = socket.inet_aton(self.options.join_at or self.member.identity)
         self.multicast.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.inet_aton(group) + local)
         self.log("joined", group=group)
 

@@ -191,7 +191,7 @@ def ecdsa_example():
 class Options:
     """What a listener is told."""
 
-    mode, log, keys, no_ack, no_ack_file, bad_acks, register_again, port = "main", None, None, False, None, False, False, 848
+    mode, log, keys, no_ack, no_ack_file, bad_acks, register_again, port, join_at = "main", None, None, False, None, False, False, 848, None
 
 
 def rekeying(text, acknowledge="sha256"):
