@@ -1,85 +1,336 @@
-//! The members of a group: who has registered, with what result.
+//! The members of a group: who has registered, with what result, and what we know of the keys they hold.
+//!
+//! ```text
+//!   (none) ──refused──▶ only failures ──registers──▶ active ──three rekeys unacknowledged──▶ lost
+//!                                                      ▲  ────────────registers──────────────┘
+//! ```
+//!
+//! A member is who registers from one address and port. It has a small number, by which sets of members name it, and
+//! which is given to another one only after it is forgotten.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
+use crate::path::Path;
 use crate::time::Instant;
 
-/// A member is who registers from one address under one gateway.
-pub(super) type MemberKey = (String, SocketAddr);
+/// A gateway and the address that its member comes from.
+pub(super) type MemberKey = (Arc<str>, SocketAddr);
+
+/// Number of a member within its group.
+pub(super) type MemberId = u32;
 
 /// Members that are only known by failures, so that a listed gateway which never gets in cannot fill memory by
 /// changing its port.
 const FAILURES_ONLY: usize = 4096;
 
+/// Registered members of a group that has no threshold. Beyond it, those whose keys may have expired make room.
+const REGISTERED: usize = 1 << 20;
+
+/// Rekeys in a row that a member may leave unacknowledged; with the next one it leaves the active list.
+const UNACKNOWLEDGED: u8 = 3;
+
+/// Where a member stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It never got in.
+    OnlyFailures,
+    /// Registered.
+    Active,
+    /// Registered once; it left three consecutive rekeys unacknowledged.
+    Lost,
+}
+
 /// What is known of a member.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) struct Member {
-    /// Last registration; `None` while it only failed.
-    pub(super) registered_at: Option<Instant>,
-    /// When the last key it was given is gone, and with it the membership.
+    pub(super) gateway: Arc<str>,
+    /// Where it registered from, and to which of our addresses.
+    pub(super) path: Path,
+    pub(super) standing: Standing,
+    /// Whether it showed our vendor id, so that it may get private attributes.
+    pub(super) ours: bool,
+    /// Whether it ever acknowledged anything.
+    pub(super) acknowledges: bool,
+    /// Rekeys in a row that it left unacknowledged.
+    pub(super) unacknowledged: u8,
+    /// Index of the newest KEK that we know it to hold; 0 for none.
+    pub(super) kek: u32,
+    /// Sequence number and KEK of its last acknowledgement.
+    pub(super) last_acknowledged: (u32, u32),
+    /// Last registration or acknowledgement.
+    pub(super) heard_at: Instant,
+    /// When the last key that we know it to hold is gone.
     pub(super) keys_until: Instant,
-    pub(super) pulls_succeeded: u64,
-    pub(super) pulls_failed: u64,
+    pub(super) pulls_succeeded: u32,
+    pub(super) pulls_failed: u32,
+    pub(super) pushes_sent: u32,
+    pub(super) pushes_acknowledged: u32,
+    pub(super) pushes_unacknowledged: u32,
+}
+
+/// A registration, as far as it concerns the list of members.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Registration {
+    pub(super) path: Path,
+    pub(super) ours: bool,
+    /// Index of the KEK it was given, 0 for none.
+    pub(super) kek: u32,
+    pub(super) keys_until: Instant,
 }
 
 /// The members of one group.
 #[derive(Debug, Default)]
 pub(super) struct Members {
-    table: BTreeMap<MemberKey, Member>,
-    registered: usize,
+    slots: Vec<Option<Member>>,
+    free: Vec<MemberId>,
+    by_address: BTreeMap<SocketAddr, MemberId>,
+    active: usize,
+    only_failures: usize,
+    /// Active members that did not show our vendor id.
+    foreign: usize,
+    /// Active members that were given no KEK.
+    without_kek: usize,
 }
 
 impl Members {
-    /// Registered members.
+    /// Active members.
     pub(super) fn count(&self) -> usize {
-        self.registered
+        self.active
     }
 
-    pub(super) fn is_registered(&self, key: &MemberKey) -> bool {
-        self.table.get(key).is_some_and(|member| member.registered_at.is_some())
+    /// Active members that must not be sent private attributes.
+    pub(super) fn foreign(&self) -> usize {
+        self.foreign
     }
 
-    pub(super) fn register(&mut self, now: Instant, key: MemberKey, keys_until: Instant) {
-        let member = self.table.entry(key).or_default();
-        self.registered += usize::from(member.registered_at.is_none());
-        member.registered_at = Some(now);
-        member.keys_until = keys_until;
-        member.pulls_succeeded += 1;
+    /// Active members that no push reaches.
+    pub(super) fn without_kek(&self) -> usize {
+        self.without_kek
     }
 
-    pub(super) fn failed(&mut self, key: MemberKey) {
-        let room = self.table.len() - self.registered < FAILURES_ONLY;
-        match self.table.get_mut(&key) {
-            Some(member) => member.pulls_failed += 1,
-            None if room => {
-                self.table.insert(key, Member { pulls_failed: 1, ..Member::default() });
-            }
-            None => {}
+    pub(super) fn is_registered(&self, address: SocketAddr) -> bool {
+        self.find(address).is_some_and(|(_, member)| member.standing == Standing::Active)
+    }
+
+    /// Highest number in use, plus one.
+    pub(super) fn id_limit(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub(super) fn find(&self, address: SocketAddr) -> Option<(MemberId, &Member)> {
+        let id = *self.by_address.get(&address)?;
+        Some((id, self.get(id)?))
+    }
+
+    pub(super) fn get(&self, id: MemberId) -> Option<&Member> {
+        self.slots.get(id as usize)?.as_ref()
+    }
+
+    /// Active members, by number.
+    pub(super) fn active(&self) -> impl Iterator<Item = (MemberId, &Member)> {
+        self.iter().filter(|(_, member)| member.standing == Standing::Active)
+    }
+
+    /// Active and lost members, by gateway name and address.
+    pub(super) fn shown(&self) -> Vec<&Member> {
+        let mut members: Vec<_> =
+            self.iter().map(|(_, member)| member).filter(|m| m.standing != Standing::OnlyFailures).collect();
+        members.sort_by(|a, b| (&a.gateway, a.path.remote).cmp(&(&b.gateway, b.path.remote)));
+        members
+    }
+
+    pub(super) fn register(&mut self, now: Instant, gateway: Arc<str>, registration: Registration) -> MemberId {
+        let Registration { path, ours, kek, keys_until } = registration;
+        let id = self.entry(gateway.clone(), path);
+        self.change(id, |member| {
+            member.gateway = gateway;
+            member.path = path;
+            member.standing = Standing::Active;
+            member.ours = ours;
+            member.unacknowledged = 0;
+            member.kek = kek;
+            member.heard_at = now;
+            member.keys_until = keys_until;
+            member.pulls_succeeded += 1;
+        });
+        id
+    }
+
+    pub(super) fn failed(&mut self, gateway: Arc<str>, path: Path) {
+        if self.by_address.contains_key(&path.remote) || self.only_failures < FAILURES_ONLY {
+            let id = self.entry(gateway, path);
+            self.change(id, |member| member.pulls_failed += 1);
         }
     }
 
-    /// Forgets members whose keys are all gone.
-    pub(super) fn expire(&mut self, now: Instant) {
-        self.retain(|_, member| member.keys_until > now || member.registered_at.is_none());
+    /// A message was sent to a member.
+    pub(super) fn sent(&mut self, id: MemberId) {
+        if let Some(member) = self.slot(id) {
+            member.pushes_sent = member.pushes_sent.wrapping_add(1);
+        }
     }
 
-    /// Forgets members that `keep` does not name.
-    pub(super) fn retain(&mut self, mut keep: impl FnMut(&MemberKey, &Member) -> bool) {
-        self.table.retain(|key, member| keep(key, member));
-        self.registered = self.table.values().filter(|member| member.registered_at.is_some()).count();
+    /// A member acknowledged a message: of the KEK with index `kek` and this sequence number. `carried` is the KEK that
+    /// the message brought, if it brought one.
+    pub(super) fn acknowledged(&mut self, now: Instant, id: MemberId, (kek, sequence): (u32, u32), carried: u32) {
+        self.change(id, |member| {
+            member.acknowledges = true;
+            member.unacknowledged = 0;
+            member.heard_at = now;
+            member.last_acknowledged = (kek, sequence);
+            member.kek = member.kek.max(carried);
+        });
     }
 
-    /// Registered members, by gateway name and address.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&MemberKey, &Member, Instant)> {
-        self.table.iter().filter_map(|(key, member)| Some((key, member, member.registered_at?)))
+    /// A rekey was settled by an acknowledgement; its keys live until `keys_until`.
+    pub(super) fn settled(&mut self, id: MemberId, keys_until: Instant) {
+        if let Some(member) = self.slot(id) {
+            member.pushes_acknowledged = member.pushes_acknowledged.wrapping_add(1);
+            member.keys_until = member.keys_until.max(keys_until);
+        }
+    }
+
+    /// A member left a rekey unacknowledged. Returns true if with that it left the active list.
+    pub(super) fn unacknowledged(&mut self, id: MemberId, required: bool) -> bool {
+        let mut lost = false;
+        self.change(id, |member| {
+            member.pushes_unacknowledged = member.pushes_unacknowledged.wrapping_add(1);
+            member.unacknowledged = member.unacknowledged.saturating_add(1);
+            //= https://www.rfc-editor.org/rfc/rfc8263#section-6
+            //# In
+            //# particular, a GCKS SHOULD NOT consider a GM to have left the group
+            //# until it has received at least one ACK from the GM.
+            lost = member.unacknowledged >= UNACKNOWLEDGED && (member.acknowledges || required);
+            if lost {
+                member.standing = Standing::Lost;
+            }
+        });
+        lost
+    }
+
+    /// Forgets members whose keys are all gone: in a group that pulls (`pulls`) all of them, in one that pushes those
+    /// that are lost, because an active one was pushed later keys than we know it to hold. Returns who was active.
+    pub(super) fn expire(&mut self, now: Instant, pulls: bool) -> Vec<MemberId> {
+        self.retain(|member| {
+            member.keys_until > now
+                || match member.standing {
+                    Standing::OnlyFailures => true,
+                    Standing::Active => !pulls && member.kek != 0,
+                    Standing::Lost => false,
+                }
+        })
+    }
+
+    /// Makes room: forgets members whose keys may be gone, as far as we know. Returns who was active.
+    pub(super) fn make_room(&mut self, now: Instant) -> Vec<MemberId> {
+        self.retain(|member| member.keys_until > now || member.standing == Standing::OnlyFailures)
+    }
+
+    /// Whether another one may register.
+    pub(super) fn is_full(&self, threshold: Option<u32>) -> bool {
+        self.active >= threshold.map_or(REGISTERED, |threshold| threshold as usize).min(REGISTERED)
+    }
+
+    /// Forgets members of other gateways. Returns who was active.
+    pub(super) fn keep_gateways(&mut self, gateways: &BTreeSet<Arc<str>>) -> Vec<MemberId> {
+        self.retain(|member| gateways.contains(&member.gateway))
     }
 
     /// Sets the counters of all members to zero.
     pub(super) fn clear_statistics(&mut self) {
-        for member in self.table.values_mut() {
+        for member in self.slots.iter_mut().flatten() {
             (member.pulls_succeeded, member.pulls_failed) = (0, 0);
+            (member.pushes_sent, member.pushes_acknowledged, member.pushes_unacknowledged) = (0, 0, 0);
         }
-        self.retain(|_, member| member.registered_at.is_some());
+        self.retain(|member| member.standing != Standing::OnlyFailures);
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (MemberId, &Member)> {
+        self.slots.iter().enumerate().filter_map(|(id, member)| Some((id as MemberId, member.as_ref()?)))
+    }
+
+    fn retain(&mut self, keep: impl Fn(&Member) -> bool) -> Vec<MemberId> {
+        let leaving: Vec<_> =
+            self.iter().filter(|(_, member)| !keep(member)).map(|(id, member)| (id, member.standing)).collect();
+        for &(id, _) in &leaving {
+            self.remove(id);
+        }
+        leaving.into_iter().filter(|(_, standing)| *standing == Standing::Active).map(|(id, _)| id).collect()
+    }
+
+    fn entry(&mut self, gateway: Arc<str>, path: Path) -> MemberId {
+        if let Some(&id) = self.by_address.get(&path.remote) {
+            return id;
+        }
+        let member = Member {
+            gateway,
+            path,
+            standing: Standing::OnlyFailures,
+            ours: false,
+            acknowledges: false,
+            unacknowledged: 0,
+            kek: 0,
+            last_acknowledged: (0, 0),
+            heard_at: Instant::ORIGIN,
+            keys_until: Instant::ORIGIN,
+            pulls_succeeded: 0,
+            pulls_failed: 0,
+            pushes_sent: 0,
+            pushes_acknowledged: 0,
+            pushes_unacknowledged: 0,
+        };
+        self.count_in(&member);
+        let id = match self.free.pop() {
+            Some(id) => {
+                self.slots[id as usize] = Some(member);
+                id
+            }
+            None => {
+                self.slots.push(Some(member));
+                (self.slots.len() - 1) as MemberId
+            }
+        };
+        self.by_address.insert(path.remote, id);
+        id
+    }
+
+    fn remove(&mut self, id: MemberId) {
+        if let Some(member) = self.slots[id as usize].take() {
+            self.count_out(&member);
+            self.by_address.remove(&member.path.remote);
+            self.free.push(id);
+        }
+    }
+
+    fn slot(&mut self, id: MemberId) -> Option<&mut Member> {
+        self.slots.get_mut(id as usize)?.as_mut()
+    }
+
+    /// Changes what the totals may depend on.
+    fn change(&mut self, id: MemberId, change: impl FnOnce(&mut Member)) {
+        if let Some(mut member) = self.slots.get_mut(id as usize).and_then(Option::take) {
+            self.count_out(&member);
+            change(&mut member);
+            self.count_in(&member);
+            self.slots[id as usize] = Some(member);
+        }
+    }
+
+    fn count_in(&mut self, member: &Member) {
+        let active = member.standing == Standing::Active;
+        self.active += usize::from(active);
+        self.only_failures += usize::from(member.standing == Standing::OnlyFailures);
+        self.foreign += usize::from(active && !member.ours);
+        self.without_kek += usize::from(active && member.kek == 0);
+    }
+
+    fn count_out(&mut self, member: &Member) {
+        let active = member.standing == Standing::Active;
+        self.active -= usize::from(active);
+        self.only_failures -= usize::from(member.standing == Standing::OnlyFailures);
+        self.foreign -= usize::from(active && !member.ours);
+        self.without_kek -= usize::from(active && member.kek == 0);
     }
 }

@@ -8,21 +8,33 @@
 //! A changed policy takes effect with a successor as well, because members of a pull group learn of it by their next
 //! PULL and no key that they hold is cut short. That successor is made at once where its own life allows it: it must
 //! not need a successor while its predecessor is alive, because there are never three.
+//!
+//! Where every member can be pushed to, it is made at once in any case, and the lives of the TEKs that are out there are
+//! cut to what the rounds need. Then there may be three for a while: the one in use, a successor of it that is out there
+//! already, and the new one.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crypto::{CbcCipher, EspSuite, Random, Secret};
+use crypto::{EspSuite, Random, Secret};
 use wire::selector::Selector;
 
 use super::settings::IpsecSaSettings;
 use crate::policy::TekView;
+use super::key_material::{cipher_key, random_secret};
 use crate::time::Instant;
-use crate::timeline::Timeline;
+use crate::timeline::{self, Push, Timeline};
 
 /// SPIs up to 255 are reserved (RFC 4303 section 2.1).
 const LOWEST_SPI: u32 = 256;
+
+/// TEKs of one ipsec-sa that live at a time where members pull, and where a server pushes.
+const ALIVE_PULLED: usize = 2;
+const ALIVE_PUSHED: usize = 3;
+
+/// TEKs of one ipsec-sa when evictions follow each other faster than members can register.
+const ALIVE_EVICTING: usize = 6;
 
 /// One traffic encryption key.
 #[derive(Debug)]
@@ -40,34 +52,51 @@ pub(super) struct Tek {
     distributed: bool,
 }
 
-/// One `ipsec-sa` and its TEKs, at most two, oldest first.
+/// What `advance` did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Advanced {
+    /// The set of TEKs, or of those handed out, changed.
+    pub(super) changed: bool,
+    /// There is a new TEK.
+    pub(super) made: bool,
+    /// It comes of a changed policy, and the lives of the others were cut.
+    pub(super) cut: bool,
+}
+
+/// One `ipsec-sa` and its TEKs, oldest first.
 #[derive(Debug)]
 pub(super) struct IpsecSa {
     pub(super) settings: Arc<IpsecSaSettings>,
     selectors: Arc<[Selector]>,
     timeline: Timeline,
+    push: Option<Push>,
     pub(super) teks: VecDeque<Tek>,
     /// Removed from the configuration: its TEKs live out their lives and get no successor.
     retiring: bool,
 }
 
 impl IpsecSa {
-    pub(super) fn new(settings: IpsecSaSettings) -> Self {
+    /// `push` is how the server announces new keys, if it does.
+    pub(super) fn new(settings: IpsecSaSettings, push: Option<Push>) -> Self {
         Self {
             selectors: settings.policies.iter().map(|policy| policy.selector).collect(),
-            timeline: Timeline::pull(settings.lifetime),
+            timeline: timeline_of(&settings, push),
+            push,
             settings: Arc::new(settings),
             teks: VecDeque::with_capacity(2),
             retiring: false,
         }
     }
 
-    /// Takes over a changed statement of the same name.
-    pub(super) fn change(&mut self, settings: IpsecSaSettings) {
+    /// Takes over a changed statement of the same name, or another way to announce keys.
+    pub(super) fn change(&mut self, settings: IpsecSaSettings, push: Option<Push>) {
         self.retiring = false;
-        if *self.settings != settings {
-            let teks = std::mem::take(&mut self.teks);
-            *self = Self { teks, ..Self::new(settings) };
+        if *self.settings != settings || self.push != push {
+            let mut teks = std::mem::take(&mut self.teks);
+            for tek in &mut teks {
+                tek.timeline = timeline_of(&tek.settings, push);
+            }
+            *self = Self { teks, ..Self::new(settings, push) };
         }
     }
 
@@ -80,42 +109,106 @@ impl IpsecSa {
         self.retiring && self.teks.is_empty()
     }
 
-    /// Does what is due. Returns whether the set of TEKs, or of those handed out, changed.
+    /// Does what is due. With `at_once` a changed policy does not wait for the end of what is out there: every member
+    /// can be pushed to.
     pub(super) fn advance(
         &mut self,
         now: Instant,
         random: &mut dyn Random,
         spis: &mut BTreeSet<u32>,
-    ) -> bool {
-        let mut changed = false;
-        while let Some(oldest) = self.teks.pop_front_if(|oldest| oldest.expires <= now) {
-            spis.remove(&oldest.spi);
-            changed = true;
+        at_once: bool,
+    ) -> Advanced {
+        let mut done = Advanced::default();
+        let mut index = 0;
+        while let Some(tek) = self.teks.get(index) {
+            if tek.expires <= now {
+                spis.remove(&tek.spi);
+                self.teks.remove(index);
+                done.changed = true;
+            } else {
+                index += 1;
+            }
         }
         if self.retiring {
             // Whether it is still handed out depends on the time, so whoever asks now must look again.
-            return true;
+            return Advanced { changed: true, ..done };
         }
         // Nobody has it, so nobody misses it.
-        if let Some(unused) =
+        while let Some(unused) =
             self.teks.pop_back_if(|newest| newest.settings != self.settings && !newest.distributed)
         {
             spis.remove(&unused.spi);
-            changed = true;
+            done.changed = true;
         }
-        if self.successor_due().is_none_or(|due| due <= now) && self.teks.len() < 2 {
+        if let (true, Some(push), Some(newest)) = (at_once, self.push, self.teks.back())
+            && newest.settings != self.settings
+            && self.teks.len() < ALIVE_PUSHED
+        {
+            let life = timeline::life_after_policy_change(newest.expires - now, &newest.timeline, push);
+            self.cut(now + life);
+            done.cut = true;
+        }
+        let alive = if self.push.is_some() { ALIVE_PUSHED } else { ALIVE_PULLED };
+        let due = done.cut || self.successor_due().is_none_or(|due| due <= now);
+        if due && self.teks.len() < alive {
             self.make(now, random, spis);
-            changed = true;
+            done.made = true;
+            done.changed = true;
         }
-        changed
+        done
+    }
+
+    /// Makes a TEK that replaces every one that is out there, and cuts their lives so that all switch to it when the
+    /// members that stay can have it. Returns how long that takes.
+    pub(super) fn evict(
+        &mut self,
+        now: Instant,
+        push: Push,
+        random: &mut dyn Random,
+        spis: &mut BTreeSet<u32>,
+    ) -> Option<Duration> {
+        if self.retiring {
+            return None;
+        }
+        while let Some(unused) = self.teks.pop_back_if(|newest| !newest.distributed) {
+            spis.remove(&unused.spi);
+        }
+        let Some(newest) = self.teks.back() else {
+            self.make(now, random, spis);
+            return Some(Duration::ZERO);
+        };
+        let delay = timeline::eviction_delay(newest.expires - now, &newest.timeline, push);
+        let end = now + delay + newest.timeline.switch;
+        self.cut(end);
+        // Members that came for the last but one may have it by now, so it is not forgotten, unless they are many.
+        if self.teks.len() >= ALIVE_EVICTING
+            && let Some(oldest) = self.teks.pop_front()
+        {
+            spis.remove(&oldest.spi);
+        }
+        self.make(now, random, spis);
+        self.teks.back().map(|newest| newest.activates - now)
+    }
+
+    /// Forgets every TEK; the next one is active at once.
+    pub(super) fn start_over(&mut self, spis: &mut BTreeSet<u32>) {
+        self.forget(spis);
+        self.teks.clear();
+    }
+
+    /// In how long everybody uses keys that nobody has now, if nothing but time passes.
+    pub(super) fn fresh_in(&self, now: Instant) -> Duration {
+        self.teks.iter().rfind(|tek| tek.distributed).map_or(Duration::ZERO, |tek| {
+            tek.expires.saturating_duration_since(now).saturating_sub(tek.timeline.switch)
+        })
     }
 
     /// When `advance` has something to do next.
     pub(super) fn due(&self, now: Instant) -> Option<Instant> {
-        let expiry = self.teks.front().map(|oldest| oldest.expires);
+        let expiry = self.teks.iter().map(|tek| tek.expires).min();
         let other = if self.retiring {
             self.teks.back().map(Tek::end_of_distribution).filter(|end| *end > now)
-        } else if self.teks.len() < 2 {
+        } else if self.teks.len() < if self.push.is_some() { ALIVE_PUSHED } else { ALIVE_PULLED } {
             Some(self.successor_due().unwrap_or(now))
         } else {
             None
@@ -167,10 +260,31 @@ impl IpsecSa {
             distributed: false,
         });
     }
+
+    /// Ends every life at `end` that would last longer. When a TEK that waits becomes active stays as it was: the new
+    /// one that follows is active before.
+    fn cut(&mut self, end: Instant) {
+        for tek in &mut self.teks {
+            tek.expires = tek.expires.min(end);
+            tek.predecessor_expires = tek.predecessor_expires.map(|expires| expires.min(end));
+        }
+    }
+}
+
+fn timeline_of(settings: &IpsecSaSettings, push: Option<Push>) -> Timeline {
+    match push {
+        Some(push) => Timeline::push(settings.lifetime, push),
+        None => Timeline::pull(settings.lifetime),
+    }
 }
 
 impl Tek {
-    pub(super) fn view(&self) -> TekView<'_> {
+    /// Whether senders may use it.
+    pub(super) fn is_active(&self, now: Instant) -> bool {
+        self.activates <= now
+    }
+
+    pub(super) fn view(&self, now: Instant) -> TekView<'_> {
         TekView {
             spi: self.spi,
             suite: self.settings.suite,
@@ -179,7 +293,7 @@ impl Tek {
             lifetime: self.settings.lifetime,
             activates: self.activates,
             expires: self.expires,
-            predecessor_expires: self.predecessor_expires,
+            predecessor_expires: self.predecessor_expires.filter(|_| !self.is_active(now)),
             selectors: &self.selectors,
         }
     }
@@ -202,31 +316,6 @@ fn fresh_spi(random: &mut dyn Random, spis: &mut BTreeSet<u32>) -> u32 {
     }
 }
 
-fn random_secret(length: usize, random: &mut dyn Random) -> Secret {
-    let mut octets = vec![0; length];
-    random.fill(&mut octets);
-    Secret::new(octets)
-}
-
-fn cipher_key(suite: EspSuite, random: &mut dyn Random) -> Secret {
-    let mut octets = vec![0; suite.cipher_key_len()];
-    loop {
-        random.fill(&mut octets);
-        match suite {
-            //= https://www.rfc-editor.org/rfc/rfc6407#section-5.6.1.1
-            //# DES keys will consist of 64 bits (the 56 key bits with parity bits).
-            EspSuite::Cbc { cipher: cipher @ (CbcCipher::Des | CbcCipher::TripleDes), .. } => {
-                octets.iter_mut().for_each(|octet| *octet ^= u8::from(octet.count_ones() % 2 == 0));
-                if cipher.is_weak_key(&octets) {
-                    continue;
-                }
-            }
-            EspSuite::Cbc { .. } | EspSuite::Gcm { .. } => {}
-        }
-        return Secret::new(octets);
-    }
-}
-
 /// Remaining time as `show` prints it.
 pub(super) fn remaining(now: Instant, end: Instant) -> u64 {
     Duration::as_secs(&(end - now))
@@ -234,7 +323,7 @@ pub(super) fn remaining(now: Instant, end: Instant) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use crypto::{Integrity, SeededRandom};
+    use crypto::{CbcCipher, Integrity, SeededRandom};
 
     use super::*;
     use crate::server::MatchPolicy;
@@ -260,7 +349,7 @@ mod tests {
     impl World {
         fn new(lifetime: u64) -> Self {
             let mut world = Self {
-                sa: IpsecSa::new(statement(lifetime, "20.0.0.0/8")),
+                sa: IpsecSa::new(statement(lifetime, "20.0.0.0/8"), None),
                 random: SeededRandom::new(1),
                 spis: BTreeSet::new(),
             };
@@ -269,7 +358,7 @@ mod tests {
         }
 
         fn advance(&mut self, seconds: u64) -> bool {
-            self.sa.advance(at(seconds), &mut self.random, &mut self.spis)
+            self.sa.advance(at(seconds), &mut self.random, &mut self.spis, false).changed
         }
 
         fn spis(&self) -> Vec<u32> {
@@ -311,7 +400,7 @@ mod tests {
             let due = world.sa.due(now).unwrap();
             assert!(due > now);
             now = due;
-            assert!(world.sa.advance(now, &mut world.random, &mut world.spis));
+            assert!(world.sa.advance(now, &mut world.random, &mut world.spis, false).changed);
         }
     }
 
@@ -319,7 +408,7 @@ mod tests {
     fn a_changed_policy_comes_with_a_successor_and_cuts_nothing_short() {
         let mut world = World::new(3600);
         world.sa.mark_distributed(at(10));
-        world.sa.change(statement(3600, "30.0.0.0/8"));
+        world.sa.change(statement(3600, "30.0.0.0/8"), None);
         assert!(!world.advance(10), "its successor would be due while this one is alive");
         assert!(world.advance(360));
         assert_eq!(world.sa.teks.len(), 2);
@@ -333,7 +422,7 @@ mod tests {
     fn a_changed_policy_replaces_a_tek_that_nobody_has() {
         let mut world = World::new(3600);
         let before = world.spis();
-        world.sa.change(statement(3600, "30.0.0.0/8"));
+        world.sa.change(statement(3600, "30.0.0.0/8"), None);
         assert!(world.advance(10));
         assert_eq!(world.sa.teks.len(), 1);
         assert_ne!(world.spis(), before);
@@ -344,7 +433,7 @@ mod tests {
     fn an_unchanged_statement_changes_nothing() {
         let mut world = World::new(3600);
         let before = world.spis();
-        world.sa.change(statement(3600, "20.0.0.0/8"));
+        world.sa.change(statement(3600, "20.0.0.0/8"), None);
         assert!(!world.advance(10));
         assert_eq!(world.spis(), before);
     }

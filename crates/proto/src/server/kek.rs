@@ -1,0 +1,195 @@
+//! The KEKs of a group: the current one, those it succeeded, and those that nobody is to trust any more.
+//!
+//! ```text
+//!   made ── current ── successor pushed ── succeeded ── expired ── forgotten
+//!              │                              │                     (late acknowledgements)
+//!              └───────── eviction ───────────┴──▶ revoked ──▶ forgotten
+//! ```
+//!
+//! A succeeded KEK still brings keys to members that missed the change, its successor among them. A revoked one is held
+//! by somebody who was evicted: it carries nothing but Deletes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crypto::Random;
+use crypto::signature::VerifyingKey;
+
+use super::key_material::{cbc_key, random_secret};
+use super::settings::{Communication, PushSettings};
+use crate::policy::KekView;
+use crate::push::{self, AcknowledgementKeys, AcknowledgementPrf, Body, KekSpi, SealError};
+use crate::time::Instant;
+
+/// Sequence numbers from here on make a new KEK due; what is left is for the rounds that bring it.
+const SEQUENCE_NEAR_END: u32 = 0xffff_0000;
+
+/// How much longer than a span we keep an expired KEK: acknowledgements may take 5 seconds and a network's delay.
+pub(super) const KEPT_FOR_ACKNOWLEDGEMENTS: Duration = Duration::from_secs(10);
+
+/// Runs of sequence numbers of which we remember what they brought. Rekeys of many ipsec-sas that take turns make runs
+/// of one; half a day of eight of them every ten seconds fits.
+const RUNS: usize = 1 << 15;
+
+/// What may be sent under a KEK.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum KekState {
+    /// Everything; registering members get it.
+    Current,
+    /// Everything, always together with the current one.
+    Succeeded,
+    /// Deletes.
+    Revoked,
+}
+
+/// What a message brought, as far as its acknowledgement tells us something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Errand {
+    /// The rekey it was a round of; 0 for none.
+    pub(super) rekey: u64,
+    /// Index of the KEK it brought; 0 for none.
+    pub(super) carried: u32,
+}
+
+/// One KEK.
+#[derive(Debug)]
+pub(super) struct Kek {
+    /// Unique on this server, never reused, never 0.
+    pub(super) index: u32,
+    /// The statement it was made under.
+    pub(super) settings: Arc<PushSettings>,
+    shared: push::Kek,
+    verifying_key: VerifyingKey,
+    acknowledgement_keys: Option<AcknowledgementKeys>,
+    pub(super) state: KekState,
+    sequence: u32,
+    pub(super) pushes: u64,
+    pub(super) expires: Instant,
+    /// When late acknowledgements do not count any more.
+    pub(super) forget_at: Instant,
+    /// First sequence number and errand of each run of messages with the same errand.
+    runs: Vec<(u32, Errand)>,
+}
+
+impl Kek {
+    pub(super) fn new(now: Instant, index: u32, settings: Arc<PushSettings>, random: &mut dyn Random) -> Self {
+        let mut spi = [0; 16];
+        while spi == [0; 16] {
+            // An SPI of zero means every KEK.
+            random.fill(&mut spi);
+        }
+        let span = settings.retransmission_period * settings.number_of_retransmission;
+        let shared = push::Kek {
+            spi: KekSpi(spi),
+            cipher: settings.cipher,
+            key: cbc_key(settings.cipher, random),
+            iv: random_secret(settings.cipher.block_len(), random),
+            hash: settings.signing_key.kind().implied_hash().unwrap_or(settings.hash),
+            acknowledgement: settings.is_unicast().then_some(AcknowledgementPrf::Sha256),
+        };
+        Self {
+            index,
+            verifying_key: settings.signing_key.verifying_key(),
+            acknowledgement_keys: shared.acknowledgement_keys(),
+            shared,
+            state: KekState::Current,
+            sequence: 0,
+            pushes: 0,
+            expires: now + settings.lifetime,
+            forget_at: now + settings.lifetime + span + KEPT_FOR_ACKNOWLEDGEMENTS,
+            runs: Vec::new(),
+            settings,
+        }
+    }
+
+    /// Makes the next message under this KEK.
+    ///
+    /// A sequence number is used once: it counts as used even if nothing comes of the message.
+    pub(super) fn seal(&mut self, errand: Errand, body: &Body<'_>) -> Result<Vec<u8>, SealFailure> {
+        //= https://www.rfc-editor.org/rfc/rfc6407#section-4.3
+        //# To begin the rekey datagram, the GCKS builds an ISAKMP HDR with the
+        //# correct cookie pair, and a SEQ payload that includes a sequence
+        //# number that is 1 greater than the previous rekey datagram.  If the
+        //# message is using the new KEK attribute for the first time, the SEQ is
+        //# reset to 1 in this message.
+        let sequence = self.sequence.checked_add(1).ok_or(SealFailure::Exhausted)?;
+        self.sequence = sequence;
+        let datagram = push::seal(&self.shared, &self.settings.signing_key, sequence, body)?;
+        self.pushes += 1;
+        if self.runs.last().is_none_or(|(_, last)| *last != errand) {
+            if self.runs.len() >= RUNS {
+                self.runs.drain(..RUNS / 2);
+            }
+            self.runs.push((sequence, errand));
+        }
+        Ok(datagram)
+    }
+
+    /// Revokes it: it is kept for `until`, for its Deletes and their acknowledgements.
+    pub(super) fn revoke(&mut self, until: Instant) {
+        self.state = KekState::Revoked;
+        self.expires = self.expires.min(until);
+        self.forget_at = self.forget_at.min(until + KEPT_FOR_ACKNOWLEDGEMENTS);
+    }
+
+    /// What the message with this sequence number brought; `None` if there was none.
+    pub(super) fn errand(&self, sequence: u32) -> Option<Errand> {
+        if sequence == 0 || sequence > self.sequence {
+            return None;
+        }
+        let after = self.runs.partition_point(|(first, _)| *first <= sequence);
+        let forgotten = Errand { rekey: 0, carried: 0 };
+        Some(after.checked_sub(1).map_or(forgotten, |run| self.runs[run].1))
+    }
+
+    pub(super) fn spi(&self) -> KekSpi {
+        self.shared.spi
+    }
+
+    /// The last sequence number used; 0 before the first.
+    pub(super) fn sequence(&self) -> u32 {
+        self.sequence
+    }
+
+    pub(super) fn acknowledgement_keys(&self) -> Option<&AcknowledgementKeys> {
+        self.acknowledgement_keys.as_ref()
+    }
+
+    pub(super) fn is_near_end_of_sequence(&self) -> bool {
+        self.sequence >= SEQUENCE_NEAR_END
+    }
+
+    /// Whether something can be sent under it.
+    pub(super) fn is_alive(&self, now: Instant) -> bool {
+        self.expires > now
+    }
+
+    pub(super) fn view(&self) -> KekView<'_> {
+        KekView {
+            kek: &self.shared,
+            verifying_key: &self.verifying_key,
+            source: self.settings.source,
+            multicast_group: match &self.settings.communication {
+                Communication::Unicast { .. } => None,
+                Communication::Multicast { group, .. } => Some(*group),
+            },
+            expires: self.expires,
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn set_sequence(&mut self, sequence: u32) {
+        self.sequence = sequence;
+    }
+}
+
+/// Why a message could not be made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum SealFailure {
+    /// Every sequence number has been used.
+    #[error("every sequence number of the KEK has been used")]
+    Exhausted,
+    /// See there.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+}
