@@ -1,6 +1,7 @@
 //! What both roles show the same way: phase 1 SAs, names of algorithms.
 
 use control::{Cookie, GroupReference, IkeDetail, IkeMode, IkeRole, IkeSecurityAssociation, SaState};
+use crypto::signature::SigningKeyKind;
 use crypto::{CbcCipher, EspSuite, Hash, Integrity};
 use wire::selector::Selector;
 
@@ -80,6 +81,16 @@ pub(crate) fn cipher(cipher: CbcCipher) -> &'static str {
         CbcCipher::Aes128 => "aes-128-cbc",
         CbcCipher::Aes192 => "aes-192-cbc",
         CbcCipher::Aes256 => "aes-256-cbc",
+    }
+}
+
+/// The algorithm of a signature in one word.
+pub(crate) fn signature(kind: SigningKeyKind) -> &'static str {
+    match kind {
+        SigningKeyKind::Rsa2048 | SigningKeyKind::Rsa3072 | SigningKeyKind::Rsa4096 => "RSA",
+        SigningKeyKind::EcdsaP256 => "ECDSA-256",
+        SigningKeyKind::EcdsaP384 => "ECDSA-384",
+        SigningKeyKind::EcdsaP521 => "ECDSA-521",
     }
 }
 

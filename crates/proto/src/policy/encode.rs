@@ -82,7 +82,6 @@ pub struct Template {
     lives: Vec<(usize, Instant)>,
     delays: Vec<(usize, Instant)>,
     kd: Secret,
-    kek: Option<[u8; 16]>,
     spis: Vec<u32>,
     last_expiry: Instant,
 }
@@ -139,7 +138,6 @@ impl Template {
             lives,
             delays,
             kd: Secret::new(key_download(kek.as_ref(), teks).to_octets()?),
-            kek: kek.map(|kek| kek.spi),
             spis: teks.iter().map(|tek| tek.spi).collect(),
         })
     }
@@ -159,11 +157,6 @@ impl Template {
     /// Body of the KD payload.
     pub fn kd(&self) -> &[u8] {
         self.kd.expose()
-    }
-
-    /// SPI of the KEK, where there is one.
-    pub fn kek(&self) -> Option<[u8; 16]> {
-        self.kek
     }
 
     /// SPIs of the TEKs, in order.

@@ -3,16 +3,16 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crypto::signature::{VerifyingKey, VerifyingKeyKind};
-use crypto::{CbcCipher, Hash, Secret};
+use crypto::{CbcCipher, Hash};
 use wire::attribute::{Attribute, Attributes};
 use wire::codec::LengthWidth;
 use wire::gdoi::{Endpoint, KeyPacket, SaKek};
-use wire::isakmp::{Cookie, Identity};
+use wire::isakmp::Identity;
 use wire::registry::{
-    KekAcknowledgement, KekAlgorithm, KekAttribute, KekKeyAttribute, KeyDownloadType, SignatureAlgorithm,
-    SignatureHashAlgorithm,
+    KekAlgorithm, KekAttribute, KekKeyAttribute, KeyDownloadType, SignatureAlgorithm, SignatureHashAlgorithm,
 };
 
+use crate::push::Kek;
 use crate::time::Instant;
 
 /// IP protocol of the messages.
@@ -24,41 +24,29 @@ const GDOI_PORT: u16 = 848;
 /// What encoding needs to know of a KEK.
 #[derive(Debug, Clone, Copy)]
 pub struct KekView<'a> {
-    /// SPI: both cookies.
-    pub spi: [u8; 16],
-    /// Encrypts the messages.
-    pub cipher: CbcCipher,
-    /// Initialization vector of the messages.
-    pub iv: &'a Secret,
-    /// Key of the cipher.
-    pub key: &'a Secret,
-    /// Hash of the signature.
-    pub hash: Hash,
+    /// What both ends share.
+    pub kek: &'a Kek,
     /// Verifies the signature.
     pub verifying_key: &'a VerifyingKey,
     /// Where the messages come from; `None` is told as an unspecified address.
     pub source: Option<IpAddr>,
     /// The group that messages are sent to; `None`: each member's own address.
     pub multicast_group: Option<IpAddr>,
-    /// Whether members shall acknowledge.
-    pub acknowledge: bool,
     /// When it is gone.
     pub expires: Instant,
 }
 
 /// The SA KEK payload. KEK_KEY_LIFETIME is its last attribute, and zero.
-pub(super) fn sa_kek<'a>(kek: &KekView<'_>, id_length: LengthWidth) -> SaKek<'a> {
+pub(super) fn sa_kek(kek: &KekView<'_>, id_length: LengthWidth) -> SaKek<'static> {
     let unspecified = match kek.multicast_group.or(kek.source) {
         Some(IpAddr::V6(_)) => Ipv6Addr::UNSPECIFIED.into(),
         Some(IpAddr::V4(_)) | None => Ipv4Addr::UNSPECIFIED.into(),
     };
-    let (initiator, responder) = kek.spi.split_at(8);
-    let cookie = |half: &[u8]| Cookie(half.try_into().expect("half of 16 octets"));
     SaKek {
         protocol: UDP,
         source: endpoint(kek.source.unwrap_or(unspecified)),
         destination: endpoint(kek.multicast_group.unwrap_or(unspecified)),
-        spi: (cookie(initiator), cookie(responder)),
+        spi: kek.kek.spi.cookies(),
         attributes: Attributes(attributes(kek)),
         id_length,
     }
@@ -68,7 +56,7 @@ pub(super) fn sa_kek<'a>(kek: &KekView<'_>, id_length: LengthWidth) -> SaKek<'a>
 //# The KEK_ALGORITHM and SIG_ALGORITHM attributes MUST be included;
 //# others are OPTIONAL and are included depending on group policy.
 fn attributes(kek: &KekView<'_>) -> Vec<Attribute<'static>> {
-    let (algorithm, key_bits) = match kek.cipher {
+    let (algorithm, key_bits) = match kek.kek.cipher {
         CbcCipher::Des => (KekAlgorithm::DES, None),
         CbcCipher::TripleDes => (KekAlgorithm::TRIPLE_DES, None),
         CbcCipher::Aes128 => (KekAlgorithm::AES, Some(128_u16)),
@@ -76,14 +64,14 @@ fn attributes(kek: &KekView<'_>) -> Vec<Attribute<'static>> {
         CbcCipher::Aes256 => (KekAlgorithm::AES, Some(256)),
     };
     let kind = kek.verifying_key.kind();
-    let (signature, implied_hash) = match kind {
-        VerifyingKeyKind::Rsa { .. } => (SignatureAlgorithm::RSA, None),
-        VerifyingKeyKind::EcdsaP256 => (SignatureAlgorithm::ECDSA_256, Some(Hash::Sha256)),
-        VerifyingKeyKind::EcdsaP384 => (SignatureAlgorithm::ECDSA_384, Some(Hash::Sha384)),
-        VerifyingKeyKind::EcdsaP521 => (SignatureAlgorithm::ECDSA_521, Some(Hash::Sha512)),
+    let signature = match kind {
+        VerifyingKeyKind::Rsa { .. } => SignatureAlgorithm::RSA,
+        VerifyingKeyKind::EcdsaP256 => SignatureAlgorithm::ECDSA_256,
+        VerifyingKeyKind::EcdsaP384 => SignatureAlgorithm::ECDSA_384,
+        VerifyingKeyKind::EcdsaP521 => SignatureAlgorithm::ECDSA_521,
     };
     let signature_bits = u16::try_from(kind.bits()).unwrap_or(u16::MAX);
-    let hash = match implied_hash.unwrap_or(kek.hash) {
+    let hash = match kind.implied_hash().unwrap_or(kek.kek.hash) {
         Hash::Md5 => SignatureHashAlgorithm::MD5,
         Hash::Sha1 => SignatureHashAlgorithm::SHA1,
         Hash::Sha256 => SignatureHashAlgorithm::SHA256,
@@ -100,9 +88,8 @@ fn attributes(kek: &KekView<'_>) -> Vec<Attribute<'static>> {
     //# it includes the KEK_ACK_REQUESTED attribute in the SA KEK payload.
     //# It does this each time the SA KEK is delivered, in both GROUPKEY-PULL
     //# exchanges and GROUPKEY-PUSH messages.
-    if kek.acknowledge {
-        attributes
-            .push(Attribute::basic(KekAttribute::ACKNOWLEDGEMENT_REQUESTED, KekAcknowledgement::KEK_SHA256));
+    if let Some(prf) = kek.kek.acknowledgement {
+        attributes.push(Attribute::basic(KekAttribute::ACKNOWLEDGEMENT_REQUESTED, prf.value()));
     }
     attributes.push(Attribute::variable_u32(KekAttribute::KEY_LIFETIME, 0));
     attributes
@@ -110,16 +97,11 @@ fn attributes(kek: &KekView<'_>) -> Vec<Attribute<'static>> {
 
 /// The KEK key packet.
 pub(super) fn kek_packet<'a>(kek: &KekView<'a>) -> KeyPacket<'a> {
-    //= https://www.rfc-editor.org/rfc/rfc6407#section-5.6.2.1
-    //# If the mode of operation for the algorithm requires an IV, an
-    //# explicit IV MUST be included in the KEK_ALGORITHM_KEY before the
-    //# actual key.
-    let key = [kek.iv.expose(), kek.key.expose()].concat();
     KeyPacket {
         kind: KeyDownloadType::KEK,
-        spi: kek.spi.to_vec().into(),
+        spi: kek.kek.spi.0.to_vec().into(),
         attributes: Attributes::from([
-            Attribute::variable(KekKeyAttribute::ALGORITHM_KEY, key),
+            Attribute::variable(KekKeyAttribute::ALGORITHM_KEY, kek.kek.algorithm_key().expose().to_vec()),
             Attribute::variable(KekKeyAttribute::SIGNATURE_KEY, kek.verifying_key.to_spki_der()),
         ]),
     }

@@ -11,6 +11,7 @@ use wire::selector::Selector;
 use super::encode::{GroupPolicy, TekView, Template};
 use super::encode_kek::KekView;
 use crate::pull;
+use crate::push::{AcknowledgementPrf, Kek, KekSpi};
 use crate::time::Instant;
 
 /// Octets that one UDP datagram over IPv4 carries.
@@ -143,18 +144,20 @@ fn encoded(
         .collect();
     // The longest of everything: IPv6 addresses, a stated key length.
     let cipher = CbcCipher::Aes256;
-    let (key, iv) = (Secret::new(vec![0; cipher.key_len()]), Secret::new(vec![0; cipher.block_len()]));
+    let kek = Kek {
+        spi: KekSpi([0; 16]),
+        cipher,
+        key: Secret::new(vec![0; cipher.key_len()]),
+        iv: Secret::new(vec![0; cipher.block_len()]),
+        hash: Hash::Sha256,
+        acknowledgement: Some(AcknowledgementPrf::Sha256),
+    };
     let verifying_key = signing.map(SigningKey::verifying_key);
     let kek = verifying_key.as_ref().map(|verifying_key| KekView {
-        spi: [0; 16],
-        cipher,
-        key: &key,
-        iv: &iv,
-        hash: Hash::Sha256,
+        kek: &kek,
         verifying_key,
         source: Some(Ipv6Addr::UNSPECIFIED.into()),
         multicast_group: Some(Ipv6Addr::UNSPECIFIED.into()),
-        acknowledge: true,
         expires: Instant::ORIGIN,
     });
     let policy = GroupPolicy { kek, gap: None, teks: &views, id_length, private: true };

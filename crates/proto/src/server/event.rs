@@ -1,7 +1,9 @@
 //! What the key server tells the shell besides datagrams.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
+use super::progress::Cause;
 use crate::log;
 
 /// An event of the key server.
@@ -15,6 +17,28 @@ pub enum Event {
         gateway: String,
         /// Where it registered from.
         remote: SocketAddr,
+    },
+    /// A member left three consecutive rekeys unacknowledged; it is not pushed to until it registers.
+    MemberLost {
+        /// Name of the group.
+        group: String,
+        /// Name of the gateway.
+        gateway: String,
+        /// Where it had registered from.
+        remote: SocketAddr,
+    },
+    /// What a command asked for is done: every member that stays uses new keys, or had its chance.
+    RekeyCompleted {
+        /// Name of the group.
+        group: String,
+        /// The command.
+        cause: Cause,
+        /// Time from the command.
+        took: Duration,
+        /// Members that had to get the keys.
+        members: usize,
+        /// Members among them that did not show that they have them.
+        missing: usize,
     },
     /// Something worth a line in the log; its rate limit is already applied.
     Log(log::Entry),

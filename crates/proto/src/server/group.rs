@@ -1,15 +1,27 @@
-//! One group: its TEKs, its members, its counters.
+//! One group: its TEKs, its KEKs, its members, its counters, and what is being done to bring the former to the latter.
+//!
+//! What happens over time is in [`rekey`](super::rekey) (what is told to whom until when), [`rounds`](super::rounds) (a
+//! round), [`acknowledgement`](super::acknowledgement), [`eviction`](super::eviction), [`change`](super::change) (of settings) and
+//! [`progress`](super::progress) (how far a command got).
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use crypto::{EspSuite, Random};
+use crypto::Random;
 
-use super::members::{MemberKey, Members};
+use super::event::Event;
+use super::kek::Kek;
+use super::members::{MemberKey, Members, Registration};
+use super::progress::{Progress, Report};
+use super::rekey::Rekey;
 use super::settings::{GroupSettings, IpsecSaSettings};
 use super::tek::IpsecSa;
+use super::transmit::PushBatch;
+use crate::log::Entry;
+use crate::path::Path;
 use crate::policy::{GroupPolicy, PendingTimes, Template};
 use crate::pull::Refusal;
+use crate::push::AcknowledgementError;
 use crate::time::Instant;
 
 /// Refusals that `show` remembers in words.
@@ -21,138 +33,227 @@ pub(super) struct Statistics {
     pub(super) pulls_succeeded: u64,
     pub(super) pulls_failed: u64,
     pub(super) threshold_exceeded: u64,
+    pub(super) pushes_sent: u64,
+    pub(super) pushes_acknowledged: u64,
+    pub(super) pushes_unacknowledged: u64,
+    /// In the order of [`AcknowledgementError::REASONS`].
+    pub(super) acknowledgements_refused: [u64; AcknowledgementError::REASONS.len()],
     pub(super) recent_failures: VecDeque<String>,
+}
+
+/// Numbers of all groups together.
+#[derive(Debug, Default)]
+pub(super) struct Numbers {
+    /// SPIs of all live TEKs.
+    pub(super) spis: BTreeSet<u32>,
+    /// Index of the last KEK made.
+    pub(super) last_kek: u32,
+}
+
+/// What a group has to say to the shell.
+#[derive(Debug)]
+pub(super) enum Note {
+    Event(Event),
+    Log(Entry),
+}
+
+/// What is handed out to a registering member, and what it is up to date with.
+#[derive(Debug)]
+pub(super) struct Offer {
+    pub(super) template: Template,
+    /// Index of the KEK in it; 0 for none.
+    pub(super) kek: u32,
+    /// The last rekey that had begun then.
+    pub(super) rekey: u64,
 }
 
 /// One group.
 #[derive(Debug)]
 pub(super) struct Group {
     pub(super) settings: GroupSettings,
-    gateways: BTreeSet<String>,
+    pub(super) gateways: BTreeSet<Arc<str>>,
     pub(super) sas: Vec<IpsecSa>,
+    /// Oldest first.
+    pub(super) keks: Vec<Kek>,
     pub(super) members: Members,
     pub(super) statistics: Statistics,
+    /// Rekeys whose rounds go on, oldest first.
+    pub(super) rekeys: Vec<Rekey>,
+    pub(super) last_rekey: u64,
+    /// When the whole group must hear from us again.
+    pub(super) heartbeat_at: Option<Instant>,
+    /// The last command that asked for new keys, while it is not known that everybody uses them.
+    pub(super) progress: Option<Progress>,
+    pub(super) last_report: Option<Report>,
+    pub(super) outbox: Vec<PushBatch>,
+    pub(super) notes: Vec<Note>,
     /// What is handed out now: without private attributes, and with them.
-    templates: [Option<Arc<Template>>; 2],
-    distributed: bool,
+    offers: [Option<Arc<Offer>>; 2],
+    pub(super) distributed: bool,
 }
 
 /// Whether TEKs of this suite can be handed out: a counter mode needs sender ids.
-fn is_active(sa: &IpsecSaSettings) -> bool {
+pub(super) fn is_active(sa: &IpsecSaSettings) -> bool {
     match sa.suite {
-        EspSuite::Cbc { .. } => !sa.policies.is_empty(),
-        EspSuite::Gcm { .. } => false,
+        crypto::EspSuite::Cbc { .. } => !sa.policies.is_empty(),
+        crypto::EspSuite::Gcm { .. } => false,
     }
+}
+
+pub(super) fn gateway_names(settings: &GroupSettings) -> BTreeSet<Arc<str>> {
+    settings.gateways.iter().map(|name| name.as_str().into()).collect()
 }
 
 impl Group {
     pub(super) fn new(settings: GroupSettings) -> Self {
+        let push = settings.timing();
+        let active = settings.ipsec_sas.iter().filter(|sa| is_active(sa)).cloned();
         Self {
-            gateways: settings.gateways.iter().cloned().collect(),
-            sas: settings.ipsec_sas.iter().filter(|sa| is_active(sa)).cloned().map(IpsecSa::new).collect(),
+            gateways: gateway_names(&settings),
+            sas: active.map(|sa| IpsecSa::new(sa, push)).collect(),
             settings,
+            keks: Vec::new(),
             members: Members::default(),
             statistics: Statistics::default(),
-            templates: [None, None],
+            rekeys: Vec::new(),
+            last_rekey: 0,
+            heartbeat_at: None,
+            progress: None,
+            last_report: None,
+            outbox: Vec::new(),
+            notes: Vec::new(),
+            offers: [None, None],
             distributed: false,
         }
     }
 
-    /// Takes over changed settings of the same group. Returns the members that are no longer of it.
-    pub(super) fn change(&mut self, settings: GroupSettings) -> usize {
-        let mut old = std::mem::take(&mut self.sas);
-        for wanted in settings.ipsec_sas.iter().filter(|sa| is_active(sa)) {
-            let known = old.iter().position(|sa| sa.settings.name == wanted.name);
-            let sa = match known {
-                Some(position) => {
-                    let mut sa = old.remove(position);
-                    sa.change(wanted.clone());
-                    sa
-                }
-                None => IpsecSa::new(wanted.clone()),
-            };
-            self.sas.push(sa);
-        }
-        for mut sa in old {
-            sa.retire();
-            self.sas.push(sa);
-        }
-        self.gateways = settings.gateways.iter().cloned().collect();
-        self.settings = settings;
-        self.templates = [None, None];
-        let before = self.members.count();
-        let gateways = &self.gateways;
-        self.members.retain(|(gateway, _), _| gateways.contains(gateway));
-        before - self.members.count()
-    }
-
-    /// Does what is due with the TEKs.
-    pub(super) fn advance(&mut self, now: Instant, random: &mut dyn Random, spis: &mut BTreeSet<u32>) {
-        let mut changed = false;
+    /// Does what is due: keys made, succeeded and retired, rounds, heartbeats, what counts as unacknowledged.
+    pub(super) fn advance(&mut self, now: Instant, random: &mut dyn Random, numbers: &mut Numbers) {
+        let rolled = self.advance_keks(now, random, numbers);
+        let at_once = self.reaches_everyone(now);
+        let mut changed = rolled;
+        let mut made = Vec::new();
         for sa in &mut self.sas {
-            changed |= sa.advance(now, random, spis);
+            let done = sa.advance(now, random, &mut numbers.spis, at_once);
+            changed |= done.changed;
+            if done.made {
+                made.push((Arc::clone(&sa.settings), done.cut));
+            }
         }
         if changed {
             self.sas.retain(|sa| !sa.is_gone());
-            self.templates = [None, None];
-            self.distributed = false;
-            self.members.expire(now);
+            self.forget_offers();
+            let gone = self.members.expire(now, self.settings.push.is_none());
+            self.left(&gone);
         }
+        for (settings, cut) in made {
+            self.announce_keys(now, &settings.name, cut);
+        }
+        if rolled {
+            self.announce_kek(now);
+        }
+        self.run_rounds(now);
+        self.keep_alive(now);
+        self.judge(now);
+        self.finish(now);
     }
 
     /// When `advance` has something to do next.
     pub(super) fn due(&self, now: Instant) -> Option<Instant> {
-        self.sas.iter().filter_map(|sa| sa.due(now)).min()
+        let sas = self.sas.iter().filter_map(|sa| sa.due(now));
+        let rekeys = self.rekeys.iter().filter_map(Rekey::due);
+        let progress = self.progress.as_ref().map(|progress| progress.due(now));
+        sas.chain(self.keks_due()).chain(rekeys).chain(self.heartbeat_at).chain(progress).min()
+    }
+
+    /// The name that members of a gateway share, if the group lists it.
+    pub(super) fn authorized(&self, gateway: &str) -> Option<Arc<str>> {
+        self.gateways.get(gateway).cloned()
     }
 
     pub(super) fn is_authorized(&self, gateway: &str) -> bool {
         self.gateways.contains(gateway)
     }
 
-    pub(super) fn has_room_for(&mut self, now: Instant, key: &MemberKey) -> bool {
-        let Some(threshold) = self.settings.member_threshold else { return true };
-        let full = |members: &Members| members.count() >= threshold as usize;
-        if full(&self.members) && !self.members.is_registered(key) {
-            self.members.expire(now);
-            return !full(&self.members);
+    pub(super) fn has_room_for(&mut self, now: Instant, remote: std::net::SocketAddr) -> bool {
+        let threshold = self.settings.member_threshold;
+        if !self.members.is_full(threshold) || self.members.is_registered(remote) {
+            return true;
         }
-        true
+        let gone = self.members.make_room(now);
+        self.left(&gone);
+        !self.members.is_full(threshold)
     }
 
     /// What a member is given now.
-    pub(super) fn template(&mut self, now: Instant, private: bool) -> Result<Arc<Template>, Refusal> {
-        let cached = &mut self.templates[usize::from(private)];
-        if let Some(template) = cached {
-            return Ok(Arc::clone(template));
+    pub(super) fn offer(&mut self, now: Instant, private: bool) -> Result<Arc<Offer>, Refusal> {
+        let cached = &mut self.offers[usize::from(private)];
+        if let Some(offer) = cached {
+            return Ok(Arc::clone(offer));
         }
-        let teks: Vec<_> = self.sas.iter().flat_map(|sa| sa.handed_out(now)).map(|tek| tek.view()).collect();
+        let teks: Vec<_> =
+            self.sas.iter().flat_map(|sa| sa.handed_out(now)).map(|tek| tek.view(now)).collect();
         if teks.is_empty() {
             return Err(Refusal::NoTek);
         }
+        let kek = super::kek::current(&self.keks);
         let policy = GroupPolicy {
-            kek: None,
+            kek: kek.map(Kek::view),
             gap: PendingTimes::of_all(&teks),
             teks: &teks,
             id_length: self.settings.id_length,
             private,
         };
-        let template = Arc::new(Template::new(&policy).map_err(|_| Refusal::TooLarge)?);
-        *cached = Some(Arc::clone(&template));
-        Ok(template)
+        let offer = Arc::new(Offer {
+            template: Template::new(&policy).map_err(|_| Refusal::TooLarge)?,
+            kek: kek.map_or(0, |kek| kek.index),
+            rekey: self.last_rekey,
+        });
+        *cached = Some(Arc::clone(&offer));
+        Ok(offer)
     }
 
-    /// A member proved to be live and is given the keys of `template`.
-    pub(super) fn register(&mut self, now: Instant, key: MemberKey, template: &Template) {
+    /// The sequence number that goes with the KEK of an offer, which may be a while old.
+    //= https://www.rfc-editor.org/rfc/rfc6407#section-3.2
+    //# When a SEQ payload is included in the GROUPKEY-PULL exchange, it
+    //# includes the most recently used sequence number for the group.
+    pub(super) fn sequence_for(&self, now: Instant, offer: &Offer) -> Result<Option<u32>, Refusal> {
+        if offer.kek == 0 {
+            return Ok(None);
+        }
+        let kek = self.keks.iter().find(|kek| kek.index == offer.kek);
+        // Somebody who was evicted meanwhile holds it: the member must ask again.
+        let usable = kek.filter(|kek| kek.is_alive(now) && kek.state != super::kek::KekState::Revoked);
+        usable.map(|kek| Some(kek.sequence())).ok_or(Refusal::NoTek)
+    }
+
+    /// A member proved to be live and is given the keys of `offer`.
+    pub(super) fn register(&mut self, now: Instant, key: MemberKey, path: Path, ours: bool, offer: &Offer) {
         if !self.distributed {
             self.sas.iter_mut().for_each(|sa| sa.mark_distributed(now));
             self.distributed = true;
         }
-        self.members.register(now, key, template.last_expiry());
+        let registration =
+            Registration { path, ours, kek: offer.kek, keys_until: offer.template.last_expiry() };
+        let id = self.members.register(now, key.0, registration);
         self.statistics.pulls_succeeded += 1;
+        for rekey in &mut self.rekeys {
+            rekey.registered(now, id, offer.rekey);
+        }
+        if let Some(progress) = &mut self.progress {
+            progress.registered(id, offer.rekey);
+        }
+        self.finish_progress(now);
     }
 
     /// A registration was refused or broken off.
-    pub(super) fn failed(&mut self, key: MemberKey, refusal: &dyn std::fmt::Display, threshold: bool) {
+    pub(super) fn failed(
+        &mut self,
+        gateway: &str,
+        path: Path,
+        refusal: &dyn std::fmt::Display,
+        threshold: bool,
+    ) {
         if threshold {
             self.statistics.threshold_exceeded += 1;
         } else {
@@ -160,11 +261,34 @@ impl Group {
         }
         let failures = &mut self.statistics.recent_failures;
         failures.truncate(RECENT_FAILURES - 1);
-        failures.push_front(format!("{} at {}: {refusal}", key.0, key.1));
-        self.members.failed(key);
+        failures.push_front(format!("{gateway} at {}: {refusal}", path.remote));
+        let gateway = self.authorized(gateway).unwrap_or_else(|| gateway.into());
+        self.members.failed(gateway, path);
     }
 
     pub(super) fn forget(&self, spis: &mut BTreeSet<u32>) {
         self.sas.iter().for_each(|sa| sa.forget(spis));
+    }
+
+    /// Members that left owe nothing any more.
+    pub(super) fn left(&mut self, members: &[super::members::MemberId]) {
+        for &member in members {
+            for rekey in &mut self.rekeys {
+                rekey.owing.remove(member);
+            }
+            if let Some(progress) = &mut self.progress {
+                progress.left(member);
+            }
+        }
+    }
+
+    /// What is handed out changed.
+    pub(super) fn forget_offers(&mut self) {
+        self.offers = [None, None];
+        self.distributed = false;
+    }
+
+    pub(super) fn log(&mut self, entry: Entry) {
+        self.notes.push(Note::Log(entry.with("group", &self.settings.name)));
     }
 }

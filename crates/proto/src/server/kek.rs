@@ -15,11 +15,13 @@ use std::time::Duration;
 use crypto::Random;
 use crypto::signature::VerifyingKey;
 
+use super::group::{Group, Numbers};
 use super::key_material::{cbc_key, random_secret};
 use super::settings::{Communication, PushSettings};
 use crate::policy::KekView;
 use crate::push::{self, AcknowledgementKeys, AcknowledgementPrf, Body, KekSpi, SealError};
 use crate::time::Instant;
+use crate::timeline::kek_push_point;
 
 /// Sequence numbers from here on make a new KEK due; what is left is for the rounds that bring it.
 const SEQUENCE_NEAR_END: u32 = 0xffff_0000;
@@ -72,7 +74,12 @@ pub(super) struct Kek {
 }
 
 impl Kek {
-    pub(super) fn new(now: Instant, index: u32, settings: Arc<PushSettings>, random: &mut dyn Random) -> Self {
+    pub(super) fn new(
+        now: Instant,
+        index: u32,
+        settings: Arc<PushSettings>,
+        random: &mut dyn Random,
+    ) -> Self {
         let mut spi = [0; 16];
         while spi == [0; 16] {
             // An SPI of zero means every KEK.
@@ -192,4 +199,64 @@ pub(super) enum SealFailure {
     /// See there.
     #[error(transparent)]
     Seal(#[from] SealError),
+}
+
+/// The KEK that registering members get.
+pub(super) fn current(keks: &[Kek]) -> Option<&Kek> {
+    keks.iter().rfind(|kek| kek.state == KekState::Current)
+}
+
+impl Group {
+    /// Whether new keys can be pushed to every member.
+    pub(super) fn reaches_everyone(&self, now: Instant) -> bool {
+        self.settings.push.is_some()
+            && current(&self.keks).is_some_and(|kek| kek.is_alive(now))
+            && self.members.without_kek() == 0
+    }
+
+    /// Makes and forgets KEKs. Returns whether there is a new one, or a new lack of one.
+    pub(super) fn advance_keks(
+        &mut self,
+        now: Instant,
+        random: &mut dyn Random,
+        numbers: &mut Numbers,
+    ) -> bool {
+        self.keks.retain(|kek| kek.forget_at > now);
+        let Some(push) = &self.settings.push else { return false };
+        let wanted = match current(&self.keks) {
+            None => true,
+            Some(kek) => {
+                !kek.settings.keyed_alike(push)
+                    || kek.is_near_end_of_sequence()
+                    || successor_due(kek, self.settings.activation_time_delay) <= now
+            }
+        };
+        if wanted {
+            for kek in self.keks.iter_mut().filter(|kek| kek.state == KekState::Current) {
+                kek.state = KekState::Succeeded;
+            }
+            self.make_kek(now, random, numbers);
+        }
+        wanted
+    }
+
+    /// Makes a KEK for those who register from now on.
+    pub(super) fn make_kek(&mut self, now: Instant, random: &mut dyn Random, numbers: &mut Numbers) {
+        let Some(push) = &self.settings.push else { return };
+        numbers.last_kek += 1;
+        self.keks.push(Kek::new(now, numbers.last_kek, Arc::new(push.clone()), random));
+        self.heartbeat_at = push.heartbeat.map(|heartbeat| now + heartbeat);
+        self.forget_offers();
+    }
+
+    pub(super) fn keks_due(&self) -> impl Iterator<Item = Instant> {
+        let successor =
+            current(&self.keks).map(|kek| successor_due(kek, self.settings.activation_time_delay));
+        successor.into_iter().chain(self.keks.iter().map(|kek| kek.forget_at))
+    }
+}
+
+/// When the successor of a KEK is pushed.
+pub(super) fn successor_due(kek: &Kek, activation_time_delay: Duration) -> Instant {
+    kek.expires - kek_push_point(kek.settings.lifetime, kek.settings.timing(activation_time_delay))
 }

@@ -141,7 +141,12 @@ impl Members {
         members
     }
 
-    pub(super) fn register(&mut self, now: Instant, gateway: Arc<str>, registration: Registration) -> MemberId {
+    pub(super) fn register(
+        &mut self,
+        now: Instant,
+        gateway: Arc<str>,
+        registration: Registration,
+    ) -> MemberId {
         let Registration { path, ours, kek, keys_until } = registration;
         let id = self.entry(gateway.clone(), path);
         self.change(id, |member| {
@@ -174,7 +179,13 @@ impl Members {
 
     /// A member acknowledged a message: of the KEK with index `kek` and this sequence number. `carried` is the KEK that
     /// the message brought, if it brought one.
-    pub(super) fn acknowledged(&mut self, now: Instant, id: MemberId, (kek, sequence): (u32, u32), carried: u32) {
+    pub(super) fn acknowledged(
+        &mut self,
+        now: Instant,
+        id: MemberId,
+        (kek, sequence): (u32, u32),
+        carried: u32,
+    ) {
         self.change(id, |member| {
             member.acknowledges = true;
             member.unacknowledged = 0;
@@ -190,6 +201,11 @@ impl Members {
             member.pushes_acknowledged = member.pushes_acknowledged.wrapping_add(1);
             member.keys_until = member.keys_until.max(keys_until);
         }
+    }
+
+    /// A member is taken to hold a KEK, though it acknowledged nothing.
+    pub(super) fn assume(&mut self, id: MemberId, kek: u32) {
+        self.change(id, |member| member.kek = member.kek.max(kek));
     }
 
     /// A member left a rekey unacknowledged. Returns true if with that it left the active list.
@@ -233,9 +249,24 @@ impl Members {
         self.active >= threshold.map_or(REGISTERED, |threshold| threshold as usize).min(REGISTERED)
     }
 
-    /// Forgets members of other gateways. Returns who was active.
-    pub(super) fn keep_gateways(&mut self, gateways: &BTreeSet<Arc<str>>) -> Vec<MemberId> {
-        self.retain(|member| gateways.contains(&member.gateway))
+    /// Forgets members of other gateways. Returns who was active, and whether one of those that are forgotten may hold
+    /// keys still.
+    pub(super) fn keep_gateways(
+        &mut self,
+        now: Instant,
+        gateways: &BTreeSet<Arc<str>>,
+    ) -> (Vec<MemberId>, bool) {
+        let leaves = |member: &Member| !gateways.contains(&member.gateway);
+        let holds_keys = self.iter().any(|(_, member)| {
+            leaves(member)
+                && match member.standing {
+                    Standing::OnlyFailures => false,
+                    // It was pushed later keys than we know it to hold.
+                    Standing::Active => member.kek != 0 || member.keys_until > now,
+                    Standing::Lost => member.keys_until > now,
+                }
+        });
+        (self.retain(|member| !leaves(member)), holds_keys)
     }
 
     /// Sets the counters of all members to zero.
@@ -252,8 +283,11 @@ impl Members {
     }
 
     fn retain(&mut self, keep: impl Fn(&Member) -> bool) -> Vec<MemberId> {
-        let leaving: Vec<_> =
-            self.iter().filter(|(_, member)| !keep(member)).map(|(id, member)| (id, member.standing)).collect();
+        let leaving: Vec<_> = self
+            .iter()
+            .filter(|(_, member)| !keep(member))
+            .map(|(id, member)| (id, member.standing))
+            .collect();
         for &(id, _) in &leaving {
             self.remove(id);
         }

@@ -5,25 +5,38 @@
 //!   time     → phase1::Endpoint, TEKs of each group (timeline), unfinished registrations
 //! ```
 //!
-//! [`Server`] only routes: [`registration`] owns the exchanges, [`group`] a group with its TEKs ([`tek`]) and
-//! [`members`]. Nothing of a group changes before HASH(3) has proved the member live.
+//! [`Server`] only routes: [`registration`] owns the exchanges, [`group`] a group with its TEKs ([`tek`]), its KEKs
+//! ([`kek`]) and [`members`]. Nothing of a group changes before HASH(3) has proved the member live.
 //!
-//! Not here yet: GROUPKEY-PUSH and KEKs, sender ids for counter modes, pseudo-time, server clusters.
+//! Where the server pushes, [`rekey`] says what is told to whom until when, [`rounds`] sends it, [`acknowledgement`]
+//! notes who has it, [`eviction`] and [`change`] are what commands do, and [`progress`] measures them.
+//!
+//! Not here yet: sender ids for counter modes, pseudo-time, server clusters.
 
+mod acknowledgement;
+mod change;
 mod event;
+mod eviction;
 mod group;
+mod kek;
+mod key_material;
 mod members;
+mod owing;
+mod progress;
 mod registration;
+mod rekey;
+mod rounds;
 mod settings;
 mod show;
 mod tek;
 mod transmit;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::net::Ipv4Addr;
 
 use crypto::Random;
+use wire::registry::ExchangeType;
 
 use crate::Role;
 use crate::log::{Entry, Facility, Journal, Level};
@@ -31,12 +44,15 @@ use crate::meter::Meter;
 use crate::path::Path;
 use crate::phase1::{self, Endpoint, Outcome, VENDOR_ID_GROUPVPN};
 use crate::policy::MessageSize;
+use crate::push::{self, AcknowledgementError, KekSpi};
 use crate::time::Instant;
 
-use group::Group;
+use group::{Group, Note, Numbers};
 use registration::Registrations;
 
 pub use event::Event;
+pub use eviction::{Eviction, EvictionError, EvictionNotice};
+pub use progress::Cause;
 pub use settings::{Communication, GroupSettings, IpsecSaSettings, MatchPolicy, PushSettings, Settings};
 pub use transmit::{BATCH, PushBatch, Recipients};
 
@@ -49,8 +65,13 @@ pub struct Server {
     groups: Vec<Group>,
     by_id: BTreeMap<u32, usize>,
     by_address: BTreeMap<Ipv4Addr, usize>,
-    /// SPIs of all live TEKs of all groups.
-    spis: BTreeSet<u32>,
+    numbers: Numbers,
+    /// The group of each KEK that acknowledgements may name.
+    kek_spis: BTreeMap<KekSpi, usize>,
+    /// What `kek_spis` is up to date with.
+    keks_known: u32,
+    /// Acknowledgements that belong to no group, by reason.
+    stray_acknowledgements: [u64; AcknowledgementError::REASONS.len()],
     registrations: Registrations,
     groups_due: Option<Instant>,
     journal: Journal,
@@ -82,7 +103,10 @@ impl Server {
             groups: Vec::new(),
             by_id: BTreeMap::new(),
             by_address: BTreeMap::new(),
-            spis: BTreeSet::new(),
+            numbers: Numbers::default(),
+            kek_spis: BTreeMap::new(),
+            keks_known: 0,
+            stray_acknowledgements: Default::default(),
             registrations: Registrations::default(),
             groups_due: None,
             journal: Journal::default(),
@@ -93,8 +117,10 @@ impl Server {
         server
     }
 
-    /// Applies a new configuration. Groups, TEKs and phase 1 SAs that it does not touch keep running; a member whose
-    /// gateway is no longer listed is forgotten; a changed `ipsec-sa` takes effect with the next TEK.
+    /// Applies a new configuration. Groups, keys and phase 1 SAs that it does not touch keep running.
+    ///
+    /// A changed `ipsec-sa` takes effect with the next TEK, which is made and pushed at once where the server pushes. A
+    /// member whose gateway is no longer listed is evicted gracefully.
     pub fn configure(&mut self, now: Instant, settings: Settings) {
         self.endpoint.configure(now, endpoint_settings(&settings));
         let mut old = std::mem::take(&mut self.groups);
@@ -106,12 +132,12 @@ impl Server {
                 Some(position) => {
                     let mut group = old.swap_remove(position);
                     if group.settings != *wanted {
-                        let removed = group.change(wanted.clone());
+                        let changed = group.change(now, wanted.clone(), &mut *self.random, &mut self.numbers);
                         self.journal.record(
                             now,
                             Entry::new(Level::Info, Facility::Config, "group changed")
                                 .with("group", &wanted.name)
-                                .with("members-removed", removed),
+                                .with("members-removed", changed.removed),
                         );
                     }
                     group
@@ -122,7 +148,7 @@ impl Server {
             self.groups.push(group);
         }
         for removed in old {
-            removed.forget(&mut self.spis);
+            removed.forget(&mut self.numbers.spis);
             self.journal.record(
                 now,
                 Entry::new(Level::Info, Facility::Config, "group removed")
@@ -131,8 +157,9 @@ impl Server {
         }
         self.settings = settings;
         self.index_groups();
-        for group in &mut self.groups {
-            group.advance(now, &mut *self.random, &mut self.spis);
+        for index in 0..self.groups.len() {
+            self.groups[index].advance(now, &mut *self.random, &mut self.numbers);
+            self.collect_notes(now, index);
         }
         self.update_due(now);
         self.drain_endpoint(now);
@@ -178,6 +205,13 @@ impl Server {
                 self.by_address.entry(address).or_insert(index);
             }
         }
+        self.index_keks();
+    }
+
+    fn index_keks(&mut self) {
+        let groups = self.groups.iter().enumerate();
+        self.kek_spis =
+            groups.flat_map(|(index, group)| group.keks.iter().map(move |kek| (kek.spi(), index))).collect();
     }
 
     fn note_limits(&mut self, now: Instant, group: &GroupSettings) {
@@ -193,7 +227,24 @@ impl Server {
         }
     }
 
+    /// Takes what a group has to send and to say.
+    fn collect_notes(&mut self, now: Instant, index: usize) {
+        let group = &mut self.groups[index];
+        self.outbox.extend(group.outbox.drain(..));
+        for note in group.notes.drain(..) {
+            match note {
+                Note::Event(event) => self.events.push_back(event),
+                Note::Log(entry) => self.journal.record(now, entry),
+            }
+        }
+    }
+
+    /// Brings what depends on all groups up to date.
     fn update_due(&mut self, now: Instant) {
+        if self.keks_known != self.numbers.last_kek {
+            self.keks_known = self.numbers.last_kek;
+            self.index_keks();
+        }
         self.groups_due = self.groups.iter().filter_map(|group| group.due(now)).min();
     }
 
@@ -229,6 +280,9 @@ impl Role for Server {
     type Event = Event;
 
     fn handle_datagram(&mut self, now: Instant, path: Path, datagram: &[u8]) {
+        if push::exchange_of(datagram) == Some(ExchangeType::GROUPKEY_PUSH_ACK) {
+            return self.handle_acknowledgement(now, path, datagram);
+        }
         self.meter.received(datagram);
         let outcome = self.endpoint.handle_datagram(now, path, datagram, &mut *self.random);
         self.drain_endpoint(now);
@@ -244,8 +298,11 @@ impl Role for Server {
         if self.groups_due.is_some_and(|due| due <= now) {
             for group in &mut self.groups {
                 if group.due(now).is_some_and(|due| due <= now) {
-                    group.advance(now, &mut *self.random, &mut self.spis);
+                    group.advance(now, &mut *self.random, &mut self.numbers);
                 }
+            }
+            for index in 0..self.groups.len() {
+                self.collect_notes(now, index);
             }
             self.update_due(now);
         }

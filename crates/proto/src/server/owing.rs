@@ -31,7 +31,9 @@ impl Owing {
 
     /// Whether it was there.
     pub(super) fn remove(&mut self, member: MemberId) -> bool {
-        let Some(place) = self.places.get_mut(member as usize).filter(|place| **place > 0) else { return false };
+        let Some(place) = self.places.get_mut(member as usize).filter(|place| **place > 0) else {
+            return false;
+        };
         let place = std::mem::take(place) as usize - 1;
         self.members.swap_remove(place);
         if let Some(&moved) = self.members.get(place) {

@@ -15,10 +15,11 @@ use crypto::Random;
 use wire::isakmp::{Identity, MessageId};
 use wire::registry::{ExchangeType, IdType};
 
+use super::group::Offer;
 use super::{Event, Server};
 use crate::log::{Entry, Facility, Level};
 use crate::phase1::{AssociationId, Phase2Message};
-use crate::policy::{DATAGRAM_LIMIT, Template};
+use crate::policy::DATAGRAM_LIMIT;
 use crate::pull::{self, MessageError, NONCE_LENGTH, OwnNonce, Received, Refusal};
 use crate::time::Instant;
 
@@ -54,8 +55,10 @@ struct AwaitingMessage3 {
     gateway: String,
     ni: Vec<u8>,
     nr: OwnNonce,
+    /// Whether the member showed our vendor id.
+    ours: bool,
     /// The policy that message 2 told, whose keys message 4 shall bring.
-    template: Arc<Template>,
+    offer: Arc<Offer>,
 }
 
 impl Registrations {
@@ -147,10 +150,10 @@ impl Server {
         if !group.is_authorized(association.gateway()) {
             return Err(refused(Refusal::NotAuthorized));
         }
-        if !group.has_room_for(now, &member) {
+        if !group.has_room_for(now, member.1) {
             return Err(refused(Refusal::GroupFull));
         }
-        let template = group.template(now, private).map_err(refused)?;
+        let offer = group.offer(now, private).map_err(refused)?;
         if !self.registrations.has_room(message.association) {
             self.journal.record(
                 now,
@@ -161,12 +164,19 @@ impl Server {
         }
         let mut nr = [0; NONCE_LENGTH];
         self.random.fill(&mut nr);
-        let reply = pull::message_2(association, message.message_id, &request.nonce, &nr, &template.sa(now))
-            .ok()
-            .filter(|reply| reply.octets().len() + 64 <= DATAGRAM_LIMIT)
-            .ok_or(refused(Refusal::TooLarge))?;
-        let state =
-            AwaitingMessage3 { group: group.settings.id, gateway: member.0, ni: request.nonce, nr, template };
+        let reply =
+            pull::message_2(association, message.message_id, &request.nonce, &nr, &offer.template.sa(now))
+                .ok()
+                .filter(|reply| reply.octets().len() + 64 <= DATAGRAM_LIMIT)
+                .ok_or(refused(Refusal::TooLarge))?;
+        let state = AwaitingMessage3 {
+            group: group.settings.id,
+            gateway: member.0,
+            ni: request.nonce,
+            nr,
+            ours: private,
+            offer,
+        };
         if self.endpoint.accept(now, message).is_ok() && self.reply(now, message, &reply) {
             self.registrations.insert(now, (message.association, message.message_id), state);
         }
@@ -193,7 +203,8 @@ impl Server {
             Err(_) | Ok(_) => {}
         }
         let verdict = verdict.map(|_requests| ());
-        let remote = association.path().remote;
+        let path = association.path();
+        let remote = path.remote;
         let state = self.registrations.awaiting.remove(&key).expect("it was there a few lines above");
         let index = self.by_id.get(&state.group).copied();
         if let Err(error) = verdict {
@@ -206,18 +217,28 @@ impl Server {
         };
         let member = (state.gateway, remote);
         let group = &mut self.groups[index];
-        if !group.is_authorized(&member.0) {
+        let Some(gateway) = group.authorized(&member.0) else {
             return self.refuse(now, message, Some(index), &Refusal::NotAuthorized);
-        }
-        if !group.has_room_for(now, &member) {
+        };
+        if !group.has_room_for(now, remote) {
             return self.refuse(now, message, Some(index), &Refusal::GroupFull);
         }
+        let sequence = match group.sequence_for(now, &state.offer) {
+            Ok(sequence) => sequence,
+            Err(refusal) => return self.refuse(now, message, Some(index), &refusal),
+        };
         let Some(association) = self.endpoint.association(message.association) else { return };
         //= https://www.rfc-editor.org/rfc/rfc6407#section-3.2
         //# The SEQ payload has no other use and is omitted from the GROUPKEY-
         //# PULL exchange when a KEK attribute is not included in the SA payload.
-        let reply =
-            pull::message_4(association, message.message_id, &state.ni, &state.nr, None, state.template.kd());
+        let reply = pull::message_4(
+            association,
+            message.message_id,
+            &state.ni,
+            &state.nr,
+            sequence,
+            state.offer.template.kd(),
+        );
         let Ok(reply) = reply else {
             return self.refuse(now, message, Some(index), &Refusal::TooLarge);
         };
@@ -226,8 +247,10 @@ impl Server {
         }
         *self.registrations.completed.entry(message.association).or_default() += 1;
         let group = &mut self.groups[index];
-        group.register(now, member.clone(), &state.template);
+        group.register(now, (gateway, remote), path, state.ours, &state.offer);
         let name = group.settings.name.clone();
+        self.collect_notes(now, index);
+        self.update_due(now);
         self.journal.record(
             now,
             Entry::new(Level::Info, Facility::PolicyManager, "member registered")
@@ -278,7 +301,8 @@ impl Server {
     fn refuse(&mut self, now: Instant, message: &Phase2Message, group: Option<usize>, refusal: &Refusal) {
         let Some(association) = self.endpoint.association(message.association) else { return };
         let private = association.has_vendor_id(&crate::phase1::VENDOR_ID_GROUPVPN);
-        let member = (association.gateway().to_owned(), association.path().remote);
+        let path = association.path();
+        let member = (association.gateway().to_owned(), path.remote);
         let kind = refusal.notify_type(private);
         if let Some(kind) = kind {
             let notification = pull::notification(kind, message.message_id);
@@ -302,7 +326,7 @@ impl Server {
         if let Some(index) = group {
             let group = &mut self.groups[index];
             entry = entry.with("group", &group.settings.name);
-            group.failed(member, refusal, *refusal == Refusal::GroupFull);
+            group.failed(&member.0, path, refusal, *refusal == Refusal::GroupFull);
         }
         self.journal.record(now, entry);
     }
@@ -334,7 +358,7 @@ impl Server {
         reason: &'static str,
     ) {
         let Some(&index) = self.by_id.get(&state.group) else { return };
-        let remote = self.endpoint.association(association).map(|sa| sa.path().remote);
+        let path = self.endpoint.association(association).map(|sa| sa.path());
         let group = &mut self.groups[index];
         self.journal.record(
             now,
@@ -343,8 +367,8 @@ impl Server {
                 .with("gateway", &state.gateway)
                 .with("reason", reason),
         );
-        match remote {
-            Some(remote) => group.failed((state.gateway, remote), &reason, false),
+        match path {
+            Some(path) => group.failed(&state.gateway, path, &reason, false),
             None => group.statistics.pulls_failed += 1,
         }
     }

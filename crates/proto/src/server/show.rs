@@ -1,14 +1,18 @@
 //! What `show security group-vpn server …` prints.
 
 use control::{
-    AntiReplay, GroupReference, IkeSecurityAssociation, KekSecurityAssociation, MemberStatistics,
-    RegisteredMember, RegisteredMembers, ServerGroupSas, ServerIpsecDetail, ServerIpsecSa, ServerMatchPolicy,
-    ServerStatistics,
+    AntiReplay, Cookie, GroupReference, IkeSecurityAssociation, KekDetail, KekSecurityAssociation,
+    MemberState, MemberStatistics, RegisteredMember, RegisteredMembers, SaState, ServerGroupSas,
+    ServerIpsecDetail, ServerIpsecSa, ServerMatchPolicy, ServerStatistics,
 };
 
 use super::Server;
 use super::group::Group;
+use super::kek::{Kek, KekState, successor_due};
+use super::members::Standing;
+use super::settings::Communication;
 use super::tek::{IpsecSa, Tek, remaining};
+use crate::push::AcknowledgementError;
 use crate::show;
 use crate::time::Instant;
 
@@ -49,9 +53,16 @@ impl Server {
             .collect()
     }
 
-    /// `kek security-associations`: none yet.
-    pub fn kek_security_associations(&self, _now: Instant) -> Vec<KekSecurityAssociation> {
-        Vec::new()
+    /// `kek security-associations`: those that can still be sent under.
+    pub fn kek_security_associations(&self, now: Instant) -> Vec<KekSecurityAssociation> {
+        self.groups
+            .iter()
+            .flat_map(|group| {
+                let shown =
+                    group.keks.iter().filter(|kek| kek.is_alive(now) && kek.state != KekState::Revoked);
+                shown.map(|kek| kek_sa(now, group, kek))
+            })
+            .collect()
     }
 
     /// `registered-members`.
@@ -69,10 +80,81 @@ impl Server {
                 pull_succeeded: group.statistics.pulls_succeeded,
                 pull_failed: group.statistics.pulls_failed,
                 pull_exceed_member_threshold: group.statistics.threshold_exceeded,
+                push_sent: group.statistics.pushes_sent,
+                push_acknowledged: group.statistics.pushes_acknowledged,
+                push_unacknowledged: group.statistics.pushes_unacknowledged,
+                acknowledgements_refused: reasons(&group.statistics.acknowledgements_refused),
+                rekey: rekey_progress(group),
                 recent_failures: group.statistics.recent_failures.iter().cloned().collect(),
-                ..ServerStatistics::default()
             })
             .collect()
+    }
+
+    /// Acknowledgements that belong to no group, by reason.
+    pub fn stray_acknowledgements(&self) -> Vec<control::ReasonCount> {
+        reasons(&self.stray_acknowledgements)
+    }
+}
+
+fn reasons(counts: &[u64; AcknowledgementError::REASONS.len()]) -> Vec<control::ReasonCount> {
+    let reasons = AcknowledgementError::REASONS.iter().zip(counts).filter(|(_, count)| **count > 0);
+    reasons
+        .map(|(&(reason, description), &count)| control::ReasonCount {
+            reason: reason.to_owned(),
+            description: description.to_owned(),
+            count,
+        })
+        .collect()
+}
+
+fn rekey_progress(group: &Group) -> Option<control::RekeyProgress> {
+    if let Some(progress) = &group.progress {
+        return Some(control::RekeyProgress {
+            cause: progress.cause.as_str().to_owned(),
+            members: progress.members as u64,
+            outstanding: group.outstanding(progress) as u64,
+            switch_after_secs: (progress.switch_at - progress.started).as_secs(),
+            took_millis: None,
+        });
+    }
+    let report = group.last_report?;
+    Some(control::RekeyProgress {
+        cause: report.cause.as_str().to_owned(),
+        members: report.members as u64,
+        outstanding: report.missing as u64,
+        switch_after_secs: report.took.as_secs(),
+        took_millis: Some(u64::try_from(report.took.as_millis()).unwrap_or(u64::MAX)),
+    })
+}
+
+fn kek_sa(now: Instant, group: &Group, kek: &Kek) -> KekSecurityAssociation {
+    let (initiator, responder) = kek.spi().cookies();
+    let current = kek.state == KekState::Current;
+    KekSecurityAssociation {
+        index: kek.index,
+        remote_address: std::net::Ipv4Addr::UNSPECIFIED.into(),
+        state: SaState::Up,
+        initiator_cookie: Cookie(initiator.0),
+        responder_cookie: Cookie(responder.0),
+        group: group.settings.name.clone(),
+        group_id: group.settings.id,
+        detail: Some(KekDetail {
+            authentication_method: show::signature(kek.settings.signing_key.kind()).to_owned(),
+            signature_hash: show::hash(
+                kek.settings.signing_key.kind().implied_hash().unwrap_or(kek.settings.hash),
+            )
+            .to_owned(),
+            encryption_algorithm: show::cipher(kek.settings.cipher).to_owned(),
+            lifetime_remaining_secs: remaining(now, kek.expires),
+            rekey_in_secs: current
+                .then(|| remaining(now, successor_due(kek, group.settings.activation_time_delay))),
+            communication: match kek.settings.communication {
+                Communication::Unicast { .. } => "Unicast".to_owned(),
+                Communication::Multicast { .. } => "Multicast".to_owned(),
+            },
+            sequence_number: kek.sequence(),
+            pushes: kek.pushes,
+        }),
     }
 }
 
@@ -109,18 +191,23 @@ fn registered_members(now: Instant, group: &Group) -> RegisteredMembers {
         group_id: group.settings.id,
         members: group
             .members
-            .iter()
-            .filter(|(_, member, _)| member.keys_until > now)
-            .map(|((gateway, address), member, registered_at)| RegisteredMember {
-                gateway: gateway.clone(),
-                address: address.ip(),
-                port: address.port(),
-                state: control::MemberState::Active,
-                last_update_secs_ago: (now - registered_at).as_secs(),
+            .shown()
+            .into_iter()
+            .map(|member| RegisteredMember {
+                gateway: member.gateway.to_string(),
+                address: member.path.remote.ip(),
+                port: member.path.remote.port(),
+                state: match member.standing {
+                    Standing::Lost => MemberState::Unacknowledged,
+                    Standing::Active | Standing::OnlyFailures => MemberState::Active,
+                },
+                last_update_secs_ago: (now - member.heard_at).as_secs(),
                 statistics: Some(MemberStatistics {
-                    pull_succeeded: member.pulls_succeeded,
-                    pull_failed: member.pulls_failed,
-                    ..MemberStatistics::default()
+                    pull_succeeded: member.pulls_succeeded.into(),
+                    pull_failed: member.pulls_failed.into(),
+                    push_sent: member.pushes_sent.into(),
+                    push_acknowledged: member.pushes_acknowledged.into(),
+                    push_unacknowledged: member.pushes_unacknowledged.into(),
                 }),
             })
             .collect(),

@@ -17,12 +17,12 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crypto::{EspSuite, Random, Secret};
+use crypto::{Random, Secret};
 use wire::selector::Selector;
 
+use super::key_material::{cipher_key, random_secret};
 use super::settings::IpsecSaSettings;
 use crate::policy::TekView;
-use super::key_material::{cipher_key, random_secret};
 use crate::time::Instant;
 use crate::timeline::{self, Push, Timeline};
 
@@ -323,7 +323,7 @@ pub(super) fn remaining(now: Instant, end: Instant) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use crypto::{CbcCipher, Integrity, SeededRandom};
+    use crypto::{CbcCipher, EspSuite, Integrity, SeededRandom};
 
     use super::*;
     use crate::server::MatchPolicy;

@@ -1,0 +1,169 @@
+//! Eviction: somebody who holds keys shall not have the next ones.
+//!
+//! ```text
+//!   graceful   command ── Delete of the KEK ── members register within J ──── all switch at D ── old TEKs end
+//!   now        command ── Delete of everything ── members register; until then traffic stops
+//! ```
+//!
+//! The one to go holds the KEK, so nothing new travels under it: it is revoked, and everybody else comes for new keys.
+
+use std::time::Duration;
+
+use crypto::Random;
+
+use super::Server;
+use super::group::{Group, Numbers};
+use super::kek::KekState;
+use super::progress::Cause;
+use super::rekey::Subject;
+use crate::log::{Entry, Facility, Level};
+use crate::time::Instant;
+use crate::timeline::EVICTION_SPREAD;
+
+/// How keys are replaced that somebody shall not have any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Eviction {
+    /// Everybody registers again, and no packet is lost.
+    Graceful,
+    /// All keys die at once; traffic stops until members have registered.
+    Now,
+}
+
+/// What an eviction does to a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EvictionNotice {
+    /// Name of the group.
+    pub group: String,
+    /// In how long everybody uses keys that were never out there before. With [`Eviction::Now`] this is when the last
+    /// member should have registered.
+    pub done_in: Duration,
+}
+
+/// Why there is no eviction.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EvictionError {
+    /// No group has that name.
+    #[error("there is no group {0}")]
+    UnknownGroup(String),
+    /// Nothing can be said to members before they ask.
+    #[error("members of group {0} pull, so keys cannot be taken back: they end with their lifetime")]
+    Pulls(String),
+}
+
+impl Server {
+    /// Replaces the keys of one group, or of all. Nothing is done if it is refused for one of them.
+    pub fn evict(
+        &mut self,
+        now: Instant,
+        group: Option<&str>,
+        eviction: Eviction,
+    ) -> Result<Vec<EvictionNotice>, EvictionError> {
+        let chosen: Vec<usize> = (0..self.groups.len())
+            .filter(|&index| group.is_none_or(|name| name == self.groups[index].settings.name))
+            .collect();
+        if let (true, Some(name)) = (chosen.is_empty(), group) {
+            return Err(EvictionError::UnknownGroup(name.to_owned()));
+        }
+        let pulls = chosen.iter().find(|&&index| self.groups[index].settings.push.is_none());
+        if let (Eviction::Now, Some(&index)) = (eviction, pulls) {
+            return Err(EvictionError::Pulls(self.groups[index].settings.name.clone()));
+        }
+        let mut notices = Vec::new();
+        for index in chosen {
+            let group = &mut self.groups[index];
+            let done_in = match eviction {
+                Eviction::Graceful => group.evict(now, &mut *self.random, &mut self.numbers),
+                Eviction::Now => group.start_over(now, &mut *self.random, &mut self.numbers),
+            };
+            notices.push(EvictionNotice { group: group.settings.name.clone(), done_in });
+            group.advance(now, &mut *self.random, &mut self.numbers);
+            self.collect_notes(now, index);
+        }
+        self.update_due(now);
+        Ok(notices)
+    }
+}
+
+impl Group {
+    /// Graceful eviction. Returns in how long all use keys that nobody has now.
+    pub(super) fn evict(&mut self, now: Instant, random: &mut dyn Random, numbers: &mut Numbers) -> Duration {
+        let Some(push) = self.settings.timing().filter(|_| self.members.without_kek() == 0) else {
+            return self.evict_at_the_next_roll(now, random, numbers);
+        };
+        // Nothing that brings keys goes on: what it would bring is known to the one who goes.
+        self.rekeys.retain(|rekey| matches!(rekey.subject, Subject::RemovedTeks(_)));
+        let mut delay = Duration::ZERO;
+        let mut switch = Duration::ZERO;
+        for sa in &mut self.sas {
+            delay = delay.max(sa.evict(now, push, random, &mut numbers.spis).unwrap_or_default());
+            switch = switch.max(sa.teks.back().map(|tek| tek.timeline.switch).unwrap_or_default());
+        }
+        // However soon the old TEKs end, members must have heard of it.
+        let rounds = delay.max(push.span() + EVICTION_SPREAD);
+        self.revoke_keks(now + rounds);
+        self.make_kek(now, random, numbers);
+        self.forget_offers();
+        if let Some(rekey) = self.start_rekey(now, Subject::RevokedKeks, now + rounds, Instant::ORIGIN) {
+            self.note_eviction(now, Cause::GracefulEviction, rekey, delay, switch);
+        }
+        delay
+    }
+
+    /// All keys die. Returns when the last member should have registered.
+    pub(super) fn start_over(
+        &mut self,
+        now: Instant,
+        random: &mut dyn Random,
+        numbers: &mut Numbers,
+    ) -> Duration {
+        self.rekeys.clear();
+        for sa in &mut self.sas {
+            sa.start_over(&mut numbers.spis);
+        }
+        self.sas.retain(|sa| !sa.is_gone());
+        let rounds = self.without_switch().max(EVICTION_SPREAD);
+        self.revoke_keks(now + rounds);
+        self.make_kek(now, random, numbers);
+        self.forget_offers();
+        if let Some(rekey) = self.start_rekey(now, Subject::CleanSlate, now + rounds, Instant::ORIGIN) {
+            self.note_eviction(now, Cause::EvictionNow, rekey, Duration::ZERO, rounds);
+        }
+        EVICTION_SPREAD
+    }
+
+    /// Members that hold a KEK shall forget it: the server will not push any more.
+    pub(super) fn stop_pushing(&mut self, now: Instant) {
+        self.rekeys.retain(|rekey| matches!(rekey.subject, Subject::RemovedTeks(_)));
+        let until = now + self.without_switch();
+        self.revoke_keks(until);
+        self.heartbeat_at = None;
+        self.forget_offers();
+        self.start_rekey(now, Subject::RevokedKeks, until, Instant::ORIGIN);
+    }
+
+    /// Where not everybody can be told, no life is cut: the next key that is made was never out there.
+    fn evict_at_the_next_roll(
+        &mut self,
+        now: Instant,
+        random: &mut dyn Random,
+        numbers: &mut Numbers,
+    ) -> Duration {
+        if self.settings.push.is_some() {
+            self.rekeys.retain(|rekey| matches!(rekey.subject, Subject::RemovedTeks(_)));
+            let until = now + self.without_switch();
+            self.revoke_keks(until);
+            self.make_kek(now, random, numbers);
+            self.start_rekey(now, Subject::RevokedKeks, until, Instant::ORIGIN);
+        }
+        let done_in = self.sas.iter().map(|sa| sa.fresh_in(now)).max().unwrap_or_default();
+        let entry = Entry::new(Level::Info, Facility::PolicyManager, "new keys come with the next roll");
+        self.log(entry.with("done-in", format_args!("{done_in:?}")));
+        done_in
+    }
+
+    fn revoke_keks(&mut self, until: Instant) {
+        for kek in self.keks.iter_mut().filter(|kek| kek.state != KekState::Revoked) {
+            kek.revoke(until);
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! One round of a rekey, and the heartbeat: messages made, signed and addressed.
+
+use std::sync::Arc;
+
+use super::group::Group;
+use super::kek::{Errand, KekState, SealFailure, current};
+use super::members::MemberId;
+use super::rekey::Subject;
+use super::settings::Communication;
+use super::transmit::{BATCH, PushBatch, Recipients};
+use crate::log::{Entry, Facility, Level};
+use crate::path::Path;
+use crate::policy::{GroupPolicy, PendingTimes, TekView, Template};
+use crate::push::{Body, Deletion};
+use crate::time::Instant;
+
+/// Port that messages to a group address go to.
+const GDOI_PORT: u16 = 848;
+
+/// What a message is to say, before it is known under which KEK.
+enum Say<'a> {
+    /// The TEKs of one ipsec-sa, the one that waits among them.
+    Keys(&'a str),
+    /// The TEKs in use: a sign of life.
+    Heartbeat,
+    /// Nothing but the current KEK.
+    Kek,
+    /// That something is to be forgotten.
+    Delete(&'a [Deletion]),
+}
+
+impl Group {
+    /// Sends every round that is due.
+    pub(super) fn run_rounds(&mut self, now: Instant) {
+        let mut due: Vec<usize> = (0..self.rekeys.len())
+            .filter(|&index| {
+                let rekey = &self.rekeys[index];
+                rekey.ends > now && rekey.next_round.is_some_and(|next| next <= now)
+            })
+            .collect();
+        // The KEK last: who was sent it with other keys needs no message of its own.
+        due.sort_by_key(|&index| self.rekeys[index].subject == Subject::Kek);
+        let mut with_kek = Vec::new();
+        for index in due {
+            self.run_round(now, index, &with_kek);
+            let rekey = &mut self.rekeys[index];
+            if matches!(rekey.subject, Subject::Keys(_)) {
+                with_kek.push(index);
+            }
+            rekey.rounds += 1;
+            let next = rekey.next_round.unwrap_or(now) + rekey.period;
+            let next = if next > now { next } else { now + rekey.period };
+            rekey.next_round = (rekey.to_group || !rekey.owing.is_empty()).then_some(next);
+        }
+    }
+
+    /// Sends one round. `with_kek` are the rekeys whose rounds were sent at this moment with the current KEK in them.
+    fn run_round(&mut self, now: Instant, index: usize, with_kek: &[usize]) {
+        let subject = self.rekeys[index].subject.clone();
+        let id = self.rekeys[index].id;
+        let first = self.rekeys[index].rounds == 0;
+        for position in 0..self.keks.len() {
+            let kek = &self.keks[position];
+            if !kek.is_alive(now) {
+                continue;
+            }
+            let (state, kek_index, spi) = (kek.state, kek.index, kek.spi());
+            let deletions;
+            let say = match (&subject, state) {
+                (Subject::Keys(name), KekState::Current | KekState::Succeeded) => Say::Keys(name),
+                (Subject::Kek, KekState::Succeeded) => Say::Kek,
+                (Subject::RemovedTeks(spis), _) => {
+                    deletions = spis.iter().map(|spi| Deletion::Tek(*spi)).collect::<Vec<_>>();
+                    Say::Delete(&deletions)
+                }
+                (Subject::RevokedKeks, KekState::Revoked) => {
+                    deletions = vec![Deletion::Kek(spi)];
+                    Say::Delete(&deletions)
+                }
+                (Subject::CleanSlate, KekState::Revoked) => {
+                    //= https://www.rfc-editor.org/rfc/rfc6407#section-5.9
+                    //# the GCKS SHOULD
+                    //# send a delete payload with an SPI of zero and a Protocol-ID of a TEK
+                    //# Protocol-ID value, followed by another delete payload with an SPI
+                    //# value of zero and Protocol-ID of zero, indicating that the KEK SA
+                    //# should be deleted.
+                    deletions = vec![Deletion::EveryTek, Deletion::EveryKek];
+                    Say::Delete(&deletions)
+                }
+                _ => continue,
+            };
+            let sent = if kek.settings.is_unicast() {
+                let members = self.members_of(index, kek_index, with_kek);
+                self.send_to_members(now, position, id, &say, &members)
+            } else if matches!(say, Say::Kek) && !with_kek.is_empty() {
+                Ok(())
+            } else {
+                self.send_to_group(now, position, id, &say)
+            };
+            if let Err(failure) = sent {
+                self.report_failure(&failure);
+            }
+        }
+        if first {
+            if let Subject::Keys(_) = subject {
+                self.sas.iter_mut().for_each(|sa| sa.mark_distributed(now));
+                self.postpone_heartbeat(now);
+            }
+        }
+    }
+
+    /// The members that owe a rekey an acknowledgement and hold this KEK.
+    fn members_of(&self, index: usize, kek: u32, with_kek: &[usize]) -> Vec<MemberId> {
+        let rekey = &self.rekeys[index];
+        let is_kek = rekey.subject == Subject::Kek;
+        let sent = |member| is_kek && with_kek.iter().any(|&other| self.rekeys[other].owing.contains(member));
+        let holds = |member| self.members.get(member).is_some_and(|member| member.kek == kek);
+        rekey.owing.iter().filter(|&member| holds(member) && !sent(member)).collect()
+    }
+
+    /// Sends a heartbeat if one is due.
+    ///
+    /// Everybody gets it, and nobody owes an acknowledgement for it, though one is welcome as a sign of life.
+    pub(super) fn keep_alive(&mut self, now: Instant) {
+        if self.heartbeat_at.is_none_or(|at| at > now) {
+            return;
+        }
+        self.postpone_heartbeat(now);
+        for position in 0..self.keks.len() {
+            let kek = &self.keks[position];
+            if !kek.is_alive(now) || kek.state == KekState::Revoked {
+                continue;
+            }
+            let kek_index = kek.index;
+            let members: Vec<_> = if kek.settings.is_unicast() {
+                let holders = self.members.active().filter(|(_, member)| member.kek == kek_index);
+                holders.map(|(id, _)| id).collect()
+            } else {
+                Vec::new()
+            };
+            let unicast = kek.settings.is_unicast();
+            let mut send = |say: &Say<'_>| match unicast {
+                true => self.send_to_members(now, position, 0, say, &members),
+                false => self.send_to_group(now, position, 0, say),
+            };
+            let mut sent = send(&Say::Heartbeat);
+            if matches!(sent, Err(SealFailure::Seal(crate::push::SealError::TooLong(_)))) {
+                // Too much for one datagram: any authentic message is a sign of life.
+                sent = send(&Say::Delete(&[]));
+            }
+            if let Err(failure) = sent {
+                self.report_failure(&failure);
+            }
+        }
+    }
+
+    fn postpone_heartbeat(&mut self, now: Instant) {
+        let interval = current(&self.keks).and(self.settings.push.as_ref()).and_then(|push| push.heartbeat);
+        self.heartbeat_at = interval.map(|interval| now + interval);
+    }
+
+    /// One message, a copy for each of `members`.
+    fn send_to_members(
+        &mut self,
+        now: Instant,
+        position: usize,
+        rekey: u64,
+        say: &Say<'_>,
+        members: &[MemberId],
+    ) -> Result<(), SealFailure> {
+        if members.is_empty() {
+            return Ok(());
+        }
+        let datagram = self.compose(now, position, rekey, say)?;
+        for batch in members.chunks(BATCH) {
+            let paths: Vec<Path> =
+                batch.iter().filter_map(|&id| self.members.get(id)).map(|member| member.path).collect();
+            self.outbox.push(PushBatch { datagram: Arc::clone(&datagram), to: Recipients::Unicast(paths) });
+        }
+        for &id in members {
+            self.members.sent(id);
+        }
+        self.statistics.pushes_sent += members.len() as u64;
+        Ok(())
+    }
+
+    /// One message to the group address, if there is anybody.
+    fn send_to_group(
+        &mut self,
+        now: Instant,
+        position: usize,
+        rekey: u64,
+        say: &Say<'_>,
+    ) -> Result<(), SealFailure> {
+        let settings = Arc::clone(&self.keks[position].settings);
+        let Communication::Multicast { group, interface } = &settings.communication else { return Ok(()) };
+        if self.members.count() == 0 {
+            return Ok(());
+        }
+        let datagram = self.compose(now, position, rekey, say)?;
+        let to = Recipients::Multicast { group: (*group, GDOI_PORT).into(), interface: interface.clone() };
+        self.outbox.push(PushBatch { datagram, to });
+        self.statistics.pushes_sent += 1;
+        Ok(())
+    }
+
+    /// Makes the next message under a KEK.
+    ///
+    /// It is the same for all who get it. Private attributes are in it only if every registered member has shown our
+    /// vendor id: another one would have to abort (RFC 6407 section 5.4). Without them our members go by GAP and by the
+    /// life that remains, as others do.
+    fn compose(
+        &mut self,
+        now: Instant,
+        position: usize,
+        rekey: u64,
+        say: &Say<'_>,
+    ) -> Result<Arc<[u8]>, SealFailure> {
+        let state = self.keks[position].state;
+        // Under an older KEK the current one always comes along.
+        let along = current(&self.keks)
+            .filter(|_| state == KekState::Succeeded && !matches!(say, Say::Delete(_)))
+            .map(|kek| (kek.index, kek.view()));
+        let errand = Errand { rekey, carried: along.map_or(0, |(index, _)| index) };
+        if let Say::Delete(deletions) = say {
+            let body = Body { deletions, sa: None, kd: None };
+            return Ok(self.keks[position].seal(errand, &body)?.into());
+        }
+        let teks = self.teks_for(now, say);
+        if teks.is_empty() && along.is_none() {
+            return Ok(self.keks[position].seal(errand, &Body::default())?.into());
+        }
+        let policy = GroupPolicy {
+            kek: along.map(|(_, view)| view),
+            gap: match say {
+                Say::Keys(_) => PendingTimes::of_newest(&teks),
+                Say::Heartbeat | Say::Kek | Say::Delete(_) => None,
+            },
+            teks: &teks,
+            id_length: self.settings.id_length,
+            private: self.members.foreign() == 0,
+        };
+        let template = Template::new(&policy).map_err(crate::push::SealError::from)?;
+        let (sa, kd) = (template.sa(now), template.kd());
+        let body = Body { deletions: &[], sa: Some(&sa), kd: Some(kd) };
+        Ok(self.keks[position].seal(errand, &body)?.into())
+    }
+
+    fn teks_for(&self, now: Instant, say: &Say<'_>) -> Vec<TekView<'_>> {
+        match *say {
+            Say::Keys(name) => {
+                let sas = self.sas.iter().filter(|sa| sa.settings.name == name);
+                sas.flat_map(|sa| sa.handed_out(now)).map(|tek| tek.view(now)).collect()
+            }
+            Say::Heartbeat => {
+                let all = self.sas.iter().flat_map(|sa| sa.handed_out(now));
+                all.filter(|tek| tek.is_active(now)).map(|tek| tek.view(now)).collect()
+            }
+            Say::Kek | Say::Delete(_) => Vec::new(),
+        }
+    }
+
+    fn report_failure(&mut self, failure: &SealFailure) {
+        let entry = Entry::new(Level::Error, Facility::PolicyManager, "a push could not be made");
+        self.log(entry.with("error", failure));
+    }
+}
