@@ -380,7 +380,9 @@ impl Daemon {
             match event {
                 proto::server::Event::Log(entry) => log::record("server", &entry),
                 // The log entry beside it says it all.
-                proto::server::Event::Registered { .. } => {}
+                proto::server::Event::Registered { .. }
+                | proto::server::Event::MemberLost { .. }
+                | proto::server::Event::RekeyCompleted { .. } => {}
             }
         }
     }

@@ -8,6 +8,7 @@ mod foreign;
 mod fuzz_bodies;
 mod push_bodies;
 mod refusal;
+mod rekey;
 mod rekeyed;
 mod scale;
 mod sessions;

@@ -4,11 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use crypto::signature::{SigningKey, SigningKeyKind};
 use crypto::{CbcCipher, DhGroup, EspSuite, Hash, Integrity, Secret, SeededRandom};
 use proto::member::{self, GatewaySettings, GroupIdForm, Member, VpnSettings};
 use proto::path::Path;
 use proto::phase1::{self, DoiChoice, Gateway, Mode, Peer, Proposal};
-use proto::server::{self, GroupSettings, IpsecSaSettings, MatchPolicy, Server};
+use proto::server::{
+    self, Communication, GroupSettings, IpsecSaSettings, MatchPolicy, PushSettings, Recipients, Server,
+};
 use proto::time::Instant;
 use proto::{Role, log};
 use wire::codec::LengthWidth;
@@ -55,6 +58,8 @@ pub struct World {
     pub server_log: Vec<log::Entry>,
     pub member_log: Vec<log::Entry>,
     pub trace: Vec<String>,
+    /// Group addresses that each member listens to.
+    pub joined: BTreeSet<(usize, IpAddr)>,
     network: Network,
     in_flight: BTreeMap<(Instant, u64), (End, Path, Vec<u8>)>,
     counter: u64,
@@ -78,6 +83,7 @@ impl World {
             server_log: Vec::new(),
             member_log: Vec::new(),
             trace: Vec::new(),
+            joined: BTreeSet::new(),
             network: Box::new(|_| Fate::Deliver),
             in_flight: BTreeMap::new(),
             counter: 0,
@@ -224,6 +230,23 @@ impl World {
             while let Some(path) = server.poll_transmit(&mut buffer) {
                 sent.push((End::Server, path, buffer.clone()));
             }
+            while let Some(batch) = server.poll_push() {
+                let copies = match batch.to {
+                    Recipients::Unicast(paths) => {
+                        assert!((1..=server::BATCH).contains(&paths.len()));
+                        paths
+                    }
+                    Recipients::Multicast { group, .. } => {
+                        let listeners = self.joined.iter().filter(|(_, address)| *address == group.ip());
+                        let source = SocketAddr::new(SERVER, 848);
+                        // Who listens tells by which address the network knows him.
+                        listeners
+                            .map(|(index, _)| Path::new(source, (member_address(*index), 848).into()))
+                            .collect()
+                    }
+                };
+                sent.extend(copies.into_iter().map(|path| (End::Server, path, batch.datagram.to_vec())));
+            }
             while let Some(event) = server.poll_event() {
                 match event {
                     server::Event::Log(entry) => self.server_log.push(entry),
@@ -238,6 +261,12 @@ impl World {
             while let Some(event) = member.poll_event() {
                 match event {
                     member::Event::Log(entry) => self.member_log.push(entry),
+                    member::Event::JoinGroup { group, .. } => {
+                        self.joined.insert((index, group));
+                    }
+                    member::Event::LeaveGroup { group, .. } => {
+                        self.joined.remove(&(index, group));
+                    }
                     event => self.member_events.push((self.now, index, event)),
                 }
             }
@@ -310,6 +339,8 @@ impl World {
             ExchangeType::AGGRESSIVE => "aggressive",
             ExchangeType::INFORMATIONAL => "info",
             ExchangeType::GROUPKEY_PULL => "pull",
+            ExchangeType::GROUPKEY_PUSH => "push",
+            ExchangeType::GROUPKEY_PUSH_ACK => "acknowledgement",
             _ => "other",
         };
         (format!("{name} ({})", number + 1), known.is_some())
@@ -395,6 +426,37 @@ pub fn group(id: u32, sas: usize, policies: &[MatchPolicy]) -> GroupSettings {
             })
             .collect(),
     }
+}
+
+/// Signs the pushes of every world; making one takes time.
+pub fn signing_key() -> SigningKey {
+    static KEY: std::sync::OnceLock<SigningKey> = std::sync::OnceLock::new();
+    KEY.get_or_init(|| SigningKey::generate(SigningKeyKind::EcdsaP256).expect("a key can be made")).clone()
+}
+
+/// `server-member-communication` with the usual times, and no heartbeat.
+pub fn pushing(communication: Communication) -> PushSettings {
+    PushSettings {
+        communication,
+        source: Some(SERVER),
+        lifetime: seconds(86_400),
+        retransmission_period: seconds(10),
+        number_of_retransmission: 2,
+        heartbeat: None,
+        cipher: CbcCipher::Aes128,
+        hash: Hash::Sha256,
+        signing_key: signing_key(),
+    }
+}
+
+pub fn unicast() -> PushSettings {
+    pushing(Communication::Unicast { acknowledgement_required: false })
+}
+
+pub const MULTICAST_GROUP: IpAddr = IpAddr::V4(Ipv4Addr::new(239, 1, 1, 1));
+
+pub fn multicast() -> PushSettings {
+    pushing(Communication::Multicast { group: MULTICAST_GROUP, interface: "lo0.0".to_owned() })
 }
 
 pub fn policy(number: u32) -> MatchPolicy {
