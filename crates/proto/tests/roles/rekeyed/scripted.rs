@@ -180,7 +180,10 @@ impl Scripted {
         change: impl FnOnce(&mut GroupSecurityAssociation<'_>),
     ) -> (Vec<u8>, Vec<u8>) {
         let verifying_key = SIGNING.verifying_key();
-        let held = push.kek.map(|rekey| kek(rekey.number));
+        let held = push.kek.map(|rekey| {
+            let kek = kek(rekey.number);
+            Kek { acknowledgement: kek.acknowledgement.filter(|_| rekey.acknowledge), ..kek }
+        });
         let teks: Vec<TekView<'_>> = push
             .teks
             .iter()
@@ -198,15 +201,10 @@ impl Scripted {
             .collect();
         let policy = GroupPolicy {
             kek: push.kek.zip(held.as_ref()).map(|(rekey, kek)| KekView {
-                spi: kek.spi.0,
-                cipher: kek.cipher,
-                iv: &kek.iv,
-                key: &kek.key,
-                hash: kek.hash,
+                kek,
                 verifying_key: &verifying_key,
                 source: Some(SERVER),
                 multicast_group: rekey.multicast.map(|group| group.parse().unwrap()),
-                acknowledge: rekey.acknowledge,
                 expires: rekey.ends,
             }),
             gap: push.gap.map(|(activation, deactivation)| PendingTimes { activation, deactivation }),
