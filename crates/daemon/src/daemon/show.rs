@@ -129,8 +129,7 @@ impl Daemon {
                 for server in &vpn.gateway.servers {
                     member.clear_ike(now, Some(*server), None);
                 }
-                cleared += 1;
-                member.clear_ipsec(now, Some(&vpn.name));
+                cleared += member.clear_group(now, Some(&vpn.name));
             } else {
                 cleared += member.clear_ipsec(now, Some(&vpn.name));
             }

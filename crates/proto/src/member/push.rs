@@ -54,7 +54,8 @@ struct Aftermath {
     /// The SAs that are left are to be installed anew: one may encrypt earlier, policies may be gone.
     install: bool,
     teks_deleted: bool,
-    keks_deleted: bool,
+    /// The number of the last KEK, if it is among what is deleted. Older ones that are left are not what the server uses.
+    last_kek_deleted: Option<u32>,
     /// Policies that have lost their last TEK.
     bereft: Vec<Selector>,
 }
@@ -225,6 +226,7 @@ impl Member {
     /// Removes what is to be deleted.
     fn obey_deletions(&mut self, now: Instant, index: usize, deletions: &[Deletion]) -> Aftermath {
         let mut aftermath = Aftermath::default();
+        let last_kek = self.vpns[index].keks.newest().map(|kek| kek.index);
         let mut foreign = 0;
         for deletion in deletions {
             let vpn = &mut self.vpns[index];
@@ -239,13 +241,14 @@ impl Member {
                     aftermath.bereft.extend(removed.bereft);
                     self.removed(index, removed.spis, Removal::Deleted);
                 }
-                Deletion::Kek(spi) if vpn.keks.remove(spi) => aftermath.keks_deleted = true,
-                Deletion::Kek(_) => foreign += 1,
-                Deletion::EveryKek => aftermath.keks_deleted |= vpn.keks.clear() > 0,
+                Deletion::Kek(spi) => foreign += u64::from(!vpn.keks.remove(spi)),
+                Deletion::EveryKek => _ = vpn.keks.clear(),
                 Deletion::Other(_) => {}
             }
         }
         let vpn = &mut self.vpns[index];
+        let gone = |number: &u32| vpn.keks.iter().all(|kek| kek.index != *number);
+        aftermath.last_kek_deleted = last_kek.filter(gone);
         vpn.counters.deletes_received += deletions.len() as u64;
         vpn.counters.rejections.foreign_delete += foreign;
         if !deletions.is_empty() {
@@ -266,7 +269,8 @@ impl Member {
     /// After deletions: a member that is left without KEK, or with policies without TEK, asks for the rest.
     fn follow_deletions(&mut self, now: Instant, index: usize, aftermath: &Aftermath) {
         let vpn = &self.vpns[index];
-        let deaf = aftermath.keks_deleted && vpn.keks.newest().is_none();
+        let newer = |last| vpn.keks.newest().is_some_and(|kek| kek.index > last);
+        let deaf = aftermath.last_kek_deleted.is_some_and(|last| !newer(last));
         let still_closed = |selector| vpn.sas.closed.contains(selector);
         let bereft =
             aftermath.teks_deleted && (vpn.sas.is_empty() || aftermath.bereft.iter().any(still_closed));

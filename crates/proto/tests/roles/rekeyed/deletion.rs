@@ -33,6 +33,22 @@ fn a_graceful_eviction_deletes_the_kek_and_members_ask_within_ten_seconds_with_t
 }
 
 #[test]
+fn an_older_kek_that_is_left_does_not_keep_a_member_from_asking_when_the_last_one_is_deleted() {
+    let mut scripted = Scripted::ours().registered();
+    let successor = Push { kek: Some(scripted.rekey(2, 3600)), ..Push::default() };
+    scripted.push(1, 1, &successor);
+    scripted.push(2, 1, &deletes(&[Deletion::Kek(KekSpi([2; 16]))]));
+    assert_eq!(scripted.keks(), [1]);
+    assert!(scripted.asks_within(SPREAD).is_some());
+    // The other way round nothing is missing.
+    let mut scripted = Scripted::ours().registered();
+    scripted.push(1, 1, &successor);
+    scripted.push(2, 1, &deletes(&[Deletion::Kek(KekSpi([1; 16]))]));
+    assert_eq!(scripted.keks(), [2]);
+    assert_eq!(scripted.asks_within(secs(60)), None);
+}
+
+#[test]
 fn members_do_not_all_ask_at_the_same_moment() {
     let moments: std::collections::BTreeSet<_> = (0..8)
         .map(|seed| {
