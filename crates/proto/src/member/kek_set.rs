@@ -106,7 +106,10 @@ impl KekSet {
             }
             held.kek.acknowledgement = received.acknowledgement;
             held.kek.hash = received.hash;
-            held.heartbeat = received.heartbeat.or(held.heartbeat);
+            held.heartbeat = match origin {
+                Origin::Pull { .. } => received.heartbeat,
+                Origin::Push { .. } => received.heartbeat.or(held.heartbeat),
+            };
             held.multicast = received.multicast;
             return false;
         }

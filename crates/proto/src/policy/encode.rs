@@ -95,7 +95,7 @@ impl Template {
         let mut lives = Vec::new();
         let mut delays = Vec::new();
         let mut offset = SA_HEADER;
-        let sak = kek.map(|kek| sa_kek(&kek, id_length));
+        let sak = kek.map(|kek| sa_kek(&kek, id_length, private));
         if let (Some(sak), Some(kek)) = (&sak, kek) {
             offset += GENERIC_HEADER + sak.to_octets()?.len();
             // The lifetime is the last attribute.

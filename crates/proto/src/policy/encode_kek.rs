@@ -1,6 +1,7 @@
 //! The KEK of a group on the wire: SA KEK payload and KEK key packet.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use crypto::signature::{VerifyingKey, VerifyingKeyKind};
 use crypto::{CbcCipher, Hash};
@@ -12,8 +13,10 @@ use wire::registry::{
     KekAlgorithm, KekAttribute, KekKeyAttribute, KeyDownloadType, SignatureAlgorithm, SignatureHashAlgorithm,
 };
 
+use super::{KEK_CONFIGURED_LIFETIME, KEK_HEARTBEAT};
 use crate::push::Kek;
 use crate::time::Instant;
+use crate::timeline::{wire_seconds, wire_seconds_short};
 
 /// IP protocol of the messages.
 const UDP: u8 = 17;
@@ -32,12 +35,16 @@ pub struct KekView<'a> {
     pub source: Option<IpAddr>,
     /// The group that messages are sent to; `None`: each member's own address.
     pub multicast_group: Option<IpAddr>,
+    /// Configured lifetime.
+    pub lifetime: Duration,
+    /// Longest time between two messages, if they come regularly.
+    pub heartbeat: Option<Duration>,
     /// When it is gone.
     pub expires: Instant,
 }
 
-/// The SA KEK payload. KEK_KEY_LIFETIME is its last attribute, and zero.
-pub(super) fn sa_kek(kek: &KekView<'_>, id_length: LengthWidth) -> SaKek<'static> {
+/// The SA KEK payload, `private` with our private attributes. KEK_KEY_LIFETIME is its last attribute, and zero.
+pub(super) fn sa_kek(kek: &KekView<'_>, id_length: LengthWidth, private: bool) -> SaKek<'static> {
     let unspecified = match kek.multicast_group.or(kek.source) {
         Some(IpAddr::V6(_)) => Ipv6Addr::UNSPECIFIED.into(),
         Some(IpAddr::V4(_)) | None => Ipv4Addr::UNSPECIFIED.into(),
@@ -47,7 +54,7 @@ pub(super) fn sa_kek(kek: &KekView<'_>, id_length: LengthWidth) -> SaKek<'static
         source: endpoint(kek.source.unwrap_or(unspecified)),
         destination: endpoint(kek.multicast_group.unwrap_or(unspecified)),
         spi: kek.kek.spi.cookies(),
-        attributes: Attributes(attributes(kek)),
+        attributes: Attributes(attributes(kek, private)),
         id_length,
     }
 }
@@ -55,7 +62,7 @@ pub(super) fn sa_kek(kek: &KekView<'_>, id_length: LengthWidth) -> SaKek<'static
 //= https://www.rfc-editor.org/rfc/rfc6407#section-5.3
 //# The KEK_ALGORITHM and SIG_ALGORITHM attributes MUST be included;
 //# others are OPTIONAL and are included depending on group policy.
-fn attributes(kek: &KekView<'_>) -> Vec<Attribute<'static>> {
+fn attributes(kek: &KekView<'_>, private: bool) -> Vec<Attribute<'static>> {
     let (algorithm, key_bits) = match kek.kek.cipher {
         CbcCipher::Des => (KekAlgorithm::DES, None),
         CbcCipher::TripleDes => (KekAlgorithm::TRIPLE_DES, None),
@@ -90,6 +97,12 @@ fn attributes(kek: &KekView<'_>) -> Vec<Attribute<'static>> {
     //# exchanges and GROUPKEY-PUSH messages.
     if let Some(prf) = kek.kek.acknowledgement {
         attributes.push(Attribute::basic(KekAttribute::ACKNOWLEDGEMENT_REQUESTED, prf.value()));
+    }
+    if private {
+        let heartbeat = kek.heartbeat.map(wire_seconds_short);
+        attributes.extend(heartbeat.map(|seconds| Attribute::basic(KEK_HEARTBEAT, seconds)));
+        let lifetime = wire_seconds(kek.lifetime);
+        attributes.push(Attribute::variable_u32(KEK_CONFIGURED_LIFETIME, lifetime));
     }
     attributes.push(Attribute::variable_u32(KekAttribute::KEY_LIFETIME, 0));
     attributes

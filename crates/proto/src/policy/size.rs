@@ -158,6 +158,8 @@ fn encoded(
         verifying_key,
         source: Some(Ipv6Addr::UNSPECIFIED.into()),
         multicast_group: Some(Ipv6Addr::UNSPECIFIED.into()),
+        lifetime: Duration::ZERO,
+        heartbeat: Some(Duration::ZERO),
         expires: Instant::ORIGIN,
     });
     let policy = GroupPolicy { kek, gap: None, teks: &views, id_length, private: true };

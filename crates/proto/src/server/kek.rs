@@ -180,6 +180,8 @@ impl Kek {
                 Communication::Unicast { .. } => None,
                 Communication::Multicast { group, .. } => Some(*group),
             },
+            lifetime: self.settings.lifetime,
+            heartbeat: self.settings.heartbeat,
             expires: self.expires,
         }
     }

@@ -57,7 +57,7 @@ fn a_kek_is_gone_to_the_second() {
 
 #[test]
 fn a_kek_without_successor_makes_the_member_ask_before_its_end() {
-    let mut scripted = Scripted::ours();
+    let mut scripted = Scripted::foreign();
     let (kek, tek) = (scripted.rekey(1, 600), Tek::new(0x1000, scripted.after(3600), &[1]));
     scripted.register(Some(kek), Some(0), &[tek]);
     let asked = scripted.asks_within(secs(600)).unwrap();

@@ -6,21 +6,16 @@ use std::time::Duration;
 use proto::Role;
 use proto::member::Phase;
 use proto::phase1::Peer;
-use proto::policy::{KEK_CONFIGURED_LIFETIME, KEK_HEARTBEAT};
 use proto::time::Instant;
-use wire::attribute::Attribute;
 
 use super::scripted::*;
 use crate::world::*;
 
 fn with_heartbeat(threshold: u32) -> Scripted {
     let mut scripted = Scripted::new(true, |settings| settings.vpns[0].heartbeat_threshold = threshold);
-    let (kek, tek) = (scripted.rekey(1, 3600), Tek::new(0x1000, scripted.after(3600), &[1]));
-    scripted.register_with(Some(kek), Some(0), &[tek], |sa| {
-        let attributes = &mut sa.kek.as_mut().unwrap().attributes.0;
-        attributes.push(Attribute::basic(KEK_HEARTBEAT, 60_u16));
-        attributes.push(Attribute::variable_u32(KEK_CONFIGURED_LIFETIME, 7200));
-    });
+    let kek = Rekey { heartbeat: Some(60), ..scripted.rekey(1, 3600) };
+    let tek = Tek::new(0x1000, scripted.after(3600), &[1]);
+    scripted.register(Some(kek), Some(0), &[tek]);
     scripted
 }
 
@@ -42,6 +37,10 @@ fn a_member_that_misses_so_many_signs_of_life_registers_again() {
     scripted.push(1, 1, &successor);
     let asked = scripted.asks_within(secs(3000)).unwrap();
     assert!(asked >= secs(180) && asked <= secs(190), "{asked:?}");
+    // The registration tells that there is none any more.
+    let (kek, tek) = (scripted.rekey(2, 3600), Tek::new(0x1000, scripted.after(3600), &[1]));
+    scripted.register(Some(kek), Some(0), &[tek]);
+    assert_eq!(scripted.asks_within(secs(3000)), None);
 }
 
 #[test]

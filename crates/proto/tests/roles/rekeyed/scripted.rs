@@ -50,6 +50,7 @@ pub struct Rekey {
     pub ends: Instant,
     pub acknowledge: bool,
     pub multicast: Option<&'static str>,
+    pub heartbeat: Option<u64>,
 }
 
 /// A TEK as the server has it.
@@ -144,7 +145,7 @@ impl Scripted {
     }
 
     pub fn rekey(&self, number: u8, seconds: u64) -> Rekey {
-        Rekey { number, ends: self.after(seconds), acknowledge: true, multicast: None }
+        Rekey { number, ends: self.after(seconds), acknowledge: true, multicast: None, heartbeat: None }
     }
 
     /// Answers the registration that the member is at.
@@ -205,6 +206,8 @@ impl Scripted {
                 verifying_key: &verifying_key,
                 source: Some(SERVER),
                 multicast_group: rekey.multicast.map(|group| group.parse().unwrap()),
+                lifetime: secs(3600),
+                heartbeat: rekey.heartbeat.map(secs),
                 expires: rekey.ends,
             }),
             gap: push.gap.map(|(activation, deactivation)| PendingTimes { activation, deactivation }),
