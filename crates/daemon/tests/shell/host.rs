@@ -65,6 +65,12 @@ impl Host {
         run(Command::new("ip").args(["-n", &self.namespace]).args(arguments));
     }
 
+    /// What `ip` prints in the namespace.
+    pub fn ip_output(&self, arguments: &[&str]) -> String {
+        let output = Command::new("ip").args(["-n", &self.namespace]).args(arguments).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     /// Replaces the configuration file.
     pub fn rewrite(&self, configuration: &str) {
         std::fs::write(self.folder.join("gvpnd.conf"), configuration).unwrap();
@@ -115,6 +121,11 @@ impl Host {
     /// The body of a `GET` over the control socket, an error's too.
     pub fn get(&self, path: &str) -> String {
         self.request("GET", path, "")
+    }
+
+    /// The body of the reply to a `DELETE`.
+    pub fn delete(&self, path: &str) -> String {
+        self.request("DELETE", path, "")
     }
 
     /// The body of a `POST`.

@@ -3,6 +3,7 @@
 //! Needs root; without it every test says so and passes.
 
 mod host;
+mod push;
 
 use std::time::Duration;
 
