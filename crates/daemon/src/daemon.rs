@@ -379,7 +379,7 @@ impl Daemon {
         while let Some(event) = self.server.as_mut().and_then(|server| server.poll_event()) {
             match event {
                 proto::server::Event::Log(entry) => log::record("server", &entry),
-                // The log entry beside it says it all.
+                // The log entries beside them say it all.
                 proto::server::Event::Registered { .. }
                 | proto::server::Event::MemberLost { .. }
                 | proto::server::Event::RekeyCompleted { .. } => {}
