@@ -405,8 +405,8 @@ impl Daemon {
                     self.protection.remove(&vpn, &spis);
                     self.stale = true;
                 }
-                proto::member::Event::JoinGroup { vpn, group, .. } => {
-                    self.listening.join(&vpn, group);
+                proto::member::Event::JoinGroup { vpn, group, source } => {
+                    self.listening.join(&vpn, group, source);
                     self.join_groups();
                     self.stale = true;
                 }

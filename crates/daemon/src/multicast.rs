@@ -76,14 +76,14 @@ fn is_multicast_router(device: &str, group: IpAddr) -> bool {
 /// The groups that the VPNs of the member listen to for rekeys.
 #[derive(Clone, Debug, Default)]
 pub struct Listening {
-    /// By VPN and group; two VPNs may have the same.
-    groups: BTreeSet<(String, IpAddr)>,
+    /// By VPN and group, with the server that sends; two VPNs may have the same group.
+    groups: BTreeMap<(String, IpAddr), IpAddr>,
 }
 
 impl Listening {
-    /// A VPN has keys whose successors come by this group.
-    pub fn join(&mut self, vpn: &str, group: IpAddr) {
-        self.groups.insert((vpn.to_owned(), group));
+    /// A VPN has keys whose successors come by this group from a server.
+    pub fn join(&mut self, vpn: &str, group: IpAddr, server: IpAddr) {
+        self.groups.insert((vpn.to_owned(), group), server);
     }
 
     /// It has no more.
@@ -93,12 +93,12 @@ impl Listening {
 
     /// Keeps the VPNs that exist.
     pub fn retain(&mut self, exists: impl Fn(&str) -> bool) {
-        self.groups.retain(|(vpn, _)| exists(vpn));
+        self.groups.retain(|(vpn, _), _| exists(vpn));
     }
 
     /// The groups.
     pub fn groups(&self) -> impl Iterator<Item = IpAddr> + '_ {
-        self.groups.iter().map(|(_, group)| *group)
+        self.groups.keys().map(|(_, group)| *group)
     }
 
     /// Whether any VPN listens to a group.
@@ -106,23 +106,22 @@ impl Listening {
         self.groups().any(|known| known == group)
     }
 
-    /// The groups of each VPN.
-    pub fn by_vpn(&self) -> BTreeMap<&str, Vec<IpAddr>> {
-        let mut by_vpn: BTreeMap<&str, Vec<IpAddr>> = BTreeMap::new();
-        for (vpn, group) in &self.groups {
-            by_vpn.entry(vpn).or_default().push(*group);
-        }
-        by_vpn
-    }
-
-    /// Where they are to be joined: on every external interface of the VPN that exists.
+    /// Where they are to be joined: on every external interface of the VPN that exists, and on the one that leads to the
+    /// server, which may be another.
     pub fn memberships(&self, interfaces: &Interfaces, links: &Links) -> BTreeSet<Membership> {
-        self.groups
-            .iter()
-            .flat_map(|(vpn, group)| {
-                interfaces.of_vpn(vpn, links).map(|link| Membership { group: *group, interface: link.index })
-            })
-            .collect()
+        let mut memberships = BTreeSet::new();
+        for ((vpn, group), server) in &self.groups {
+            let mut join = |interface| memberships.insert(Membership { group: *group, interface });
+            for link in interfaces.of_vpn(vpn, links) {
+                join(link.index);
+            }
+            if let Ok(towards) = interface_towards(*server)
+                && links.by_index(towards).is_some_and(|link| !link.loopback)
+            {
+                join(towards);
+            }
+        }
+        memberships
     }
 }
 
@@ -151,11 +150,12 @@ mod tests {
     fn a_group_is_listened_to_as_long_as_a_vpn_does() {
         let mut listening = Listening::default();
         let group: IpAddr = "226.1.1.1".parse().unwrap();
-        listening.join("a", group);
-        listening.join("b", group);
+        let server: IpAddr = "10.0.0.1".parse().unwrap();
+        listening.join("a", group, server);
+        listening.join("b", group, server);
         listening.leave("a", group);
         assert!(listening.has(group));
-        assert_eq!(listening.by_vpn(), BTreeMap::from([("b", vec![group])]));
+        assert_eq!(listening.groups().collect::<Vec<_>>(), [group]);
         listening.retain(|vpn| vpn != "b");
         assert!(!listening.has(group));
     }

@@ -24,7 +24,7 @@ pub(crate) mod samples;
 #[cfg(test)]
 mod tests {
     /// Golden outputs that `docs/operations.md` shows.
-    const SHOWN: [&str; 8] = [
+    const SHOWN: [&str; 15] = [
         include_str!("snapshots/gvpn__show__ike_text__tests__brief_has_the_seeds_columns.snap"),
         include_str!("snapshots/gvpn__show__server_ipsec__tests__brief_has_the_seeds_columns.snap"),
         include_str!("snapshots/gvpn__show__server_members__tests__brief_is_one_line_a_member.snap"),
@@ -35,6 +35,17 @@ mod tests {
             "snapshots/gvpn__show__member_policy__tests__policies_are_grouped_by_vpn_and_zones.snap"
         ),
         include_str!("snapshots/gvpn__show__member_statistics__tests__every_drop_has_its_reason.snap"),
+        include_str!("snapshots/gvpn__show__kek_text__tests__brief_has_the_seeds_columns.snap"),
+        include_str!("snapshots/gvpn__show__kek_text__tests__detail_tells_everything.snap"),
+        include_str!(
+            "snapshots/gvpn__show__server_members__tests__members_that_acknowledge_nothing_are_listed_apart.snap"
+        ),
+        include_str!("snapshots/gvpn__show__server_statistics__tests__pushes_and_replacements_of_keys.snap"),
+        include_str!(
+            "snapshots/gvpn__show__server_statistics__tests__pushes_and_replacements_of_keys-2.snap"
+        ),
+        include_str!("../snapshots/gvpn__clear__tests__an_eviction_says_until_when_it_is_done.snap"),
+        include_str!("../snapshots/gvpn__clear__tests__an_eviction_says_until_when_it_is_done-2.snap"),
     ];
 
     #[test]

@@ -91,7 +91,7 @@ impl Daemon {
         }
     }
 
-    /// Joins and leaves groups so that the member's VPNs hear their rekeys on all of their external interfaces.
+    /// Joins and leaves groups so that the member's VPNs hear their rekeys.
     pub(super) fn join_groups(&mut self) {
         let links = self.links.borrow().clone();
         let wanted = self.listening.memberships(&self.interfaces, &links);
