@@ -1,10 +1,13 @@
 //! A network namespace with one `gvpnd`, its folder, and a client of its control socket.
 
 use std::io::{Read as _, Write as _};
+use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// Without root there are no namespaces: says so, and is true.
 pub fn skip() -> bool {
@@ -69,6 +72,21 @@ impl Host {
     pub fn ip_output(&self, arguments: &[&str]) -> String {
         let output = Command::new("ip").args(["-n", &self.namespace]).args(arguments).output().unwrap();
         String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Runs a command in the namespace.
+    pub fn execute(&self, command: &[&str]) {
+        run(Command::new("ip").args(["netns", "exec", &self.namespace]).args(command));
+    }
+
+    /// Runs a function in the namespace.
+    pub fn inside<T: Send + 'static>(&self, function: impl FnOnce() -> T + Send + 'static) -> T {
+        let file = std::fs::File::open(format!("/run/netns/{}", self.namespace)).unwrap();
+        let thread = std::thread::spawn(move || {
+            move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+            function()
+        });
+        thread.join().unwrap()
     }
 
     /// Replaces the configuration file.

@@ -189,3 +189,52 @@ fn a_key_file_that_cannot_be_used_is_told_and_stays_as_it_is() {
     assert!(server.get("/v1/server/kek-security-associations").trim() == "[]");
     assert!(server.stop());
 }
+
+/// Sends an ESP packet with this SPI and nothing in it, from and to protected addresses.
+fn send_esp(host: &Host, spi: u32) {
+    host.inside(move || {
+        let (raw, esp) = (socket2::Type::from(libc::SOCK_RAW), socket2::Protocol::from(libc::IPPROTO_RAW));
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, raw, Some(esp)).unwrap();
+        // Version and header length, total length 52, TTL 64, protocol 50; the kernel adds the checksum.
+        let mut packet = vec![0x45, 0, 0, 52, 0, 0, 0, 0, 64, 50, 0, 0, 41, 1, 1, 1, 31, 1, 1, 7];
+        packet.extend(spi.to_be_bytes());
+        packet.resize(52, 7);
+        let to: std::net::SocketAddr = "31.1.1.7:0".parse().unwrap();
+        socket.send_to(&packet, &to.into()).unwrap();
+    });
+}
+
+#[test]
+fn esp_under_an_unknown_key_makes_a_member_ask_for_it() {
+    if skip() {
+        return;
+    }
+    let (mut server, mut member) = pair("shre");
+    server.ip(&["route", "add", "31.1.1.0/24", "via", "10.0.0.2"]);
+    member.ip(&["link", "add", "lan0", "type", "dummy"]);
+    member.ip(&["address", "add", "31.1.1.1/24", "dev", "lan0"]);
+    member.ip(&["link", "set", "lan0", "up"]);
+    member.execute(&["sysctl", "-qw", "net.ipv4.ip_forward=1"]);
+    server.start(&pushing(""), &[]);
+    member.start(MEMBER, &[]);
+    within(PATIENCE, || spis(&member, AT_MEMBER).len() == 1);
+    let dropped = |member: &Host| {
+        let statistics = member.get("/v1/member/ipsec-statistics");
+        let after = statistics.split("\"unknown-spi-protected\"").nth(1).unwrap().to_owned();
+        let packets = after.split("\"packets\":").nth(1).unwrap().to_owned();
+        packets.split('}').next().unwrap().parse::<u64>().unwrap()
+    };
+    assert_eq!(dropped(&member), 0);
+    for _ in 0..5 {
+        send_esp(&server, 0xdead_beef);
+    }
+    within(PATIENCE, || member.get(AT_MEMBER).contains("\"pull-succeeded\":2,"));
+    assert_eq!(dropped(&member), 5);
+    // Whoever can send us datagrams cannot make us ask all the time.
+    for _ in 0..20 {
+        send_esp(&server, 0xdead_beef);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert!(member.get(AT_MEMBER).contains("\"pull-succeeded\":2,"), "{}", member.log());
+    assert!(server.stop() && member.stop());
+}
