@@ -211,7 +211,8 @@ fn esp_under_an_unknown_key_makes_a_member_ask_for_it() {
     }
     let (mut server, mut member) = pair("shre");
     server.ip(&["route", "add", "31.1.1.0/24", "via", "10.0.0.2"]);
-    member.ip(&["link", "add", "lan0", "type", "dummy"]);
+    member.ip(&["link", "add", "lan0", "type", "veth", "peer", "name", "host0"]);
+    member.ip(&["link", "set", "host0", "up"]);
     member.ip(&["address", "add", "31.1.1.1/24", "dev", "lan0"]);
     member.ip(&["link", "set", "lan0", "up"]);
     member.execute(&["sysctl", "-qw", "net.ipv4.ip_forward=1"]);
