@@ -141,6 +141,15 @@ pub fn kek_push_point(kek_lifetime: Duration, push: Push) -> Duration {
     percent(kek_lifetime, 10).max(push.span() + 2 * push.activation_time_delay)
 }
 
+/// Remaining life of a KEK at which a member that has no successor registers again; `fraction` is a random 32-bit number
+/// that places it in the window, 7 % to 5 % of the lifetime.
+///
+/// That is later than the successor is pushed whatever the lifetime, and as late as with a TEK of an hour. A KEK that ends
+/// meanwhile stops no traffic, so there is no allowance for fail-over.
+pub fn kek_reregister_at(kek_lifetime: Duration, fraction: u32) -> Duration {
+    percent(kek_lifetime, 5) + scale(percent(kek_lifetime, 2), fraction)
+}
+
 /// What a policy change leaves of the newest distributed TEK's `remaining` life in a push group.
 pub fn life_after_policy_change(remaining: Duration, timeline: &Timeline, push: Push) -> Duration {
     let five_percent = percent(timeline.lifetime, 5).min(Duration::from_secs(3600));
@@ -294,6 +303,16 @@ mod tests {
     fn a_kek_is_replaced_at_a_tenth_or_when_all_rounds_still_fit() {
         assert_eq!(kek_push_point(Duration::from_secs(3600), push(10, 2, 15)), seconds(360.0));
         assert_eq!(kek_push_point(Duration::from_secs(300), push(30, 3, 15)), seconds(120.0));
+    }
+
+    #[test]
+    fn a_member_waits_for_the_new_kek_until_after_it_was_pushed() {
+        assert_eq!(kek_reregister_at(Duration::from_secs(3600), 0), seconds(180.0));
+        assert!(kek_reregister_at(Duration::from_secs(3600), u32::MAX) > seconds(251.9));
+        for lifetime in [120, 300, 700, 3600, 86_400].map(Duration::from_secs) {
+            let latest = kek_push_point(lifetime, push(0, 0, 0));
+            assert!(kek_reregister_at(lifetime, u32::MAX) < latest, "{lifetime:?}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::sa_set::{ROUNDING, timeline};
 use crate::policy::{KekKeys, ReceivedKek};
 use crate::push::{Kek, KekSpi, Recent};
 use crate::time::Instant;
-use crate::timeline::Timeline;
+use crate::timeline::{Timeline, kek_reregister_at};
 
 /// KEKs held at a time: the present one, its successor, one that a restarted server made, and room.
 const KEKS: usize = 6;
@@ -240,6 +240,6 @@ impl HeldKek {
 
     /// When the member registers again if no successor has come.
     pub(super) fn soft_expiry(&self) -> Instant {
-        self.ends - self.timeline.reregister_at(self.fraction)
+        self.ends - kek_reregister_at(self.timeline.lifetime, self.fraction)
     }
 }

@@ -10,6 +10,7 @@ mod push_bodies;
 mod refusal;
 mod rekey;
 mod rekeyed;
+mod rollover;
 mod scale;
 mod sessions;
 mod stranger;

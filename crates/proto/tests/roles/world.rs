@@ -36,6 +36,8 @@ pub struct Seen<'a> {
     pub label: String,
     /// Whether these bytes were seen before.
     pub again: bool,
+    /// The member that sends it or that it is for.
+    pub member: Option<usize>,
 }
 
 /// What the network does with a datagram.
@@ -278,7 +280,11 @@ impl World {
 
     fn transmit(&mut self, from: End, path: Path, bytes: Vec<u8>) {
         let (label, again) = self.label(from, &bytes);
-        let fate = (self.network)(&Seen { bytes: &bytes, label: label.clone(), again });
+        let member = match from {
+            End::Member(index) => Some(index),
+            End::Server => member_index(path.remote.ip()),
+        };
+        let fate = (self.network)(&Seen { bytes: &bytes, label: label.clone(), again, member });
         let arrow = if from == End::Server { "<--" } else { "-->" };
         let note = match &fate {
             Fate::Deliver => "",
