@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 const FOLDER: &str = "fuzz";
 
 /// Every target, in the order in which they run.
-const TARGETS: [&str; 11] = [
+const TARGETS: [&str; 12] = [
     "message",
     "payloads_gdoi",
     "ip_packet",
@@ -19,6 +19,7 @@ const TARGETS: [&str; 11] = [
     "pull_server",
     "pull_member",
     "push_member",
+    "push_server",
     "engine_outbound",
     "engine_inbound",
 ];

@@ -43,6 +43,11 @@ fn push_member_holds_for_its_corpus() {
     replay("push_member", push_bodies::push_member);
 }
 
+#[test]
+fn push_server_holds_for_its_corpus() {
+    replay("push_server", push_bodies::push_server);
+}
+
 fn step(kind: u8, octets: &[u8]) -> Vec<u8> {
     let mut step = vec![kind];
     step.extend_from_slice(&(octets.len() as u16).to_be_bytes());
@@ -111,7 +116,23 @@ fn write_corpora() {
     .concat();
     let delete_one = hex!("01 00001000");
     let delete_all = hex!("02 00000000 00000001");
+    let rekey = step(4, &[0; 3250]);
+    let fellow = [&[18][..], &hex!("05000008 00000001 0000000c 01000000 e2010102")].concat();
+    let foreign = hex!("00000001 e2010199");
     let entries = [
+        ("push_server", "rekey", [rekey.clone(), step(2, b""), step(2, b"")].concat()),
+        ("push_server", "fellow", [rekey.clone(), step(1, &fellow), step(3, &foreign)].concat()),
+        (
+            "push_server",
+            "silence",
+            [rekey.clone(), step(4, &[0; 10]), step(4, &[0; 340]), step(2, b"")].concat(),
+        ),
+        (
+            "push_server",
+            "evictions",
+            [rekey, step(6, b""), step(2, b""), step(4, &[0; 60]), step(6, b"\0")].concat(),
+        ),
+        ("push_server", "foreign-push", [step(5, &[7; 40]), step(0, &[7; 40])].concat()),
         ("push_member", "rekey", [step(3, &push), step(5, &[0; 20]), step(4, &push)].concat()),
         ("push_member", "raw", [step(2, &raw_push), step(1, &raw_push)].concat()),
         ("push_member", "deletes", [step(3, &push), step(3, &delete_one), step(3, &delete_all)].concat()),

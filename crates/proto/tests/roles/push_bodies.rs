@@ -1,4 +1,4 @@
-//! What the fuzz target `push_member` does with its octets, shared with the replay of its corpus.
+//! What the fuzz targets `push_member` and `push_server` do with their octets, shared with the replay of their corpora.
 //!
 //! The octets are a list of steps, as those of `pull_member`. Encryption and, where a step says so, the signature are made
 //! right, so that what is behind them is reached.
@@ -9,14 +9,17 @@
 
 use std::time::Duration;
 
-use crypto::{CbcCipher, Hash, Secret, SeededRandom, SigningKey};
+use crypto::{BareHash, CbcCipher, Hash, Secret, SeededRandom, SigningKey};
 use hex_literal::hex;
 use proto::Role;
 use proto::member::{Event, Member};
-use proto::push::{AcknowledgementPrf, Body, Deletion, Kek, KekSpi, exchange_of, seal};
-use wire::registry::{ExchangeType, PayloadType};
+use proto::pull;
+use proto::push::{AcknowledgementPrf, Body, Deletion, Kek, KekSpi, exchange_of, kek_spi_of, open, seal};
+use proto::server::{Eviction, Server};
+use wire::isakmp::Identity;
+use wire::registry::{ExchangeType, KekKeyAttribute, KeyDownloadType, PayloadType};
 
-use crate::stranger::Stranger;
+use crate::stranger::{Stranger, received};
 use crate::world::*;
 
 /// Steps of one input.
@@ -210,4 +213,133 @@ pub fn push_member(input: &[u8]) -> u64 {
         }
     }
     acknowledged
+}
+
+/// A member of another make registers with a server that pushes, and returns the KEK it was given.
+fn register(stranger: &mut Stranger, server: &mut Server, cipher: CbcCipher, hash: Hash) -> Kek {
+    let id = stranger.start();
+    let ni = [9; 16];
+    let message = pull::message_1(stranger.association(), id, &ni, &Identity::key_id(GROUP)).expect("short");
+    stranger.send(id, &message);
+    stranger.pump(server);
+    let reply = stranger.take();
+    let nr = pull::read_message_2(stranger.association(), received(&reply), &ni)
+        .expect("the server answers")
+        .nonce;
+    let message = pull::message_3(stranger.association(), id, &ni, &nr, None).expect("short");
+    stranger.send(id, &message);
+    stranger.pump(server);
+    let reply = stranger.take();
+    let keys = pull::read_message_4(stranger.association(), received(&reply), &ni, &nr)
+        .expect("and gives keys")
+        .keys;
+    let packet =
+        keys.packets.iter().find(|packet| packet.kind == KeyDownloadType::KEK).expect("a KEK among them");
+    let octets = packet.attributes.bytes(KekKeyAttribute::ALGORITHM_KEY).expect("with its key");
+    let (iv, key) = Kek::split_algorithm_key(cipher, octets).expect("of the right length");
+    let spi = KekSpi((*packet.spi).try_into().expect("16 octets"));
+    Kek { spi, cipher, key, iv, hash, acknowledgement: Some(AcknowledgementPrf::Sha256) }
+}
+
+/// A server that pushes gets acknowledgements, good ones and others, and pushes of somebody else. Returns how many
+/// acknowledgements it counts.
+pub fn push_server(input: &[u8]) -> u64 {
+    let mut stranger = Stranger::member();
+    let settings = pushing_group();
+    let push = settings.push.clone().expect("it pushes");
+    let settings = server_settings(1, vec![settings]);
+    let mut server = Server::new(stranger.now, settings, Box::new(SeededRandom::new(1)));
+    stranger.connect(&mut server);
+    let kek = register(&mut stranger, &mut server, push.cipher, push.hash);
+    let keys = kek.acknowledgement_keys().expect("members acknowledge");
+    let verifying = push.signing_key.verifying_key();
+    let own = Identity::address(member_address(0));
+    let path = stranger.their_path();
+    let mut last = 0;
+    let mut good = 0;
+    for step in steps(input) {
+        match step.kind % 7 {
+            0 => server.handle_datagram(stranger.now, path, step.octets),
+            // Whatever follows HASH, under a good one: what a fellow member could send.
+            1 => {
+                let first = step.octets.first().copied().unwrap_or_default();
+                let rest = step.octets.get(1..).unwrap_or_default();
+                let tag = fellow_tag(&kek, rest);
+                let length = (28 + 4 + tag.len() + rest.len()) as u32;
+                let datagram = [
+                    &kek.spi.0[..],
+                    &hex!("08 10 23 00 00000000"),
+                    &length.to_be_bytes(),
+                    &[first, 0, 0, 4 + tag.len() as u8],
+                    &tag,
+                    rest,
+                ]
+                .concat();
+                good += 1;
+                server.handle_datagram(stranger.now, path, &datagram);
+            }
+            2 if last > 0 => {
+                good += 1;
+                let datagram = keys.seal(kek.spi, last, &own).expect("it is short");
+                server.handle_datagram(stranger.now, path, &datagram);
+            }
+            3 => {
+                if let Some((sequence, address)) = step.octets.split_first_chunk() {
+                    let identity = match <[u8; 4]>::try_from(address) {
+                        Ok(address) => Identity::address(address.into()),
+                        Err(_) => own.clone(),
+                    };
+                    let sequence = u32::from_be_bytes(*sequence);
+                    good += 1;
+                    let datagram = keys.seal(kek.spi, sequence, &identity).expect("it is short");
+                    server.handle_datagram(stranger.now, path, &datagram);
+                }
+            }
+            4 => {
+                stranger.now += Duration::from_secs(step.octets.len() as u64);
+                server.handle_timeout(stranger.now);
+            }
+            5 => {
+                let datagram =
+                    seal(&kek, &signing_key(), 1, &Body { sa: Some(step.octets), ..Body::default() });
+                if let Ok(datagram) = datagram {
+                    server.handle_datagram(stranger.now, path, &datagram);
+                }
+            }
+            6 => {
+                let how = if step.octets.is_empty() { Eviction::Graceful } else { Eviction::Now };
+                server.evict(stranger.now, None, how).expect("a group that pushes evicts");
+            }
+            _ => {}
+        }
+        stranger.pump(&mut server);
+        while let Some(batch) = server.poll_push() {
+            if kek_spi_of(&batch.datagram) != Some(kek.spi) {
+                continue;
+            }
+            let opened = open(&kek, &batch.datagram).expect("the server makes what a member can read");
+            if opened.sequence() != last {
+                let newer = opened.newer_than(last).expect("its numbers only grow");
+                last = newer.sequence();
+                newer.verify(&verifying, BareHash::Refused).expect("it signs them");
+            }
+        }
+        while server.poll_event().is_some() {}
+    }
+    let acknowledged = server.statistics()[0].push_acknowledged;
+    assert!(acknowledged <= good, "what has no good hash does not count");
+    acknowledged
+}
+
+/// HASH of an acknowledgement whose SEQ and ID are these octets.
+fn fellow_tag(kek: &Kek, covered: &[u8]) -> Vec<u8> {
+    let label = b"GROUPKEY-PUSH ACK\0";
+    let key = Hash::Sha256.prf(kek.key.expose(), &[label, &kek.spi.0, &512_u16.to_be_bytes()]);
+    Hash::Sha256.prf(key.expose(), &[covered]).expose().to_vec()
+}
+
+fn pushing_group() -> proto::server::GroupSettings {
+    let mut settings = group(GROUP, 1, &[policy(1)]);
+    settings.push = Some(proto::server::PushSettings { signing_key: signing_key(), ..unicast() });
+    settings
 }

@@ -1,0 +1,15 @@
+#![no_main]
+
+#[path = "../../crates/proto/tests/roles/push_bodies.rs"]
+#[allow(dead_code)] // Each target calls one of them.
+mod push_bodies;
+#[path = "../../crates/proto/tests/roles/stranger.rs"]
+#[allow(dead_code)]
+mod stranger;
+#[path = "../../crates/proto/tests/roles/world.rs"]
+#[allow(dead_code)]
+mod world;
+
+libfuzzer_sys::fuzz_target!(|octets: &[u8]| {
+    let _ = push_bodies::push_server(octets);
+});
