@@ -201,6 +201,9 @@ pub struct RekeyProgress {
     pub outstanding: u64,
     /// Seconds from the command until all switch.
     pub switch_after_secs: u64,
+    /// Seconds from now until then; absent when it is done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub done_in_secs: Option<u64>,
     /// Milliseconds from the command until every remaining member used new keys; absent while that is under way.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub took_millis: Option<u64>,

@@ -70,6 +70,8 @@ fn detail(vpn: &MemberVpn) -> String {
          \x20     Exceed Maximum Keys       : {}\n\
          \x20     Exceed Maximum Policies   : {}\n\
          \x20     Unsupported Algo          : {}\n\
+         \x20     Push Acknowledged         : {}\n\
+         \x20     Recovery Probes           : {}\n\
          \x20 Flags:\n\
          \x20     Rekey Needed: {}\n",
         vpn.vpn,
@@ -90,6 +92,8 @@ fn detail(vpn: &MemberVpn) -> String {
         counters.exceed_maximum_keys,
         counters.exceed_maximum_policies,
         counters.unsupported_algorithm,
+        counters.push_acknowledged,
+        counters.recovery_probes,
         if vpn.rekey_needed { "yes" } else { "no" },
     );
     let rejected: Vec<_> =

@@ -141,7 +141,8 @@ pub fn pushing_statistics() -> Vec<ServerStatistics> {
         cause: "graceful eviction".into(),
         members: 250,
         outstanding: 3,
-        switch_after_secs: 132,
+        switch_after_secs: 140,
+        done_in_secs: Some(132),
         took_millis: None,
     });
     groups

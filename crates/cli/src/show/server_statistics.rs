@@ -35,6 +35,9 @@ fn render(groups: &[ServerStatistics]) -> String {
                     format!("  Recent failures:\n{lines}")
                 }
             };
+            if group.group_id == 0 && group.pull_failed == 0 && group.push_sent == 0 {
+                return format!("{head}{more}{failures}");
+            }
             format!(
                 "{head}  Stats:\n    Pull Succeeded                  : {}\n    Pull Failed                     : {}\n    \
                  Pull Exceed Member Threshold    : {}\n    Push Sent                       : {}\n    \
@@ -67,9 +70,9 @@ fn replacement(group: &ServerStatistics) -> String {
     let (cause, members, outstanding) = (&progress.cause, progress.members, progress.outstanding);
     match progress.took_millis {
         None => format!(
-            "  New keys ({cause}): all use them {} seconds after the command; {outstanding} of {members} members have \
-             not answered yet\n",
-            progress.switch_after_secs
+            "  New keys ({cause}): all use them in {} seconds; {outstanding} of {members} members have not answered \
+             yet\n",
+            progress.done_in_secs.unwrap_or(progress.switch_after_secs)
         ),
         Some(took) => format!(
             "  Last new keys ({cause}): took {}.{:03} seconds; {outstanding} of {members} members missed them\n",
@@ -96,6 +99,16 @@ mod tests {
         groups[0].rekey.as_mut().unwrap().took_millis = Some(132_034);
         groups[0].rekey.as_mut().unwrap().outstanding = 0;
         insta::assert_snapshot!(render(&groups));
+    }
+
+    #[test]
+    fn what_belongs_to_no_group_has_only_what_there_is() {
+        let refused = samples::pushing_statistics().remove(0).acknowledgements_refused;
+        let stray = ServerStatistics { acknowledgements_refused: refused, ..ServerStatistics::default() };
+        assert_eq!(
+            render(&[stray]),
+            "No group\n  Acknowledgements refused:\n    bad-hash                        : 2  the HASH is wrong\n"
+        );
     }
 
     #[test]

@@ -224,7 +224,7 @@ impl Station {
     }
 
     fn acknowledged(&self) -> u64 {
-        self.server.statistics().iter().map(|group| group.push_acknowledged).sum()
+        self.server.statistics(self.now()).iter().map(|group| group.push_acknowledged).sum()
     }
 }
 

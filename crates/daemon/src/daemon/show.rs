@@ -4,7 +4,7 @@ use control::filter::Filtered;
 use control::{
     ClearReply, ConfigurationFormat, ConfigurationQuery, ConfigurationReply, DropCount, EvictedGroup,
     EvictionReply, Filter, InactiveTunnel, InterfaceCounters, InterfaceStatus, IpsecStatistics, MemberPolicy,
-    PolicyType, RekeyMessages, SaCounters, SaStatistics, Selector, Spi, Status,
+    PolicyType, RekeyMessages, SaCounters, SaStatistics, Selector, ServerStatistics, Spi, Status,
 };
 use dataplane::{AddressPair, Counters, DropReason, PassReason, Traffic};
 use proto::server::{Eviction, EvictionError};
@@ -31,7 +31,16 @@ impl Daemon {
             Subject::ServerIpsec => filtered(server()?.ipsec_security_associations(now), filter),
             Subject::ServerKek => filtered(server()?.kek_security_associations(now), filter),
             Subject::ServerMembers => filtered(server()?.registered_members(now), filter),
-            Subject::ServerStatistics => filtered(server()?.statistics(), filter),
+            Subject::ServerStatistics => {
+                let server = server()?;
+                let mut statistics = server.statistics(now);
+                let stray = server.stray_acknowledgements();
+                if !stray.is_empty() {
+                    let acknowledgements_refused = stray;
+                    statistics.push(ServerStatistics { acknowledgements_refused, ..Default::default() });
+                }
+                filtered(statistics, filter)
+            }
             Subject::MemberIke => filtered(member()?.ike_security_associations(now), filter),
             Subject::MemberIpsec => filtered(member()?.ipsec_security_associations(now), filter),
             Subject::MemberKek => filtered(member()?.kek_security_associations(now), filter),
@@ -78,7 +87,7 @@ impl Daemon {
             }
             Subject::ServerStatistics => {
                 let server = self.server.as_mut().ok_or_else(no_server)?;
-                let mut chosen = server.statistics();
+                let mut chosen = server.statistics(now);
                 chosen.keep(filter);
                 chosen.iter().map(|group| server.clear_statistics(Some(&group.group))).sum()
             }

@@ -71,7 +71,7 @@ impl Server {
     }
 
     /// `statistics`.
-    pub fn statistics(&self) -> Vec<ServerStatistics> {
+    pub fn statistics(&self, now: Instant) -> Vec<ServerStatistics> {
         self.groups
             .iter()
             .map(|group| ServerStatistics {
@@ -84,7 +84,7 @@ impl Server {
                 push_acknowledged: group.statistics.pushes_acknowledged,
                 push_unacknowledged: group.statistics.pushes_unacknowledged,
                 acknowledgements_refused: reasons(&group.statistics.acknowledgements_refused),
-                rekey: rekey_progress(group),
+                rekey: rekey_progress(now, group),
                 recent_failures: group.statistics.recent_failures.iter().cloned().collect(),
             })
             .collect()
@@ -107,13 +107,14 @@ fn reasons(counts: &[u64; AcknowledgementError::REASONS.len()]) -> Vec<control::
         .collect()
 }
 
-fn rekey_progress(group: &Group) -> Option<control::RekeyProgress> {
+fn rekey_progress(now: Instant, group: &Group) -> Option<control::RekeyProgress> {
     if let Some(progress) = &group.progress {
         return Some(control::RekeyProgress {
             cause: progress.cause.as_str().to_owned(),
             members: progress.members as u64,
             outstanding: group.outstanding(progress) as u64,
             switch_after_secs: (progress.switch_at - progress.started).as_secs(),
+            done_in_secs: Some(remaining(now, progress.switch_at)),
             took_millis: None,
         });
     }
@@ -123,6 +124,7 @@ fn rekey_progress(group: &Group) -> Option<control::RekeyProgress> {
         members: report.members as u64,
         outstanding: report.missing as u64,
         switch_after_secs: report.took.as_secs(),
+        done_in_secs: None,
         took_millis: Some(u64::try_from(report.took.as_millis()).unwrap_or(u64::MAX)),
     })
 }

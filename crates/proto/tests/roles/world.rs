@@ -191,7 +191,7 @@ impl World {
     }
 
     pub fn statistics(&self) -> control::ServerStatistics {
-        self.shown().statistics().swap_remove(0)
+        self.shown().statistics(self.now).swap_remove(0)
     }
 
     fn next_moment(&self) -> Option<Instant> {
