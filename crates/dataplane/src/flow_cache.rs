@@ -6,7 +6,7 @@
 use crate::classifier::{Flow, Ports};
 use crate::ip::Version;
 
-/// Sets of two entries; about 640 KiB, which the second-level cache of a core holds.
+/// Sets of two entries; about 1 MiB, which the second-level cache of a core holds.
 const SETS: usize = 4096;
 
 /// What a cached verdict depends on.
@@ -51,6 +51,16 @@ impl<V: Copy> FlowCache<V> {
         set.iter()
             .find(|entry| entry.generation == self.generation && entry.key == *key)
             .map(|entry| entry.value)
+    }
+
+    /// Changes a remembered value.
+    pub(crate) fn update(&mut self, key: &CacheKey, change: impl FnOnce(&mut V)) {
+        let set = &mut self.sets[set_of(key)];
+        if let Some(entry) =
+            set.iter_mut().find(|entry| entry.generation == self.generation && entry.key == *key)
+        {
+            change(&mut entry.value);
+        }
     }
 
     /// Remembers a value in place of the older one of its set.

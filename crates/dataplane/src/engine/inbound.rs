@@ -9,6 +9,7 @@ use crate::classify::Verdict;
 use crate::ip::{self, ETHERNET_LENGTH, PROTOCOL_ESP, PROTOCOL_NONE, Packet, Version, long, set_tos};
 use crate::pseudo_time::{self, PROTOCOL_D3P};
 use crate::replay::{Refused, Windows};
+use crate::sessions::Direction;
 use crate::tables::Interface;
 use crate::{Destination, DropReason, FrameBuffer, FrameIn, GroupSa, InterfaceId};
 
@@ -232,8 +233,8 @@ impl Engine {
         frame: &FrameIn<'_>,
         output: &mut FrameBuffer,
     ) {
-        let Some((_, verdict, _)) = self.judge(context, frame, Rules::UnknownEsp) else { return };
-        match verdict {
+        let Some(judged) = self.judge(context, frame, Rules::UnknownEsp) else { return };
+        match judged.verdict {
             Verdict::Drop { reason, vpn } => context.drop(reason, vpn),
             Verdict::Encrypt { .. } => unreachable!("the rules of arriving packets never encrypt"),
             Verdict::Clear { reason, vpn } => {
@@ -316,10 +317,13 @@ impl Engine {
         }
         let interface = context.tables.interface(job.interface).ok_or(DropReason::UnknownInterface)?;
         let rules = Rules::Decrypted { sa: job.sa };
-        if let Verdict::Drop { reason, .. } = self.verdict(context, interface, job.interface, &inner, rules) {
+        let (verdict, tracked) = self.verdict(context, interface, job.interface, &inner, rules);
+        if let Verdict::Drop { reason, .. } = verdict {
             return Err(reason);
         }
         let tos = decapsulated_tos(inner.tos(), outer.tos())?;
+        let amount = (1, inner.bytes.len() as u64);
+        self.track(context, job.interface, job.sa, Direction::Inward, &inner, tracked, amount);
         let range = start..start + inner.bytes.len();
         if tos != inner.tos() {
             let header_length = inner.header_length;

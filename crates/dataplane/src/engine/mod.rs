@@ -17,18 +17,21 @@ mod reassembly;
 mod segment;
 mod sent;
 
+use std::sync::Arc;
+
 use crypto::Random;
 use crypto::esp::{EspOpener, EspSealer, IvSource};
 
-use crate::classifier::Flow;
 use crate::classify::Verdict;
 use crate::flow_cache::{CacheKey, FlowCache};
 use crate::fragment_tracker::{FragmentTracker, Side};
 use crate::ip::{self, ETHERNET_LENGTH, Packet, Version};
 use crate::sender_ids::LaneSender;
+use crate::sessions::{Direction, SessionRef};
 use crate::tables::Interface;
 use crate::{
-    Counters, Destination, DropReason, FrameBuffer, FrameIn, Instant, InterfaceId, Origin, PassReason, Tables,
+    Counters, Destination, DropReason, FrameBuffer, FrameIn, Instant, InterfaceId, Origin, PassReason,
+    SessionTable, Tables,
 };
 
 use inbound::Inbound;
@@ -41,7 +44,8 @@ const CRYPTO_BATCH: usize = 32;
 /// The packet engine of one lane (thread).
 #[derive(Debug)]
 pub struct Engine {
-    cache: FlowCache<Verdict>,
+    cache: FlowCache<Cached>,
+    sessions: Arc<SessionTable>,
     tracker: FragmentTracker,
     /// One handle for each SA of the tables seen last, in the same order.
     lane_sas: Vec<LaneSa>,
@@ -52,6 +56,28 @@ pub struct Engine {
     last_batch: Instant,
     outbound: Outbound,
     inbound: Inbound,
+}
+
+/// What is remembered of a flow.
+#[derive(Clone, Copy, Debug)]
+struct Cached {
+    verdict: Verdict,
+    session: Option<SessionRef>,
+}
+
+/// A packet with its verdict.
+struct Judged<'t, 'f> {
+    interface: &'t Interface,
+    verdict: Verdict,
+    /// `None` where the frame holds no IP packet.
+    packet: Option<(Packet<'f>, Tracked)>,
+}
+
+/// The flow of a packet, and its session if it is known.
+#[derive(Clone, Copy)]
+struct Tracked {
+    key: CacheKey,
+    session: Option<SessionRef>,
 }
 
 /// This lane's handles to the key of an SA, made when first used.
@@ -119,7 +145,11 @@ impl Engine {
         let mut first_identification = [0; 4];
         random.fill(&mut first_identification);
         Self {
-            cache: FlowCache::new(Verdict::Drop { reason: DropReason::Malformed, vpn: None }),
+            cache: FlowCache::new(Cached {
+                verdict: Verdict::Drop { reason: DropReason::Malformed, vpn: None },
+                session: None,
+            }),
+            sessions: SessionTable::new(),
             tracker: FragmentTracker::new(),
             lane_sas: Vec::new(),
             generation: 0,
@@ -128,6 +158,11 @@ impl Engine {
             outbound: Outbound::new(IvSource::new(random), u32::from_ne_bytes(first_identification)),
             inbound: Inbound::new(),
         }
+    }
+
+    /// The sessions of this lane, which anyone may read while the lane goes on.
+    pub fn sessions(&self) -> &Arc<SessionTable> {
+        &self.sessions
     }
 
     /// Whether received UDP datagrams are merged, too, as [`VnetHeader::GSO_UDP_DATAGRAMS`]; off at first. TAPs take such
@@ -194,15 +229,16 @@ impl Engine {
         output: &mut FrameBuffer,
     ) {
         let rules = Rules::Egress { own, injected };
-        let Some((interface, verdict, packet)) = self.judge(context, frame, rules) else { return };
+        let Some(Judged { interface, verdict, packet }) = self.judge(context, frame, rules) else { return };
         match (verdict, packet) {
             (Verdict::Clear { reason, vpn }, _) => {
                 context.counters(vpn).passed.add(reason, 1);
                 output.push_copy(frame.interface, Destination::WireClear, frame.vnet, frame.bytes);
             }
             (Verdict::Drop { reason, vpn }, _) => context.drop(reason, vpn),
-            (Verdict::Encrypt { sa }, Some(packet)) => {
-                self.outbound.protect(context, interface, frame, &packet, sa, output);
+            (Verdict::Encrypt { sa }, Some((packet, tracked))) => {
+                let amount = self.outbound.protect(context, interface, frame, &packet, sa, output);
+                self.track(context, frame.interface, sa, Direction::Outward, &packet, tracked, amount);
             }
             (Verdict::Encrypt { .. }, None) => unreachable!("only IP packets match policies"),
         }
@@ -210,14 +246,14 @@ impl Engine {
 
     /// Clear packets that arrive, on their way inward.
     fn ingress(&mut self, context: Context<'_>, frame: &FrameIn<'_>, output: &mut FrameBuffer) {
-        let Some((_, verdict, packet)) = self.judge(context, frame, Rules::Ingress) else { return };
+        let Some(Judged { verdict, packet, .. }) = self.judge(context, frame, Rules::Ingress) else { return };
         match verdict {
             Verdict::Clear { reason, vpn } => {
                 context.counters(vpn).passed.add(reason, 1);
                 output.push_copy(frame.interface, Destination::Inject, frame.vnet, frame.bytes);
             }
             Verdict::Drop { vpn, .. }
-                if packet.is_some_and(|packet| packet.protocol() == ip::PROTOCOL_ESP) =>
+                if packet.is_some_and(|(packet, _)| packet.protocol() == ip::PROTOCOL_ESP) =>
             {
                 context.drop(DropReason::UnknownSpiProtected, vpn);
             }
@@ -226,13 +262,13 @@ impl Engine {
         }
     }
 
-    /// Parses a frame and asks the rules. `None`: dropped and counted. The packet is `None` where it is not IP.
+    /// Parses a frame and asks the rules. `None`: dropped and counted.
     fn judge<'t, 'f>(
         &mut self,
         context: Context<'t>,
         frame: &FrameIn<'f>,
         rules: Rules,
-    ) -> Option<(&'t Interface, Verdict, Option<Packet<'f>>)> {
+    ) -> Option<Judged<'t, 'f>> {
         let Some(interface) = context.tables.interface(frame.interface) else {
             context.drop(DropReason::UnknownInterface, None);
             return None;
@@ -244,8 +280,8 @@ impl Engine {
         let ethertype = ip::word(header, 12);
         let Some(version) = Version::of_ethertype(ethertype) else {
             if ethertype == ip::ETHERTYPE_ARP {
-                let pass = Verdict::Clear { reason: PassReason::LinkControl, vpn: None };
-                return Some((interface, pass, None));
+                let verdict = Verdict::Clear { reason: PassReason::LinkControl, vpn: None };
+                return Some(Judged { interface, verdict, packet: None });
             }
             context.drop(DropReason::NotIp, None);
             return None;
@@ -254,8 +290,41 @@ impl Engine {
             context.drop(DropReason::Malformed, None);
             return None;
         };
-        let verdict = self.verdict(context, interface, frame.interface, &packet, rules);
-        Some((interface, verdict, Some(packet)))
+        let (verdict, tracked) = self.verdict(context, interface, frame.interface, &packet, rules);
+        Some(Judged { interface, verdict, packet: Some((packet, tracked)) })
+    }
+
+    /// Adds a packet to the session of its flow.
+    #[expect(clippy::too_many_arguments, reason = "what a packet is, and where it goes")]
+    fn track(
+        &mut self,
+        context: Context<'_>,
+        id: InterfaceId,
+        sa: u32,
+        direction: Direction,
+        packet: &Packet<'_>,
+        tracked: Tracked,
+        (packets, octets): (u64, u64),
+    ) {
+        const FIN_OR_RST: u8 = 0x05;
+        let closes = packet.protocol() == ip::PROTOCOL_TCP
+            && packet.fragment_offset() == 0
+            && packet.payload().get(13).is_some_and(|flags| flags & FIN_OR_RST != 0);
+        let (now, spi) = (context.now, context.tables.sas[sa as usize].sa.spi());
+        let sessions = &self.sessions;
+        if let Some(session) = tracked.session
+            && sessions.count(now, session, spi, packets, octets, closes)
+        {
+            return;
+        }
+        if packets == 0 {
+            return;
+        }
+        let session = sessions.open(now, &tracked.key.flow, id, direction);
+        if let Some(session) = session {
+            sessions.count(now, session, spi, packets, octets, closes);
+        }
+        self.cache.update(&tracked.key, |cached| cached.session = session);
     }
 
     /// The verdict on a packet: its flow's, or for ICMP errors that of the packet they quote.
@@ -266,24 +335,27 @@ impl Engine {
         id: InterfaceId,
         packet: &Packet<'_>,
         rules: Rules,
-    ) -> Verdict {
+    ) -> (Verdict, Tracked) {
         let flow = if packet.is_fragment() {
             self.tracker.resolve(context.now, rules.side(context.tables), packet)
         } else {
             packet.flow()
         };
-        let own = self.lookup(context, interface, id, flow, rules);
-        match packet.quoted() {
+        let key = CacheKey { flow, context: rules.cache_context(id) };
+        let Cached { verdict: own, session } = self.lookup(context, interface, &key, rules);
+        let verdict = match packet.quoted() {
             None => own,
             Some(quoted) => {
-                let mirror = self.lookup(context, interface, id, quoted.flow().mirrored(), rules);
+                let key = CacheKey { flow: quoted.flow().mirrored(), ..key };
+                let mirror = self.lookup(context, interface, &key, rules).verdict;
                 match (rules, own) {
                     // A member of the group protected it, whichever of the two its policy is about.
                     (Rules::Decrypted { .. }, Verdict::Clear { .. }) => own,
                     _ => Verdict::of_icmp_error(mirror, own),
                 }
             }
-        }
+        };
+        (verdict, Tracked { key, session })
     }
 
     /// The verdict on a flow, from the cache or the rules.
@@ -291,22 +363,21 @@ impl Engine {
         &mut self,
         context: Context<'_>,
         interface: &Interface,
-        id: InterfaceId,
-        flow: Flow,
+        key: &CacheKey,
         rules: Rules,
-    ) -> Verdict {
-        let key = CacheKey { flow, context: rules.cache_context(id) };
-        if let Some(verdict) = self.cache.find(&key) {
-            return verdict;
+    ) -> Cached {
+        if let Some(cached) = self.cache.find(key) {
+            return cached;
         }
-        let Context { now, tables } = context;
+        let (Context { now, tables }, flow) = (context, &key.flow);
         let verdict = match rules {
-            Rules::Egress { own, injected } => tables.classify_egress(now, interface, &flow, own, injected),
-            Rules::Ingress => tables.classify_ingress(now, interface, &flow),
-            Rules::UnknownEsp => tables.classify_unknown_esp(now, interface, &flow),
-            Rules::Decrypted { sa } => tables.classify_decrypted(sa, &flow),
+            Rules::Egress { own, injected } => tables.classify_egress(now, interface, flow, own, injected),
+            Rules::Ingress => tables.classify_ingress(now, interface, flow),
+            Rules::UnknownEsp => tables.classify_unknown_esp(now, interface, flow),
+            Rules::Decrypted { sa } => tables.classify_decrypted(sa, flow),
         };
-        self.cache.insert(key, verdict);
-        verdict
+        let cached = Cached { verdict, session: None };
+        self.cache.insert(*key, cached);
+        cached
     }
 }

@@ -86,7 +86,8 @@ impl Outbound {
         }
     }
 
-    /// Wraps the packets of one frame for `sa`; they are sealed at the end of the batch.
+    /// Wraps the packets of one frame for `sa`; they are sealed at the end of the batch. Returns how many they are, and
+    /// their octets.
     pub(super) fn protect(
         &mut self,
         context: Context<'_>,
@@ -95,7 +96,8 @@ impl Outbound {
         packet: &Packet<'_>,
         sa: u32,
         output: &mut FrameBuffer,
-    ) {
+    ) -> (u64, u64) {
+        let before = self.jobs.len();
         let bound = &context.tables.sas[sa as usize];
         let vpn = &context.tables.vpns()[bound.vpn as usize];
         let path_mtu = self.path_mtus.find(context.now, packet.version, packet.destination());
@@ -126,6 +128,8 @@ impl Outbound {
         if let Err(reason) = result {
             context.drop(reason, Some(bound.vpn));
         }
+        let wrapped = &self.jobs[before..];
+        (wrapped.len() as u64, wrapped.iter().map(|job| u64::from(job.inner_length)).sum())
     }
 
     /// Undoes the offloads of the frame and wraps what comes out.

@@ -1,0 +1,405 @@
+//! The engine alone on one core against what it should reach, measured interleaved in one run.
+//!
+//! `cargo bench -p dataplane --bench targets` prints three tables: AES-GCM against the library's own call, CBC with HMAC
+//! against OpenSSL one packet at a time, and what a packet costs as policies, keys, flows and members grow.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crypto::esp::{EspSealer, EspSuite, Frame};
+use crypto::{CbcCipher, GcmKeyLen, Integrity, SeededRandom};
+use dataplane::*;
+use openssl::cipher::Cipher;
+use openssl::cipher_ctx::CipherCtx;
+use openssl::sha::Sha1;
+
+const WAN: InterfaceId = InterfaceId(1);
+const BATCH: usize = 64;
+const NOW: Instant = Instant::from_micros(1_000_000);
+const FORWARDED: Origin = Origin::Egress { own: false, injected: false };
+const ROUNDS: usize = 15;
+const GCM: EspSuite = EspSuite::Gcm { key: GcmKeyLen::Bits128 };
+const CBC: EspSuite = EspSuite::Cbc { cipher: CbcCipher::Aes128, integrity: Integrity::HmacSha1_96 };
+
+fn main() {
+    // `cargo test --benches` only asks whether it runs.
+    let quick = std::env::args().any(|argument| argument == "--test");
+    let slice = if quick { Duration::ZERO } else { Duration::from_millis(15) };
+    println!("nanoseconds a packet, medians of {ROUNDS} interleaved rounds\n");
+    // One table alone: gcm, cbc or growth.
+    let wanted = |name: &str| {
+        let named = |argument: &String| ["gcm", "cbc", "growth"].contains(&argument.as_str());
+        std::env::args().find(named).is_none_or(|argument| argument == name)
+    };
+    if wanted("gcm") {
+        against_the_library(slice);
+    }
+    if wanted("cbc") {
+        against_openssl(slice);
+    }
+    if wanted("growth") {
+        growth(slice, quick);
+    }
+}
+
+/// A way to spend time on batches: returns the time that counts, and the packets.
+type Work<'a> = Box<dyn FnMut() -> (Duration, usize) + 'a>;
+
+/// The processor time of this thread: what others do on the machine does not count.
+struct Clock(Duration);
+
+impl Clock {
+    fn now() -> Self {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        Self(Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
+    }
+
+    fn elapsed(&self) -> Duration {
+        Self::now().0 - self.0
+    }
+}
+
+/// A plain function as work.
+fn timed<'a>(mut batch: impl FnMut() + 'a) -> Work<'a> {
+    Box::new(move || {
+        let start = Clock::now();
+        (0..16).for_each(|_| batch());
+        (start.elapsed(), 16 * BATCH)
+    })
+}
+
+/// Nanoseconds a packet of each, taken in turns.
+fn measure(slice: Duration, candidates: &mut [Work<'_>]) -> Vec<f64> {
+    let mut samples = vec![Vec::new(); candidates.len()];
+    for _ in 0..ROUNDS {
+        for (candidate, samples) in candidates.iter_mut().zip(&mut samples) {
+            let (mut spent, mut packets) = (Duration::ZERO, 0);
+            while packets == 0 || spent < slice {
+                let (time, count) = candidate();
+                spent += time;
+                packets += count;
+            }
+            samples.push(spent.as_nanos() as f64 / packets as f64);
+        }
+    }
+    let median = |mut samples: Vec<f64>| {
+        samples.sort_by(f64::total_cmp);
+        samples[samples.len() / 2]
+    };
+    samples.into_iter().map(median).collect()
+}
+
+fn row(name: &str, own: f64, other: f64, target: f64) {
+    let ratio = other / own;
+    let verdict = if ratio >= target { "met" } else { "NOT met" };
+    println!("{name:<34} {own:>9.1} {other:>9.1} {ratio:>7.2} >= {target:<5} {verdict}");
+}
+
+fn against_the_library(slice: Duration) {
+    println!("{:<34} {:>9} {:>9} {:>7}", "AES-128-GCM", "engine", "library", "ratio");
+    for (length, target) in [(64, 0.7), (512, 0.8), (1400, 0.9)] {
+        let frames = frames(length, BATCH as u32, 1);
+        let tables = tables(&[sa(GCM, 4096, 1)], 3);
+        let mut lane = Lane::new();
+        let mut sealer = EspSealer::new(GCM, &key(GCM).0, &key(GCM).1).expect("the suite's lengths");
+        let mut packets = vec![vec![7; GCM.frame_len(length)]; BATCH];
+        let mut decrypting = Decrypting::new(GCM, &frames);
+        let results = measure(
+            slice,
+            &mut [
+                timed(|| lane.run(&tables, FORWARDED, &frames)),
+                timed(|| library(&mut sealer, &mut packets)),
+                Box::new(|| decrypting.run()),
+            ],
+        );
+        row(&format!("encrypt {length}"), results[0], results[1], target);
+        row(&format!("decrypt {length}"), results[2], results[1], target);
+    }
+    println!();
+}
+
+/// The library's call on packets that are ready, in place.
+fn library(sealer: &mut EspSealer, packets: &mut [Vec<u8>]) {
+    let mut packets = packets.iter_mut();
+    let mut frames: [Frame<'_>; BATCH] =
+        std::array::from_fn(|_| Frame::new(packets.next().expect("a batch of packets")));
+    sealer.seal(black_box(&mut frames));
+}
+
+fn against_openssl(slice: Duration) {
+    println!("{:<34} {:>9} {:>9} {:>7}", "AES-128-CBC, HMAC-SHA1-96", "engine", "OpenSSL", "ratio");
+    for length in [64, 512, 1400] {
+        let frames = frames(length, BATCH as u32, 1);
+        let tables = tables(&[sa(CBC, 4096, 1)], 3);
+        let (mut sender, mut receiver) = (Lane::new(), Lane::new());
+        let wires = sender.encrypted(&tables, &frames);
+        let mut single = SingleBuffer::new();
+        let packet = vec![7; CBC.frame_len(length)];
+        let (mut sealed, opened) = (packet.clone(), packet);
+        let results = measure(
+            slice,
+            &mut [
+                timed(|| sender.run(&tables, FORWARDED, &frames)),
+                timed(|| receiver.run(&tables, Origin::Wire, &wires)),
+            ],
+        );
+        let openssl =
+            measure(slice, &mut [timed(|| (0..BATCH).for_each(|_| single.seal(black_box(&mut sealed))))]);
+        let opening =
+            measure(slice, &mut [timed(|| (0..BATCH).for_each(|_| single.open(black_box(&opened))))]);
+        let (encrypt, decrypt) = if length == 1400 { (4.0, 2.5) } else { (0.0, 0.0) };
+        row(&format!("encrypt {length}"), results[0], openssl[0], encrypt);
+        row(&format!("decrypt {length}"), results[1], opening[0], decrypt);
+    }
+    println!();
+}
+
+/// OpenSSL's ciphers and hash, as fast as one packet at a time goes: nothing is keyed anew.
+struct SingleBuffer {
+    encrypt: CipherCtx,
+    decrypt: CipherCtx,
+    inner: Sha1,
+    outer: Sha1,
+    /// The binding wants a block more than it writes.
+    text: Vec<u8>,
+}
+
+impl SingleBuffer {
+    fn new() -> Self {
+        let (cipher_key, integrity_key) = key(CBC);
+        let context = |encrypts: bool| {
+            let mut context = CipherCtx::new().expect("memory");
+            let cipher = Some(Cipher::aes_128_cbc());
+            let result = match encrypts {
+                true => context.encrypt_init(cipher, Some(&cipher_key), None),
+                false => context.decrypt_init(cipher, Some(&cipher_key), None),
+            };
+            result.expect("OpenSSL has AES");
+            context
+        };
+        let padded = |octet: u8| {
+            let mut block = [octet; 64];
+            block.iter_mut().zip(&integrity_key).for_each(|(octet, key)| *octet ^= key);
+            let mut state = Sha1::new();
+            state.update(&block);
+            state
+        };
+        let (inner, outer) = (padded(0x36), padded(0x5c));
+        Self { encrypt: context(true), decrypt: context(false), inner, outer, text: vec![0; 2048] }
+    }
+
+    fn tag(&self, data: &[u8]) -> [u8; 20] {
+        let (mut inner, mut outer) = (self.inner.clone(), self.outer.clone());
+        inner.update(data);
+        outer.update(&inner.finish());
+        outer.finish()
+    }
+
+    fn seal(&mut self, packet: &mut [u8]) {
+        let end = packet.len() - 12;
+        let (clear, encrypted) = packet[..end].split_at_mut(24);
+        self.encrypt.encrypt_init(None, None, Some(&clear[8..])).expect("an IV");
+        self.encrypt.set_padding(false);
+        let length = encrypted.len();
+        self.encrypt.cipher_update(encrypted, Some(&mut self.text)).expect("whole blocks");
+        encrypted.copy_from_slice(&self.text[..length]);
+        let tag = self.tag(&packet[..end]);
+        packet[end..].copy_from_slice(&tag[..12]);
+    }
+
+    fn open(&mut self, packet: &[u8]) {
+        let end = packet.len() - 12;
+        let tag = self.tag(&packet[..end]);
+        black_box(tag[..12] == packet[end..]);
+        let (clear, encrypted) = packet[..end].split_at(24);
+        self.decrypt.decrypt_init(None, None, Some(&clear[8..])).expect("an IV");
+        self.decrypt.set_padding(false);
+        self.decrypt.cipher_update(encrypted, Some(&mut self.text)).expect("whole blocks");
+    }
+}
+
+/// What a packet of 64 octets costs under AES-128-GCM, first as the tables grow, then relative to the smallest.
+fn growth(slice: Duration, quick: bool) {
+    let most = if quick { 300 } else { 120_000 };
+    println!("cost against the number of policies, keys, flows and members, 64 octets, AES-128-GCM");
+    let one_key = |policies: u32| tables(&[sa(GCM, 4096, 1)], policies);
+    let many = |policies: u32, flows: u32| (one_key(policies), frames(64, flows, 1));
+    let (few_flows, many_flows) = (BATCH as u32, 65_536);
+    let mut cases: Vec<(String, Tables, Vec<Vec<u8>>)> = Vec::new();
+    let mut add = |name: String, (tables, frames)| cases.push((name, tables, frames));
+    for policies in [3, 300, most] {
+        add(format!("{policies} policies, 64 flows"), many(policies, few_flows));
+        add(format!("{policies} policies, 65536 flows"), many(policies, many_flows));
+    }
+    for keys in [1, 20, 400] {
+        let sas: Vec<_> = (0..keys).map(|index| sa(GCM, 4096 + index, 1)).collect();
+        add(format!("{keys} keys in turns, 64 flows"), (tables(&sas, 3), frames(64, few_flows, keys)));
+    }
+    let mut lanes: Vec<Lane> = cases.iter().map(|_| Lane::new()).collect();
+    let mut candidates: Vec<Work<'_>> = cases
+        .iter()
+        .zip(&mut lanes)
+        .map(|((_, tables, frames), lane)| {
+            let mut batches = frames.chunks(BATCH).cycle();
+            timed(move || lane.run(tables, FORWARDED, batches.next().expect("it cycles")))
+        })
+        .collect();
+    let results = measure(slice, &mut candidates);
+    for ((name, ..), (index, cost)) in cases.iter().zip(results.iter().enumerate()) {
+        let base = if index < 6 { results[index % 2] } else { results[6] };
+        println!("  {name:<34} {cost:>9.1} {:>7.2} x", cost / base);
+    }
+    let frames = frames(64, BATCH as u32, 1);
+    let mut members: Vec<(u32, Decrypting)> =
+        [1, 100, 10_000].map(|members| (members, Decrypting::of_members(GCM, &frames, members))).into();
+    let mut candidates: Vec<Work<'_>> =
+        members.iter_mut().map(|(_, case)| Box::new(|| case.run()) as Work<'_>).collect();
+    let results = measure(slice, &mut candidates);
+    for (members, cost) in [1, 100, 10_000].into_iter().zip(&results) {
+        println!("  decrypting from {members:<6} members       {cost:>9.1} {:>7.2} x", cost / results[0]);
+    }
+}
+
+fn key(suite: EspSuite) -> (Vec<u8>, Vec<u8>) {
+    (vec![1; suite.cipher_key_len()], vec![2; suite.integrity_key_len()])
+}
+
+fn sa(suite: EspSuite, spi: u32, sender: u32) -> Arc<GroupSa> {
+    let ids = SenderIds::new(SenderIdLength::Bits16);
+    ids.grant(sender).expect("it has fewer bits");
+    let (mut cipher_key, integrity_key) = key(suite);
+    cipher_key[0] = spi as u8;
+    cipher_key[1] = (spi >> 8) as u8;
+    GroupSa::new(&SaSettings {
+        spi,
+        suite,
+        cipher_key: &cipher_key,
+        integrity_key: &integrity_key,
+        activate_at: Instant::ZERO,
+        hard_expiry: Instant::FAR_FUTURE,
+        sender_ids: Some(&ids),
+        pseudo_clock: None,
+    })
+    .expect("the key has the suite's length")
+}
+
+/// `count` policies, the last of which match the packets of [`frames`], one for each key.
+fn tables(sas: &[Arc<GroupSa>], count: u32) -> Tables {
+    let policy = |selector, sa: &Arc<GroupSa>| Policy {
+        selector,
+        sas: vec![sa.clone()],
+        drop_clear_from: Instant::ZERO,
+    };
+    let net = |base: u32, length: u8| ipnet::Ipv4Net::new(base.into(), length).expect("a length").into();
+    let other = |index: u32| {
+        policy(
+            Selector::between(net(0x0a00_0000 | index << 8, 24), net(0x6400_0000 | index << 8, 24)),
+            &sas[0],
+        )
+    };
+    let matching = sas.iter().enumerate().map(|(index, sa)| {
+        let sources = Selector::between(net(0x1f00_0000 | (index as u32) << 8, 24), net(0x2901_0000, 16));
+        policy(sources, sa)
+    });
+    let vpn = Vpn {
+        name: "bench".into(),
+        interfaces: vec![WAN],
+        binding: Binding::Zone,
+        registration: Registration::Registered,
+        df_bit: DfBit::Clear,
+        tunnel_mtu: None,
+        policies: (1..count).map(other).chain(matching).collect(),
+        exclude: vec![],
+        fail_open: vec![],
+        counters: Arc::default(),
+    };
+    let mut builder = TablesBuilder::new();
+    builder.interface(WAN, 9000).default_policy(DefaultPolicy::PermitAll).vpn(vpn);
+    builder.build()
+}
+
+/// UDP packets of `length` octets, each of another flow, for the policies of `keys` keys in turns.
+fn frames(length: usize, flows: u32, keys: u32) -> Vec<Vec<u8>> {
+    let frame = |flow: u32| {
+        let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0];
+        frame.extend((length as u16).to_be_bytes());
+        frame.extend([0, 1, 0, 0, 64, 17, 0, 0]);
+        frame.extend((0x1f00_0002 | (flow % keys) << 8).to_be_bytes());
+        frame.extend((0x2901_0000 | flow & 0xffff).to_be_bytes());
+        frame.extend([0x10, 0, 0x20, 0]);
+        frame.extend(((length - 20) as u16).to_be_bytes());
+        frame.resize(14 + length, 0x5c);
+        frame
+    };
+    (0..flows).map(frame).collect()
+}
+
+/// An engine with its buffers, used again and again.
+struct Lane {
+    engine: Engine,
+    output: FrameBuffer,
+}
+
+impl Lane {
+    fn new() -> Self {
+        Self { engine: Engine::new(&mut SeededRandom::new(1)), output: FrameBuffer::new() }
+    }
+
+    fn run(&mut self, tables: &Tables, origin: Origin, frames: &[Vec<u8>]) {
+        let none = VnetHeader::default();
+        let mut input = [FrameIn { interface: WAN, origin, vnet: none, bytes: &[] }; BATCH];
+        input.iter_mut().zip(frames).for_each(|(input, bytes)| input.bytes = bytes);
+        self.output.clear();
+        self.engine.process(NOW, tables, &input[..frames.len()], &mut self.output);
+        assert_eq!(self.output.len(), frames.len());
+    }
+
+    /// What these frames look like on the wire.
+    fn encrypted(&mut self, tables: &Tables, frames: &[Vec<u8>]) -> Vec<Vec<u8>> {
+        self.run(tables, FORWARDED, frames);
+        self.output.iter().map(|frame| frame.bytes().to_vec()).collect()
+    }
+}
+
+/// Packets of a counter-mode key can be decrypted once: many batches, and a new receiver when they are used up.
+struct Decrypting {
+    suite: EspSuite,
+    batches: Vec<Vec<Vec<u8>>>,
+}
+
+impl Decrypting {
+    fn new(suite: EspSuite, frames: &[Vec<u8>]) -> Self {
+        Self::of_members(suite, frames, 1)
+    }
+
+    /// Packets of `members` senders in turns.
+    fn of_members(suite: EspSuite, frames: &[Vec<u8>], members: u32) -> Self {
+        let mut sent: Vec<std::vec::IntoIter<Vec<u8>>> = Vec::new();
+        let (batches, mut lane) = (256, Lane::new());
+        let each = (batches * BATCH).div_ceil(members as usize).div_ceil(BATCH);
+        for sender in 1..=members {
+            let tables = tables(&[sa(suite, 4096, sender)], 3);
+            sent.push(
+                (0..each).flat_map(|_| lane.encrypted(&tables, frames)).collect::<Vec<_>>().into_iter(),
+            );
+        }
+        let mut turns = 0;
+        let mut next = || {
+            turns += 1;
+            sent[turns % members as usize].next().expect("enough for all batches")
+        };
+        let batches = (0..batches).map(|_| (0..BATCH).map(|_| next()).collect()).collect();
+        Self { suite, batches }
+    }
+
+    fn run(&mut self) -> (Duration, usize) {
+        let (tables, mut lane) = (tables(&[sa(self.suite, 4096, 0)], 3), Lane::new());
+        // Buffers and windows are made by the first batches.
+        let (first, rest) = self.batches.split_at(self.batches.len() / 2);
+        first.iter().for_each(|batch| lane.run(&tables, Origin::Wire, batch));
+        let start = Clock::now();
+        rest.iter().for_each(|batch| lane.run(&tables, Origin::Wire, batch));
+        (start.elapsed(), rest.len() * BATCH)
+    }
+}
