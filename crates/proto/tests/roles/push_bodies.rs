@@ -326,7 +326,7 @@ pub fn push_server(input: &[u8]) -> u64 {
         }
         while server.poll_event().is_some() {}
     }
-    let acknowledged = server.statistics()[0].push_acknowledged;
+    let acknowledged = server.statistics(stranger.now)[0].push_acknowledged;
     assert!(acknowledged <= good, "what has no good hash does not count");
     acknowledged
 }
