@@ -81,7 +81,7 @@ pub struct AcknowledgementKeys {
 impl AcknowledgementKeys {
     //= https://www.rfc-editor.org/rfc/rfc8263#section-3.2
     //# ack_key = prf(base_key, "GROUPKEY-PUSH ACK" | SPI | L)
-    pub(super) fn derive(prf: AcknowledgementPrf, kek: &Kek) -> Self {
+    pub(crate) fn derive(prf: AcknowledgementPrf, kek: &Kek) -> Self {
         //= https://www.rfc-editor.org/rfc/rfc8263#section-2.1
         //# The base_key
         //# (also defined in Section 3.2) is the KEK_ALGORITHM_KEY used to

@@ -73,7 +73,13 @@ impl Group {
     ) -> Result<(), AcknowledgementError> {
         let kek = self.keks.iter().find(|kek| kek.spi() == acknowledgement.spi);
         let kek = kek.filter(|kek| kek.forget_at > now).ok_or(AcknowledgementError::UnknownKek)?;
-        let keys = kek.acknowledgement_keys().ok_or(AcknowledgementError::NotRequested)?;
+        // A message under a KEK that asks for nothing may bring one that does.
+        let requested =
+            kek.settings.is_unicast() || current(&self.keks).is_some_and(|kek| kek.settings.is_unicast());
+        if !requested {
+            return Err(AcknowledgementError::NotRequested);
+        }
+        let keys = kek.acknowledgement_keys();
         let (id, member) = self.members.find(path.remote).ok_or(AcknowledgementError::UnknownMember)?;
         //= https://www.rfc-editor.org/rfc/rfc8263#section-3.4
         //# The address
@@ -99,6 +105,7 @@ impl Group {
         acknowledgement.verify(keys)?;
         let name = (kek.index, sequence);
         self.members.acknowledged(now, id, name, errand.carried);
+        self.statistics.pushes_acknowledged += 1;
         if let Some(rekey) = rekey.filter(|_| owes) {
             self.settle(now, rekey, id);
         }
@@ -120,7 +127,6 @@ impl Group {
             rekey.next_round = None;
         }
         self.members.settled(member, rekey.keys_until);
-        self.statistics.pushes_acknowledged += 1;
         if empty {
             self.finish_progress(now);
         }
@@ -142,7 +148,9 @@ impl Group {
         for (position, &index) in due.iter().enumerate() {
             let counted =
                 |member| due[..position].iter().any(|&other| self.rekeys[other].owing.contains(member));
-            let silent: Vec<_> = self.rekeys[index].owing.iter().filter(|&member| !counted(member)).collect();
+            let asked = |member| self.was_asked(member);
+            let owing = self.rekeys[index].owing.iter();
+            let silent: Vec<_> = owing.filter(|&member| !counted(member) && asked(member)).collect();
             for member in silent {
                 self.statistics.pushes_unacknowledged += 1;
                 if self.members.unacknowledged(member, required) {
@@ -160,22 +168,32 @@ impl Group {
         self.assume(now);
     }
 
-    /// Members that never acknowledge anything are taken to have a new KEK when its rounds are over.
+    /// Whether a member holds a KEK whose messages are acknowledged, as far as we know.
+    fn was_asked(&self, member: MemberId) -> bool {
+        let held = self.members.get(member).map_or(0, |member| member.kek);
+        self.keks.iter().find(|kek| kek.index == held).is_none_or(|kek| kek.settings.is_unicast())
+    }
+
+    /// When the rounds that bring a new KEK are over, those are taken to have it of whom we cannot know: who never
+    /// acknowledges anything, who was asked for nothing, or is not asked any more.
     fn assume(&mut self, now: Instant) {
-        let Some(current) = current(&self.keks).map(|kek| kek.index) else { return };
-        for rekey in &mut self.rekeys {
-            if rekey.assume_at.is_none_or(|at| at > now) {
-                continue;
-            }
+        let current = current(&self.keks);
+        for rekey in self.rekeys.iter_mut().filter(|rekey| rekey.assume_at.is_some_and(|at| at <= now)) {
             rekey.assume_at = None;
+            let Some(current) = current else { continue };
             let silent: Vec<_> = rekey
                 .owing
                 .iter()
-                .filter(|&member| self.members.get(member).is_some_and(|member| !member.acknowledges))
+                .filter(|&member| {
+                    let Some(member) = self.members.get(member) else { return true };
+                    let asked = self.keks.iter().find(|kek| kek.index == member.kek);
+                    let asked = asked.is_none_or(|kek| kek.settings.is_unicast());
+                    !(member.acknowledges && asked && current.settings.is_unicast())
+                })
                 .collect();
             for member in silent {
                 rekey.owing.remove(member);
-                self.members.assume(member, current);
+                self.members.assume(member, current.index);
             }
         }
     }

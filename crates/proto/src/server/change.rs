@@ -1,11 +1,13 @@
 //! A commit changes the settings of a group that goes on.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crypto::Random;
 
 use super::group::{Group, Numbers, gateway_names, is_active};
 use super::kek::current;
+use super::progress::Cause;
 use super::rekey::Subject;
 use super::settings::GroupSettings;
 use super::tek::IpsecSa;
@@ -28,8 +30,7 @@ impl Group {
         numbers: &mut Numbers,
     ) -> Changed {
         let pushed = self.settings.push.is_some();
-        let pushes = settings.push.is_some();
-        self.change_sas(now, &settings, numbers);
+        let fresh_in = self.change_sas(now, &settings, numbers);
         self.gateways = gateway_names(&settings);
         self.settings = settings;
         self.forget_offers();
@@ -37,20 +38,33 @@ impl Group {
         let before = self.members.count();
         let (left, holds_keys) = self.members.keep_gateways(now, &self.gateways);
         self.left(&left);
-        if holds_keys && pushed && pushes {
+        if let Some(fresh_in) = fresh_in.filter(|_| !self.reaches_everyone(now)) {
+            self.note_next_roll(now, Cause::PolicyChange, fresh_in);
+        }
+        if holds_keys {
             self.evict(now, random, numbers);
         }
         Changed { removed: before - self.members.count() }
     }
 
-    fn change_sas(&mut self, now: Instant, settings: &GroupSettings, numbers: &mut Numbers) {
+    /// Returns when everybody has what changed if nobody is told, where something changed that is out there.
+    fn change_sas(
+        &mut self,
+        now: Instant,
+        settings: &GroupSettings,
+        numbers: &mut Numbers,
+    ) -> Option<Duration> {
         let push = settings.timing();
+        let mut fresh_in = None;
         let mut old = std::mem::take(&mut self.sas);
         for wanted in settings.ipsec_sas.iter().filter(|sa| is_active(sa)) {
             let known = old.iter().position(|sa| sa.settings.name == wanted.name);
             let sa = match known {
                 Some(position) => {
                     let mut sa = old.remove(position);
+                    if *sa.settings != *wanted {
+                        fresh_in = fresh_in.max(Some(sa.fresh_in(now)).filter(|delay| !delay.is_zero()));
+                    }
                     sa.change(wanted.clone(), push);
                     sa
                 }
@@ -74,6 +88,7 @@ impl Group {
                 self.start_rekey(now, Subject::RemovedTeks(spis), until, Instant::ORIGIN);
             }
         }
+        fresh_in
     }
 
     /// Takes over what does not need a new KEK; `advance` sees for itself where one is needed.

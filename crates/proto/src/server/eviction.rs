@@ -16,7 +16,6 @@ use super::group::{Group, Numbers};
 use super::kek::KekState;
 use super::progress::Cause;
 use super::rekey::Subject;
-use crate::log::{Entry, Facility, Level};
 use crate::time::Instant;
 use crate::timeline::EVICTION_SPREAD;
 
@@ -156,8 +155,7 @@ impl Group {
             self.start_rekey(now, Subject::RevokedKeks, until, Instant::ORIGIN);
         }
         let done_in = self.sas.iter().map(|sa| sa.fresh_in(now)).max().unwrap_or_default();
-        let entry = Entry::new(Level::Info, Facility::PolicyManager, "new keys come with the next roll");
-        self.log(entry.with("done-in", format_args!("{done_in:?}")));
+        self.note_next_roll(now, Cause::GracefulEviction, done_in);
         done_in
     }
 

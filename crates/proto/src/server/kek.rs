@@ -62,7 +62,7 @@ pub(super) struct Kek {
     pub(super) settings: Arc<PushSettings>,
     shared: push::Kek,
     verifying_key: VerifyingKey,
-    acknowledgement_keys: Option<AcknowledgementKeys>,
+    acknowledgement_keys: AcknowledgementKeys,
     pub(super) state: KekState,
     sequence: u32,
     pub(super) pushes: u64,
@@ -97,7 +97,7 @@ impl Kek {
         Self {
             index,
             verifying_key: settings.signing_key.verifying_key(),
-            acknowledgement_keys: shared.acknowledgement_keys(),
+            acknowledgement_keys: AcknowledgementKeys::derive(AcknowledgementPrf::Sha256, &shared),
             shared,
             state: KekState::Current,
             sequence: 0,
@@ -158,8 +158,8 @@ impl Kek {
         self.sequence
     }
 
-    pub(super) fn acknowledgement_keys(&self) -> Option<&AcknowledgementKeys> {
-        self.acknowledgement_keys.as_ref()
+    pub(super) fn acknowledgement_keys(&self) -> &AcknowledgementKeys {
+        &self.acknowledgement_keys
     }
 
     pub(super) fn is_near_end_of_sequence(&self) -> bool {
@@ -258,7 +258,8 @@ impl Group {
     }
 }
 
-/// When the successor of a KEK is pushed.
+/// When the successor of a KEK is pushed. A checked configuration leaves room for it; without room, at half its life.
 pub(super) fn successor_due(kek: &Kek, activation_time_delay: Duration) -> Instant {
-    kek.expires - kek_push_point(kek.settings.lifetime, kek.settings.timing(activation_time_delay))
+    let lifetime = kek.settings.lifetime;
+    kek.expires - kek_push_point(lifetime, kek.settings.timing(activation_time_delay)).min(lifetime / 2)
 }

@@ -188,6 +188,7 @@ impl Members {
     ) {
         self.change(id, |member| {
             member.acknowledges = true;
+            member.pushes_acknowledged = member.pushes_acknowledged.wrapping_add(1);
             member.unacknowledged = 0;
             member.heard_at = now;
             member.last_acknowledged = (kek, sequence);
@@ -198,7 +199,6 @@ impl Members {
     /// A rekey was settled by an acknowledgement; its keys live until `keys_until`.
     pub(super) fn settled(&mut self, id: MemberId, keys_until: Instant) {
         if let Some(member) = self.slot(id) {
-            member.pushes_acknowledged = member.pushes_acknowledged.wrapping_add(1);
             member.keys_until = member.keys_until.max(keys_until);
         }
     }

@@ -56,6 +56,9 @@ pub use progress::Cause;
 pub use settings::{Communication, GroupSettings, IpsecSaSettings, MatchPolicy, PushSettings, Settings};
 pub use transmit::{BATCH, PushBatch, Recipients};
 
+/// Exchange type of a vendor's own acknowledgements, which are unpublished: they are counted and not answered.
+const VENDOR_ACKNOWLEDGEMENT: ExchangeType = ExchangeType(34);
+
 /// The key server role.
 pub struct Server {
     settings: Settings,
@@ -72,6 +75,7 @@ pub struct Server {
     keks_known: u32,
     /// Acknowledgements that belong to no group, by reason.
     stray_acknowledgements: [u64; AcknowledgementError::REASONS.len()],
+    vendor_acknowledgements: u64,
     registrations: Registrations,
     groups_due: Option<Instant>,
     journal: Journal,
@@ -107,6 +111,7 @@ impl Server {
             kek_spis: BTreeMap::new(),
             keks_known: 0,
             stray_acknowledgements: Default::default(),
+            vendor_acknowledgements: 0,
             registrations: Registrations::default(),
             groups_due: None,
             journal: Journal::default(),
@@ -282,6 +287,10 @@ impl Role for Server {
     fn handle_datagram(&mut self, now: Instant, path: Path, datagram: &[u8]) {
         if push::exchange_of(datagram) == Some(ExchangeType::GROUPKEY_PUSH_ACK) {
             return self.handle_acknowledgement(now, path, datagram);
+        }
+        if push::exchange_of(datagram) == Some(VENDOR_ACKNOWLEDGEMENT) {
+            self.vendor_acknowledgements += 1;
+            return;
         }
         self.meter.received(datagram);
         let outcome = self.endpoint.handle_datagram(now, path, datagram, &mut *self.random);

@@ -120,11 +120,24 @@ impl Group {
         });
     }
 
+    /// Members get the new keys when they ask; nobody is told before. All have them after `delay`.
+    pub(super) fn note_next_roll(&mut self, now: Instant, cause: Cause, delay: Duration) {
+        self.begin_progress(Progress {
+            cause,
+            started: now,
+            switch_at: now + delay,
+            deadline: now + delay,
+            members: self.members.count(),
+            rekeys: Vec::new(),
+            registering: None,
+        });
+    }
+
     fn begin_progress(&mut self, progress: Progress) {
         let entry = Entry::new(Level::Info, Facility::PolicyManager, "new keys for the group")
             .with("cause", progress.cause.as_str())
             .with("members", progress.members)
-            .with("switch-in", format_args!("{:?}", progress.switch_at - progress.started));
+            .with("switch-in-secs", (progress.switch_at - progress.started).as_secs());
         self.log(entry);
         self.progress = Some(progress);
     }
@@ -152,7 +165,7 @@ impl Group {
         let level = if missing == 0 { Level::Info } else { Level::Warn };
         let entry = Entry::new(level, Facility::PolicyManager, "the group uses new keys")
             .with("cause", cause.as_str())
-            .with("took", format_args!("{:?}", report.took))
+            .with("took-millis", report.took.as_millis())
             .with("members", members)
             .with("missing", missing);
         self.log(entry);

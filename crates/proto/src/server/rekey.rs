@@ -124,7 +124,7 @@ impl Group {
             .unwrap_or_default();
         let assume_at = ends.min(now + point);
         // Without acknowledgements there is nobody in particular who missed it.
-        let silent = older().all(|kek| !kek.settings.is_unicast());
+        let silent = !new.settings.is_unicast() || older().all(|kek| !kek.settings.is_unicast());
         let ends = if silent { assume_at } else { ends };
         self.rekeys.retain(|rekey| rekey.subject != Subject::Kek);
         if self.start_rekey(now, Subject::Kek, ends, keys_until).is_some()
@@ -149,7 +149,9 @@ impl Group {
         let timing = newest.settings.timing(self.settings.activation_time_delay);
         self.last_rekey += 1;
         let current_unicast = current(&self.keks).is_some_and(|kek| kek.settings.is_unicast());
-        let to_group = self.keks.iter().any(|kek| kek.is_alive(now) && !kek.settings.is_unicast());
+        // A group address without any member is not worth a message.
+        let to_group = self.members.count() > 0
+            && self.keks.iter().any(|kek| kek.is_alive(now) && !kek.settings.is_unicast());
         let owes = |held: u32| {
             let held = self.keks.iter().find(|kek| kek.index == held);
             let state = held.map(|kek| kek.state);
@@ -175,7 +177,9 @@ impl Group {
             period: timing.retransmission_period.max(Duration::from_secs(1)),
             next_round: (to_group || !owing.is_empty()).then_some(now),
             rounds: 0,
-            judge_at: (!owing.is_empty()).then(|| ends.min(now + wait)),
+            // Where the present KEK asks for nothing, silence says nothing.
+            judge_at: (!owing.is_empty() && (current_unicast || current(&self.keks).is_none()))
+                .then(|| ends.min(now + wait)),
             assume_at: None,
             ends,
             owing,

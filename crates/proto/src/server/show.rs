@@ -92,7 +92,13 @@ impl Server {
 
     /// Acknowledgements that belong to no group, by reason.
     pub fn stray_acknowledgements(&self) -> Vec<control::ReasonCount> {
-        reasons(&self.stray_acknowledgements)
+        let mut counts = reasons(&self.stray_acknowledgements);
+        counts.extend((self.vendor_acknowledgements > 0).then(|| control::ReasonCount {
+            reason: "vendor-exchange".to_owned(),
+            description: "an acknowledgement in a vendor's own, unpublished form".to_owned(),
+            count: self.vendor_acknowledgements,
+        }));
+        counts
     }
 }
 

@@ -263,10 +263,18 @@ impl IpsecSa {
 
     /// Ends every life at `end` that would last longer. When a TEK that waits becomes active stays as it was: the new
     /// one that follows is active before.
+    ///
+    /// Each ends a second before the next, so that whole seconds still tell which one succeeds which.
     fn cut(&mut self, end: Instant) {
-        for tek in &mut self.teks {
+        let mut end = end;
+        for tek in self.teks.iter_mut().rev() {
             tek.expires = tek.expires.min(end);
-            tek.predecessor_expires = tek.predecessor_expires.map(|expires| expires.min(end));
+            end = tek.expires - Duration::from_secs(1);
+        }
+        let mut predecessor = None;
+        for tek in &mut self.teks {
+            tek.predecessor_expires = tek.predecessor_expires.and(predecessor);
+            predecessor = Some(tek.expires);
         }
     }
 }
