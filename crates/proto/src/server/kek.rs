@@ -263,3 +263,104 @@ pub(super) fn successor_due(kek: &Kek, activation_time_delay: Duration) -> Insta
     let lifetime = kek.settings.lifetime;
     kek.expires - kek_push_point(lifetime, kek.settings.timing(activation_time_delay)).min(lifetime / 2)
 }
+
+#[cfg(test)]
+mod tests {
+    use crypto::signature::{SigningKey, SigningKeyKind};
+    use crypto::{CbcCipher, Hash, SeededRandom};
+
+    use super::*;
+
+    fn settings() -> PushSettings {
+        PushSettings {
+            communication: Communication::Unicast { acknowledgement_required: false },
+            source: None,
+            lifetime: Duration::from_secs(3600),
+            retransmission_period: Duration::from_secs(10),
+            number_of_retransmission: 2,
+            heartbeat: None,
+            cipher: CbcCipher::TripleDes,
+            hash: Hash::Sha256,
+            signing_key: SigningKey::generate(SigningKeyKind::EcdsaP256).unwrap(),
+        }
+    }
+
+    fn kek() -> Kek {
+        Kek::new(Instant::ORIGIN, 1, Arc::new(settings()), &mut SeededRandom::new(1))
+    }
+
+    fn errand(rekey: u64) -> Errand {
+        Errand { rekey, carried: 0 }
+    }
+
+    #[test]
+    fn the_first_message_has_sequence_number_one_and_each_tells_its_errand() {
+        let mut kek = kek();
+        assert_eq!(kek.sequence(), 0);
+        for rekey in [7, 7, 8, 7, 9] {
+            kek.seal(errand(rekey), &Body::default()).unwrap();
+        }
+        assert_eq!(kek.sequence(), 5);
+        let errands: Vec<_> =
+            (0..=6).map(|sequence| kek.errand(sequence).map(|errand| errand.rekey)).collect();
+        assert_eq!(errands, [None, Some(7), Some(7), Some(8), Some(7), Some(9), None]);
+    }
+
+    #[test]
+    fn what_old_messages_brought_is_forgotten_and_never_mistaken() {
+        let mut kek = kek();
+        kek.runs = (1..=RUNS as u32).map(|sequence| (sequence, errand(sequence.into()))).collect();
+        kek.set_sequence(RUNS as u32);
+        kek.seal(errand(1), &Body::default()).unwrap();
+        assert!(kek.runs.len() <= RUNS);
+        assert_eq!(kek.errand(1), Some(errand(0)));
+        assert_eq!(kek.errand(RUNS as u32), Some(errand(RUNS as u64)));
+    }
+
+    #[test]
+    fn a_sequence_number_is_never_used_again_and_its_end_is_seen_coming() {
+        let mut kek = kek();
+        kek.set_sequence(SEQUENCE_NEAR_END - 1);
+        assert!(!kek.is_near_end_of_sequence());
+        kek.seal(errand(1), &Body::default()).unwrap();
+        assert!(kek.is_near_end_of_sequence());
+        kek.set_sequence(u32::MAX);
+        assert_eq!(kek.seal(errand(1), &Body::default()), Err(SealFailure::Exhausted));
+        assert_eq!(kek.sequence(), u32::MAX);
+    }
+
+    #[test]
+    fn a_kek_is_forgotten_a_span_and_ten_seconds_after_its_end() {
+        assert_eq!(kek().forget_at, Instant::ORIGIN + Duration::from_secs(3600 + 20 + 10));
+    }
+
+    #[test]
+    fn its_successor_is_due_at_a_tenth_or_when_the_rounds_still_fit_but_never_at_once() {
+        let delay = Duration::from_secs(15);
+        assert_eq!(successor_due(&kek(), delay), Instant::ORIGIN + Duration::from_secs(3240));
+        let short = PushSettings { lifetime: Duration::from_secs(60), ..settings() };
+        let short = Kek::new(Instant::ORIGIN, 1, Arc::new(short), &mut SeededRandom::new(1));
+        assert_eq!(successor_due(&short, delay), Instant::ORIGIN + Duration::from_secs(30));
+    }
+
+    #[test]
+    fn only_what_members_are_told_needs_a_new_kek() {
+        let settings = settings();
+        let with = |change: fn(&mut PushSettings)| {
+            let mut changed = settings.clone();
+            change(&mut changed);
+            settings.keyed_alike(&changed)
+        };
+        assert!(with(|push| push.heartbeat = Some(Duration::from_secs(60))));
+        assert!(with(|push| push.number_of_retransmission = 9));
+        assert!(with(|push| push.communication = Communication::Unicast { acknowledgement_required: true }));
+        assert!(!with(|push| push.cipher = CbcCipher::Aes256));
+        assert!(!with(|push| push.hash = Hash::Sha384));
+        assert!(!with(|push| push.lifetime = Duration::from_secs(4000)));
+        assert!(!with(|push| push.signing_key = SigningKey::generate(SigningKeyKind::EcdsaP384).unwrap()));
+        assert!(!with(|push| {
+            let group = "239.1.1.1".parse().unwrap();
+            push.communication = Communication::Multicast { group, interface: "lo0.0".into() };
+        }));
+    }
+}

@@ -460,6 +460,100 @@ mod tests {
         assert!(world.spis.is_empty());
     }
 
+    fn plan() -> Push {
+        Push {
+            retransmission_period: Duration::from_secs(10),
+            number_of_retransmission: 2,
+            activation_time_delay: Duration::from_secs(15),
+        }
+    }
+
+    fn pushed(lifetime: u64) -> World {
+        let mut world = World {
+            sa: IpsecSa::new(statement(lifetime, "20.0.0.0/8"), Some(plan())),
+            random: SeededRandom::new(1),
+            spis: BTreeSet::new(),
+        };
+        world.advance(0);
+        world.sa.mark_distributed(at(0));
+        world
+    }
+
+    #[test]
+    fn where_everybody_is_reached_a_changed_policy_cuts_lives_to_what_the_rounds_need() {
+        let mut world = pushed(3600);
+        world.sa.change(statement(3600, "30.0.0.0/8"), Some(plan()));
+        let done = world.sa.advance(at(1000), &mut world.random, &mut world.spis, true);
+        assert_eq!(done, Advanced { changed: true, made: true, cut: true });
+        assert_eq!(world.sa.teks[0].expires, at(1180));
+        assert_eq!(world.sa.teks[1].activates, at(1150));
+        assert_eq!(world.sa.teks[1].expires, at(4600));
+    }
+
+    #[test]
+    fn a_successor_that_is_out_there_is_cut_too_and_ends_after_its_predecessor() {
+        let mut world = pushed(3600);
+        world.advance(3240);
+        world.sa.mark_distributed(at(3240));
+        world.sa.change(statement(3600, "30.0.0.0/8"), Some(plan()));
+        world.sa.advance(at(3300), &mut world.random, &mut world.spis, true);
+        let ends: Vec<_> = world.sa.teks.iter().map(|tek| tek.expires).collect();
+        assert_eq!(ends, [at(3479), at(3480), at(6900)]);
+        assert_eq!(world.sa.teks[2].activates, at(3450));
+    }
+
+    #[test]
+    fn an_eviction_ends_every_tek_that_is_out_there_when_all_have_switched() {
+        let mut world = pushed(3600);
+        let delay = world.sa.evict(at(1000), plan(), &mut world.random, &mut world.spis);
+        assert_eq!(delay, Some(Duration::from_secs(150)));
+        assert_eq!(world.sa.teks[0].expires, at(1180));
+        assert_eq!(world.sa.teks[1].activates, at(1150));
+    }
+
+    #[test]
+    fn an_eviction_near_the_end_of_a_tek_waits_for_that_and_no_longer() {
+        let mut world = pushed(3600);
+        let delay = world.sa.evict(at(3560), plan(), &mut world.random, &mut world.spis);
+        assert_eq!(delay, Some(Duration::from_secs(10)));
+        assert_eq!(world.sa.teks[0].expires, at(3600));
+    }
+
+    #[test]
+    fn evictions_in_a_row_keep_a_bounded_number_of_teks() {
+        let mut world = pushed(3600);
+        for second in 1000..1050 {
+            world.sa.evict(at(second), plan(), &mut world.random, &mut world.spis);
+            world.sa.mark_distributed(at(second));
+            assert!(world.sa.teks.len() <= ALIVE_EVICTING);
+            assert_eq!(world.spis.len(), world.sa.teks.len());
+        }
+    }
+
+    #[test]
+    fn following_the_due_times_is_enough_where_a_server_pushes() {
+        for lifetime in [60, 90, 240, 3600] {
+            let mut world = pushed(lifetime);
+            let mut now = at(0);
+            for round in 0..100 {
+                if round % 7 == 0 {
+                    world.sa.change(
+                        statement(lifetime, ["30.0.0.0/8", "31.0.0.0/8"][round / 7 % 2]),
+                        Some(plan()),
+                    );
+                    world.sa.advance(now, &mut world.random, &mut world.spis, true);
+                }
+                world.sa.mark_distributed(now);
+                let due = world.sa.due(now).unwrap();
+                assert!(due > now, "{lifetime} {round}");
+                now = due;
+                world.sa.advance(now, &mut world.random, &mut world.spis, true);
+                assert!((1..=ALIVE_PUSHED).contains(&world.sa.teks.len()));
+                assert!(world.sa.teks.iter().any(|tek| tek.is_active(now)), "{lifetime} {round}");
+            }
+        }
+    }
+
     #[test]
     fn des_keys_have_odd_parity() {
         let world = World::new(60);
