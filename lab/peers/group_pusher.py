@@ -94,6 +94,8 @@ class Pusher:
             return self.address(self.last)
         if name == "spoil":
             return self.spoilt(flags[0])
+        if name == "flips":
+            return self.flips(int(flags[0]))
         kek, deletes, parts, keys, new_kek = self.current, [], [], [], None
         if name in ("kek", "both"):
             new_kek = self.make_kek()
@@ -125,6 +127,21 @@ class Pusher:
         self.log("pushed", command=line, kek=kek.spi.hex(), sequence=self.sequences[kek.spi],
                  teks=sorted({tek.spi.hex() for tek in keys}), octets=len(self.last))  # fmt: skip
         return out
+
+    def flips(self, count):
+        """A new TEK, whose message comes after many copies of it with one bit turned: the right one must still be taken."""
+        teks = self.server.live()
+        _, fresh = self.successors(self.server.lifetime, None)
+        sa = sa_body([(SAT, sat_body(self.server.shown(tek))) for tek in teks + fresh])
+        right = self.push(self.current, [], sa, kd_body(teks + fresh))
+        bits = len(self.last) * 8
+        wrong = []
+        for bit in range(0, bits, max(1, bits // count)):
+            octets = bytearray(self.last)
+            octets[bit // 8] ^= 1 << bit % 8
+            wrong += self.address(bytes(octets))
+        self.log("pushed", command=f"flips {count}", sequence=self.sequences[self.current.spi], copies=len(wrong))
+        return wrong + right
 
     def push(self, kek, deletes, sa, kd, spoil=(), wanted=True, sequence=None, signer=None):
         """Seal and address one message. `wanted`: whether it is to be acknowledged; None leaves it to the member."""

@@ -258,6 +258,9 @@ def planted_rekeys():
     before = len(member.findings.violations)
     command("again")
     check(len(member.findings.violations) > before, "a replay was not found")
+    acknowledged = server.pusher.acknowledgements
+    command("flips 40")
+    check(server.pusher.acknowledgements == acknowledged + 1, "damaged copies before a message")
     server.findings.violations.clear()
     Options.bad_acks = True
     command("heartbeat")
