@@ -107,6 +107,8 @@ class Pusher:
                 gap += basic(2, int(options["dtd"])) if "dtd" in options else b""
                 if gap:
                     parts.append((GAP, gap))
+            if "dtd" in options:
+                self.server.deactivate([tek.spi for tek in old], int(options["dtd"]))
             keys = new if "new-only" in flags else old + new
         elif name == "heartbeat":
             keys = self.server.live()
@@ -118,8 +120,6 @@ class Pusher:
         out = self.push(kek, deletes, *body, spoil=spoil, wanted=None if "foreign" in flags else True)
         if new_kek is not None:
             self.current = new_kek
-        if "dtd" in options:
-            self.server.deactivate([tek.spi for tek in old], int(options["dtd"]))
         if name == "delete":
             self.server.deleted(deletes)
             if any(protocol == 0 for protocol, _ in deletes) and "foreign" not in flags:

@@ -386,8 +386,11 @@ class Server:
 
     def shown(self, tek):
         """A TEK as a SAT says it now."""
-        age = int(time.monotonic() - tek.made)
-        return Tek(tek.spi, tek.transform, tek.selector, tek.key_bits, tek.integrity, max(1, tek.lifetime - age))
+        now = time.monotonic()
+        left = tek.lifetime - int(now - tek.made)
+        if tek.dead_at is not None:
+            left = min(left, int(tek.dead_at - now + 0.5))
+        return Tek(tek.spi, tek.transform, tek.selector, tek.key_bits, tek.integrity, max(1, left))
 
     def deactivate(self, spis, delay):
         """DEACTIVATION_TIME_DELAY of TEKs that were replaced."""

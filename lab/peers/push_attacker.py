@@ -52,11 +52,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--pcap", required=True, help="capture in which the messages are")
     parser.add_argument("--flips", type=int, default=200, help="bits to flip in each message beside those of the header")
+    parser.add_argument("--spare", help="address of somebody who is left alone")
     parser.add_argument("--messages", type=int, default=4, help="so many messages of each kind, the last ones")
     options = parser.parse_args()
     raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
     found, seen = {GROUPKEY_PUSH: [], GROUPKEY_PUSH_ACK: []}, set()
     for _, source, destination, octets in datagrams(options.pcap):
+        if options.spare in (socket.inet_ntoa(source), socket.inet_ntoa(destination)):
+            continue
         if len(octets) > 28 and octets[18] in found and (source, destination, octets) not in seen:
             seen.add((source, destination, octets))
             found[octets[18]].append((source, destination, octets))
