@@ -90,6 +90,8 @@ pub(super) struct Group {
     /// What is handed out now: without private attributes, and with them.
     offers: [Option<Arc<Offer>>; 2],
     pub(super) distributed: bool,
+    /// Whether keys, or what is to be deleted, are not durable as they are.
+    keys_changed: bool,
 }
 
 /// Whether TEKs of this suite can be handed out: a counter mode needs sender ids.
@@ -124,6 +126,7 @@ impl Group {
             notes: Vec::new(),
             offers: [None, None],
             distributed: false,
+            keys_changed: true,
         }
     }
 
@@ -286,6 +289,23 @@ impl Group {
     pub(super) fn forget_offers(&mut self) {
         self.offers = [None, None];
         self.distributed = false;
+        self.keys_changed = true;
+    }
+
+    /// What is to be deleted changed.
+    pub(super) fn note_keys_changed(&mut self) {
+        self.keys_changed = true;
+    }
+
+    /// Whether the record of the keys is behind.
+    pub(super) fn keys_changed(&self) -> bool {
+        self.keys_changed || self.keks.iter().any(Kek::reserves)
+    }
+
+    /// The record of the keys is written.
+    pub(super) fn keys_are_stored(&mut self) {
+        self.keys_changed = false;
+        self.keks.iter_mut().for_each(Kek::is_stored);
     }
 
     pub(super) fn log(&mut self, entry: Entry) {

@@ -33,6 +33,21 @@ pub(super) const KEPT_FOR_ACKNOWLEDGEMENTS: Duration = Duration::from_secs(10);
 /// of one; half a day of eight of them every ten seconds fits.
 const RUNS: usize = 1 << 15;
 
+/// Sequence numbers that are reserved at a time. A restart skips what is left of them, a fiftieth of a percent of all.
+const RESERVED: u32 = 1 << 10;
+
+/// What is kept of a KEK.
+pub(super) struct Remembered {
+    pub(super) index: u32,
+    pub(super) state: KekState,
+    pub(super) shared: push::Kek,
+    pub(super) settings: Arc<PushSettings>,
+    /// No sequence number above it has been used.
+    pub(super) reserved: u32,
+    pub(super) expires: Instant,
+    pub(super) forget_at: Instant,
+}
+
 /// What may be sent under a KEK.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum KekState {
@@ -65,6 +80,10 @@ pub(super) struct Kek {
     acknowledgement_keys: AcknowledgementKeys,
     pub(super) state: KekState,
     sequence: u32,
+    /// The highest sequence number that may be used before it is made durable that it may have been.
+    reserved: u32,
+    /// Whether more were reserved than is durable.
+    reserves: bool,
     pub(super) pushes: u64,
     pub(super) expires: Instant,
     /// When late acknowledgements do not count any more.
@@ -101,12 +120,57 @@ impl Kek {
             shared,
             state: KekState::Current,
             sequence: 0,
+            reserved: RESERVED,
+            reserves: false,
             pushes: 0,
             expires: now + settings.lifetime,
             forget_at: now + settings.lifetime + span + KEPT_FOR_ACKNOWLEDGEMENTS,
             runs: Vec::new(),
             settings,
         }
+    }
+
+    /// The KEK that was kept. Every number that may have been used counts as used.
+    pub(super) fn restored(kept: Remembered) -> Self {
+        let Remembered { index, state, shared, settings, reserved, expires, forget_at } = kept;
+        Self {
+            index,
+            verifying_key: settings.signing_key.verifying_key(),
+            acknowledgement_keys: shared.acknowledgement_keys(),
+            shared,
+            state,
+            sequence: reserved,
+            reserved,
+            reserves: false,
+            pushes: 0,
+            expires,
+            forget_at,
+            runs: Vec::new(),
+            settings,
+        }
+    }
+
+    /// What is to be kept of it.
+    pub(super) fn remember(&self) -> Remembered {
+        Remembered {
+            index: self.index,
+            state: self.state,
+            shared: self.shared.clone(),
+            settings: Arc::clone(&self.settings),
+            reserved: self.reserved,
+            expires: self.expires,
+            forget_at: self.forget_at,
+        }
+    }
+
+    /// Whether it reserved numbers that are not durable yet.
+    pub(super) fn reserves(&self) -> bool {
+        self.reserves
+    }
+
+    /// What it reserved is durable.
+    pub(super) fn is_stored(&mut self) {
+        self.reserves = false;
     }
 
     /// Makes the next message under this KEK.
@@ -121,6 +185,10 @@ impl Kek {
         //# reset to 1 in this message.
         let sequence = self.sequence.checked_add(1).ok_or(SealFailure::Exhausted)?;
         self.sequence = sequence;
+        if sequence > self.reserved {
+            self.reserved = sequence.saturating_add(RESERVED);
+            self.reserves = true;
+        }
         let datagram = push::seal(&self.shared, &self.settings.signing_key, sequence, body)?;
         self.pushes += 1;
         if self.runs.last().is_none_or(|(_, last)| *last != errand) {
@@ -189,6 +257,7 @@ impl Kek {
     #[cfg(test)]
     pub(super) fn set_sequence(&mut self, sequence: u32) {
         self.sequence = sequence;
+        self.reserved = sequence;
     }
 }
 

@@ -8,7 +8,7 @@
 //! A member is who registers from one address and port. It has a small number, by which sets of members name it, and
 //! which is given to another one only after it is forgotten.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -80,12 +80,28 @@ pub(super) struct Registration {
     pub(super) keys_until: Instant,
 }
 
+/// What is kept of a member.
+pub(super) struct RememberedMember {
+    pub(super) gateway: Arc<str>,
+    pub(super) path: Path,
+    pub(super) lost: bool,
+    pub(super) ours: bool,
+    pub(super) acknowledges: bool,
+    pub(super) kek: u32,
+    pub(super) heard_at: Instant,
+    pub(super) keys_until: Instant,
+}
+
 /// The members of one group.
 #[derive(Debug, Default)]
 pub(super) struct Members {
     slots: Vec<Option<Member>>,
     free: Vec<MemberId>,
     by_address: BTreeMap<SocketAddr, MemberId>,
+    /// Of whom a server that goes on from here does not know enough; those first who have just registered.
+    changed: VecDeque<SocketAddr>,
+    /// Whether anybody wants to know; from then on `changed` is kept.
+    recorded: bool,
     active: usize,
     only_failures: usize,
     /// Active members that did not show our vendor id.
@@ -160,7 +176,53 @@ impl Members {
             member.keys_until = keys_until;
             member.pulls_succeeded += 1;
         });
+        if self.recorded {
+            self.changed.push_front(path.remote);
+        }
         id
+    }
+
+    /// Takes over a member that was kept.
+    pub(super) fn restore(&mut self, kept: RememberedMember) {
+        let id = self.entry(Arc::clone(&kept.gateway), kept.path);
+        self.change(id, |member| {
+            member.path = kept.path;
+            member.standing = if kept.lost { Standing::Lost } else { Standing::Active };
+            member.ours = kept.ours;
+            member.acknowledges = kept.acknowledges;
+            member.kek = kept.kek;
+            member.heard_at = kept.heard_at;
+            member.keys_until = kept.keys_until;
+        });
+        self.recorded = true;
+        self.changed.clear();
+    }
+
+    /// Members that changed, as they are now, or `None` for one that is forgotten; at most `limit`.
+    pub(super) fn take_changed(&mut self, limit: usize) -> Vec<(SocketAddr, Option<Member>)> {
+        if !std::mem::replace(&mut self.recorded, true) {
+            self.changed = self.addresses().collect();
+        }
+        let addresses: BTreeSet<_> = self.changed.drain(..limit.min(self.changed.len())).collect();
+        let registered = |address| {
+            let (_, member) = self.find(address)?;
+            Some(member).filter(|member| member.standing != Standing::OnlyFailures).cloned()
+        };
+        addresses.into_iter().map(|address| (address, registered(address))).collect()
+    }
+
+    pub(super) fn has_changed(&self) -> bool {
+        !self.recorded || !self.changed.is_empty()
+    }
+
+    /// Whether anybody keeps records of them.
+    pub(super) fn is_recorded(&self) -> bool {
+        self.recorded
+    }
+
+    /// Where the members register from.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.by_address.keys().copied()
     }
 
     pub(super) fn failed(&mut self, gateway: Arc<str>, path: Path) {
@@ -333,6 +395,9 @@ impl Members {
     fn remove(&mut self, id: MemberId) {
         if let Some(member) = self.slots[id as usize].take() {
             self.count_out(&member);
+            if self.recorded && member.standing != Standing::OnlyFailures {
+                self.changed.push_back(member.path.remote);
+            }
             self.by_address.remove(&member.path.remote);
             self.free.push(id);
         }
@@ -346,7 +411,12 @@ impl Members {
     fn change(&mut self, id: MemberId, change: impl FnOnce(&mut Member)) {
         if let Some(mut member) = self.slots.get_mut(id as usize).and_then(Option::take) {
             self.count_out(&member);
+            let kept = |member: &Member| (member.standing, member.acknowledges, member.kek);
+            let before = kept(&member);
             change(&mut member);
+            if self.recorded && kept(&member) != before {
+                self.changed.push_back(member.path.remote);
+            }
             self.count_in(&member);
             self.slots[id as usize] = Some(member);
         }

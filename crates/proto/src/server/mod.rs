@@ -15,6 +15,7 @@
 
 mod acknowledgement;
 mod change;
+mod durable;
 mod event;
 mod eviction;
 mod group;
@@ -50,6 +51,7 @@ use crate::time::Instant;
 use group::{Group, Note, Numbers};
 use registration::Registrations;
 
+pub use durable::{Change, Record, RestoreError};
 pub use event::Event;
 pub use eviction::{Eviction, EvictionError, EvictionNotice};
 pub use progress::Cause;
@@ -81,6 +83,8 @@ pub struct Server {
     journal: Journal,
     events: VecDeque<Event>,
     outbox: VecDeque<PushBatch>,
+    /// Records of groups that are not configured any more.
+    forgotten: Vec<String>,
 }
 
 /// Octets of the messages that carry the policy and the keys of a group, at their largest. What does not
@@ -117,6 +121,7 @@ impl Server {
             journal: Journal::default(),
             events: VecDeque::new(),
             outbox: VecDeque::new(),
+            forgotten: Vec::new(),
         };
         server.configure(now, settings);
         server
@@ -154,6 +159,7 @@ impl Server {
         }
         for removed in old {
             removed.forget(&mut self.numbers.spis);
+            self.forget_records(&removed);
             self.journal.record(
                 now,
                 Entry::new(Level::Info, Facility::Config, "group removed")

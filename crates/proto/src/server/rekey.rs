@@ -148,6 +148,7 @@ impl Group {
         // What goes out under old KEKs goes at their pace; all of a group have the same, unless it was changed.
         let timing = newest.settings.timing(self.settings.activation_time_delay);
         self.last_rekey += 1;
+        self.note_keys_changed();
         let current_unicast = current(&self.keks).is_some_and(|kek| kek.settings.is_unicast());
         // A group address without any member is not worth a message.
         let to_group = self.members.count() > 0

@@ -52,6 +52,24 @@ pub(super) struct Tek {
     distributed: bool,
 }
 
+/// What is kept of a TEK.
+pub(super) struct RememberedTek {
+    pub(super) spi: u32,
+    pub(super) cipher_key: Secret,
+    pub(super) integrity_key: Secret,
+    pub(super) settings: Arc<IpsecSaSettings>,
+    pub(super) activates: Instant,
+    pub(super) expires: Instant,
+    pub(super) predecessor_expires: Option<Instant>,
+}
+
+/// What is kept of an `ipsec-sa`.
+pub(super) struct RememberedSa {
+    pub(super) name: String,
+    /// Oldest first.
+    pub(super) teks: Vec<RememberedTek>,
+}
+
 /// What `advance` did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Advanced {
@@ -86,6 +104,43 @@ impl IpsecSa {
             teks: VecDeque::with_capacity(2),
             retiring: false,
         }
+    }
+
+    /// Takes over TEKs that were kept. Whether a member has them is not known, so it is supposed.
+    pub(super) fn restore(&mut self, now: Instant, teks: Vec<RememberedTek>, spis: &mut BTreeSet<u32>) {
+        for kept in teks.into_iter().filter(|kept| kept.expires > now) {
+            spis.insert(kept.spi);
+            let selectors = kept.settings.policies.iter().map(|policy| policy.selector).collect();
+            let timeline = timeline_of(&kept.settings, self.push);
+            let RememberedTek { spi, cipher_key, integrity_key, settings, .. } = kept;
+            let RememberedTek { activates, expires, predecessor_expires, .. } = kept;
+            self.teks.push_back(Tek {
+                spi,
+                cipher_key,
+                integrity_key,
+                settings,
+                selectors,
+                timeline,
+                activates,
+                expires,
+                predecessor_expires,
+                distributed: true,
+            });
+        }
+    }
+
+    /// What was kept of a statement that is not in the configuration any more, if there is anything.
+    pub(super) fn removed(
+        now: Instant,
+        kept: RememberedSa,
+        push: Option<Push>,
+        spis: &mut BTreeSet<u32>,
+    ) -> Option<Self> {
+        let settings = IpsecSaSettings::clone(&kept.teks.last()?.settings);
+        let mut sa = Self::new(IpsecSaSettings { name: kept.name, ..settings }, push);
+        sa.restore(now, kept.teks, spis);
+        sa.retire();
+        Some(sa).filter(|sa| !sa.is_gone())
     }
 
     /// Takes over a changed statement of the same name, or another way to announce keys.
@@ -290,6 +345,19 @@ impl Tek {
     /// Whether senders may use it.
     pub(super) fn is_active(&self, now: Instant) -> bool {
         self.activates <= now
+    }
+
+    /// What is to be kept of it.
+    pub(super) fn remember(&self) -> RememberedTek {
+        RememberedTek {
+            spi: self.spi,
+            cipher_key: self.cipher_key.clone(),
+            integrity_key: self.integrity_key.clone(),
+            settings: Arc::clone(&self.settings),
+            activates: self.activates,
+            expires: self.expires,
+            predecessor_expires: self.predecessor_expires,
+        }
     }
 
     pub(super) fn view(&self, now: Instant) -> TekView<'_> {

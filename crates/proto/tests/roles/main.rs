@@ -4,6 +4,7 @@ mod change;
 mod corpus;
 mod damage;
 mod dialogue;
+mod durable;
 mod foreign;
 mod fuzz_bodies;
 mod push_bodies;

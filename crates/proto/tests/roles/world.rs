@@ -60,12 +60,25 @@ pub struct World {
     pub server_log: Vec<log::Entry>,
     pub member_log: Vec<log::Entry>,
     pub trace: Vec<String>,
+    /// What the server wants kept, and when it said so; `None`: nobody keeps anything.
+    pub disk: Option<BTreeMap<String, (Instant, Secret)>>,
+    /// The server dies at the so manieth moment at which it has something to keep, before or after it is kept.
+    pub crash: Option<(usize, Crash)>,
     /// Group addresses that each member listens to.
     pub joined: BTreeSet<(usize, IpAddr)>,
     network: Network,
     in_flight: BTreeMap<(Instant, u64), (End, Path, Vec<u8>)>,
     counter: u64,
     exchanges: BTreeMap<(ExchangeType, [u8; 8], u32), Vec<Vec<u8>>>,
+}
+
+/// When a server dies that has something to keep and something to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Crash {
+    /// Nothing is kept, nothing is sent.
+    BeforeKeeping,
+    /// It is kept, nothing is sent.
+    BeforeSending,
 }
 
 pub const ONE_WAY: Duration = Duration::from_millis(5);
@@ -85,6 +98,8 @@ impl World {
             server_log: Vec::new(),
             member_log: Vec::new(),
             trace: Vec::new(),
+            disk: None,
+            crash: None,
             joined: BTreeSet::new(),
             network: Box::new(|_| Fate::Deliver),
             in_flight: BTreeMap::new(),
@@ -228,6 +243,7 @@ impl World {
     fn collect(&mut self) {
         let mut buffer = Vec::new();
         let mut sent = Vec::new();
+        self.keep();
         if let Some(server) = &mut self.server {
             while let Some(path) = server.poll_transmit(&mut buffer) {
                 sent.push((End::Server, path, buffer.clone()));
@@ -276,6 +292,51 @@ impl World {
         for (from, path, bytes) in sent {
             self.transmit(from, path, bytes);
         }
+    }
+
+    /// Keeps what the server wants kept, before anything is sent.
+    fn keep(&mut self) {
+        let (Some(disk), Some(server)) = (&mut self.disk, &mut self.server) else { return };
+        while server.has_changes() {
+            let changes = server.take_changes(self.now);
+            if let Some((countdown, crash)) = &mut self.crash {
+                if *countdown > 0 {
+                    *countdown -= 1;
+                } else if *crash == Crash::BeforeKeeping {
+                    (self.server, self.crash) = (None, None);
+                    return;
+                }
+            }
+            for change in changes {
+                match change.content {
+                    Some(content) => disk.insert(change.place, (self.now, content)),
+                    None => disk.remove(&change.place),
+                };
+            }
+            if let Some((0, Crash::BeforeSending)) = self.crash {
+                (self.server, self.crash) = (None, None);
+                return;
+            }
+        }
+    }
+
+    /// What was kept, as a restarted server finds it.
+    pub fn records(&self) -> Vec<server::Record> {
+        let disk = self.disk.as_ref().expect("somebody keeps it");
+        let record = |(place, (written, content)): (&String, &(Instant, Secret))| server::Record {
+            place: place.clone(),
+            content: content.clone(),
+            age: self.now - *written,
+        };
+        disk.iter().map(record).collect()
+    }
+
+    /// The server runs again, with what was kept.
+    pub fn restart_server(&mut self, settings: server::Settings) {
+        let random = Box::new(SeededRandom::new(self.now.as_micros()));
+        let server = Server::restored(self.now, settings, random, &self.records());
+        self.server = Some(server.expect("the records are sound"));
+        self.collect();
     }
 
     fn transmit(&mut self, from: End, path: Path, bytes: Vec<u8>) {

@@ -1,0 +1,261 @@
+//! The keys of a group as one record: either all of a change is durable or nothing of it.
+
+use std::sync::Arc;
+
+use crypto::Secret;
+use crypto::signature::SigningKey;
+use ipnet::IpNet;
+use wire::codec::Result;
+use wire::selector::Selector;
+
+use super::names;
+use super::octets::{Input, Output};
+use crate::push::{self, KekSpi};
+use crate::server::group::Group;
+use crate::server::kek::{KekState, Remembered};
+use crate::server::rekey::Subject;
+use crate::server::settings::{Communication, IpsecSaSettings, MatchPolicy, PushSettings};
+use crate::server::tek::{RememberedSa, RememberedTek, Tek};
+use crate::time::Instant;
+
+/// Layout of the record. A reader of a later layout reads this one too.
+const LAYOUT: u8 = 1;
+
+/// What the record of a group holds.
+pub(super) struct GroupKeys {
+    pub(super) last_rekey: u64,
+    pub(super) sas: Vec<RememberedSa>,
+    pub(super) keks: Vec<Remembered>,
+    /// What members are still to be told to forget, and until when.
+    pub(super) deletions: Vec<(Subject, Instant)>,
+}
+
+pub(super) fn write(group: &Group, now: Instant) -> Secret {
+    let mut output = Output::default();
+    output.u8(LAYOUT);
+    output.u64(group.last_rekey);
+    output.count(group.sas.len());
+    for sa in &group.sas {
+        output.text(&sa.settings.name);
+        output.count(sa.teks.len());
+        for tek in &sa.teks {
+            write_tek(&mut output, now, tek);
+        }
+    }
+    output.count(group.keks.len());
+    for kek in &group.keks {
+        write_kek(&mut output, now, kek.remember());
+    }
+    let deletions: Vec<_> =
+        group.rekeys.iter().filter_map(|rekey| Some((deletion(&rekey.subject)?, rekey.ends))).collect();
+    output.count(deletions.len());
+    for ((kind, spis), ends) in deletions {
+        output.u8(kind);
+        output.moment(now, ends);
+        output.count(spis.len());
+        spis.iter().for_each(|spi| output.u32(*spi));
+    }
+    output.into_secret()
+}
+
+pub(super) fn read(mut input: Input<'_>) -> Result<GroupKeys> {
+    if input.u8("layout")? != LAYOUT {
+        return Err(input.error("layout"));
+    }
+    let keys = GroupKeys {
+        last_rekey: input.u64("rekey")?,
+        sas: input.list("ipsec-sas", |input| {
+            Ok(RememberedSa { name: input.text("name")?, teks: input.list("TEKs", read_tek)? })
+        })?,
+        keks: input.list("KEKs", read_kek)?,
+        deletions: input.list("deletions", |input| {
+            let kind = input.u8("deletion")?;
+            let ends = input.moment("end")?;
+            let spis = input.list("SPIs", |input| input.u32("SPI"))?;
+            let subject = match kind {
+                1 => Subject::RemovedTeks(spis),
+                2 => Subject::RevokedKeks,
+                3 => Subject::CleanSlate,
+                _ => return Err(input.error("deletion")),
+            };
+            Ok((subject, ends))
+        })?,
+    };
+    input.finish()?;
+    Ok(keys)
+}
+
+/// The number of a subject that keys do not tell of themselves, and its SPIs.
+fn deletion(subject: &Subject) -> Option<(u8, &[u32])> {
+    match subject {
+        Subject::Keys(_) | Subject::Kek => None,
+        Subject::RemovedTeks(spis) => Some((1, spis)),
+        Subject::RevokedKeks => Some((2, &[])),
+        Subject::CleanSlate => Some((3, &[])),
+    }
+}
+
+fn write_tek(output: &mut Output, now: Instant, tek: &Tek) {
+    let tek = tek.remember();
+    output.u32(tek.spi);
+    output.counted(tek.cipher_key.expose());
+    output.counted(tek.integrity_key.expose());
+    names::write_suite(output, tek.settings.suite);
+    output.duration(tek.settings.lifetime);
+    output.text(&tek.settings.name);
+    output.count(tek.settings.policies.len());
+    for policy in &tek.settings.policies {
+        output.text(&policy.name);
+        write_selector(output, &policy.selector);
+    }
+    output.moment(now, tek.activates);
+    output.moment(now, tek.expires);
+    output.flag(tek.predecessor_expires.is_some());
+    output.moment(now, tek.predecessor_expires.unwrap_or(now));
+}
+
+fn read_tek(input: &mut Input<'_>) -> Result<RememberedTek> {
+    let spi = input.u32("SPI")?;
+    let cipher_key = Secret::from_slice(input.counted("cipher key")?);
+    let integrity_key = Secret::from_slice(input.counted("integrity key")?);
+    let suite = names::read_suite(input)?;
+    if (cipher_key.len(), integrity_key.len()) != (suite.cipher_key_len(), suite.integrity_key_len()) {
+        return Err(input.error("cipher key"));
+    }
+    let settings = IpsecSaSettings {
+        suite,
+        lifetime: input.duration("lifetime")?,
+        name: input.text("name")?,
+        policies: input.list("policies", |input| {
+            Ok(MatchPolicy { name: input.text("policy")?, selector: read_selector(input)? })
+        })?,
+    };
+    let (activates, expires) = (input.moment("activation")?, input.moment("expiry")?);
+    let has_predecessor = input.flag("predecessor")?;
+    let predecessor_expires = Some(input.moment("predecessor")?).filter(|_| has_predecessor);
+    let settings = Arc::new(settings);
+    Ok(RememberedTek { spi, cipher_key, integrity_key, settings, activates, expires, predecessor_expires })
+}
+
+fn write_selector(output: &mut Output, selector: &Selector) {
+    for prefix in [selector.source, selector.destination] {
+        output.address(prefix.addr());
+        output.u8(prefix.prefix_len());
+    }
+    output.u16(selector.source_port);
+    output.u16(selector.destination_port);
+    output.u8(selector.protocol);
+}
+
+fn read_selector(input: &mut Input<'_>) -> Result<Selector> {
+    let prefix = |input: &mut Input<'_>| {
+        let (address, length) = (input.address("prefix")?, input.u8("prefix")?);
+        IpNet::new(address, length).map_err(|_| input.error("prefix"))
+    };
+    Ok(Selector {
+        source: prefix(input)?,
+        destination: prefix(input)?,
+        source_port: input.u16("port")?,
+        destination_port: input.u16("port")?,
+        protocol: input.u8("protocol")?,
+    })
+}
+
+fn write_kek(output: &mut Output, now: Instant, kek: Remembered) {
+    output.u32(kek.index);
+    output.u8(match kek.state {
+        KekState::Current => 1,
+        KekState::Succeeded => 2,
+        KekState::Revoked => 3,
+    });
+    output.raw(&kek.shared.spi.0);
+    names::write_cipher(output, kek.shared.cipher);
+    output.counted(kek.shared.key.expose());
+    output.counted(kek.shared.iv.expose());
+    names::write_hash(output, kek.shared.hash);
+    names::write_prf(output, kek.shared.acknowledgement);
+    output.u32(kek.reserved);
+    output.moment(now, kek.expires);
+    output.moment(now, kek.forget_at);
+    write_push(output, &kek.settings);
+}
+
+fn read_kek(input: &mut Input<'_>) -> Result<Remembered> {
+    let index = input.u32("KEK")?;
+    let state = match input.u8("state")? {
+        1 => KekState::Current,
+        2 => KekState::Succeeded,
+        3 => KekState::Revoked,
+        _ => return Err(input.error("state")),
+    };
+    let spi = KekSpi(input.array("KEK SPI")?);
+    let cipher = names::read_cipher(input)?;
+    let key = Secret::from_slice(input.counted("KEK")?);
+    let iv = Secret::from_slice(input.counted("IV")?);
+    if (key.len(), iv.len()) != (cipher.key_len(), cipher.block_len()) {
+        return Err(input.error("KEK"));
+    }
+    let (hash, acknowledgement) = (names::read_hash(input)?, names::read_prf(input)?);
+    Ok(Remembered {
+        index,
+        state,
+        shared: push::Kek { spi, cipher, key, iv, hash, acknowledgement },
+        reserved: input.u32("sequence number")?,
+        expires: input.moment("expiry")?,
+        forget_at: input.moment("expiry")?,
+        settings: Arc::new(read_push(input)?),
+    })
+}
+
+fn write_push(output: &mut Output, settings: &PushSettings) {
+    match &settings.communication {
+        Communication::Unicast { acknowledgement_required } => {
+            output.u8(1);
+            output.flag(*acknowledgement_required);
+        }
+        Communication::Multicast { group, interface } => {
+            output.u8(2);
+            output.address(*group);
+            output.text(interface);
+        }
+    }
+    output.flag(settings.source.is_some());
+    output.address(settings.source.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED.into()));
+    output.duration(settings.lifetime);
+    output.duration(settings.retransmission_period);
+    output.u32(settings.number_of_retransmission);
+    output.flag(settings.heartbeat.is_some());
+    output.duration(settings.heartbeat.unwrap_or_default());
+    names::write_cipher(output, settings.cipher);
+    names::write_hash(output, settings.hash);
+    output.counted(settings.signing_key.to_pkcs8_der().expose());
+}
+
+fn read_push(input: &mut Input<'_>) -> Result<PushSettings> {
+    let communication = match input.u8("communication")? {
+        1 => Communication::Unicast { acknowledgement_required: input.flag("acknowledgement")? },
+        2 => Communication::Multicast { group: input.address("group")?, interface: input.text("interface")? },
+        _ => return Err(input.error("communication")),
+    };
+    let has_source = input.flag("source")?;
+    let source = Some(input.address("source")?).filter(|_| has_source);
+    let lifetime = input.duration("lifetime")?;
+    let retransmission_period = input.duration("retransmission period")?;
+    let number_of_retransmission = input.u32("number of retransmissions")?;
+    let has_heartbeat = input.flag("heartbeat")?;
+    let heartbeat = Some(input.duration("heartbeat")?).filter(|_| has_heartbeat);
+    let (cipher, hash) = (names::read_cipher(input)?, names::read_hash(input)?);
+    let signing_key =
+        SigningKey::from_pkcs8_der(input.counted("signing key")?).map_err(|_| input.error("signing key"))?;
+    Ok(PushSettings {
+        communication,
+        source,
+        lifetime,
+        retransmission_period,
+        number_of_retransmission,
+        heartbeat,
+        cipher,
+        hash,
+        signing_key,
+    })
+}
