@@ -77,6 +77,11 @@ fn an_eviction_now_takes_everything_and_traffic_stays_closed_until_the_member_ha
     assert_eq!(scripted.counters().delete_received, 2);
 }
 
+//= https://www.rfc-editor.org/rfc/rfc6407#section-5.9
+//= type=test
+//# the GCKS can signal deletion of all policy of
+//# a particular TEK protocol by sending a TEK with an SPI value equal to
+//# zero in the delete payload.
 #[test]
 fn a_delete_for_an_sa_that_is_not_ours_changes_nothing_and_is_counted() {
     let mut scripted = Scripted::new(true, |settings| {

@@ -44,6 +44,12 @@ fn an_unknown_kek_a_cut_a_changed_octet_and_a_wrong_signature_change_nothing() {
     assert!(scripted.spis().is_empty());
 }
 
+//= https://www.rfc-editor.org/rfc/rfc6407#section-7.3.4
+//= type=test
+//# A
+//# group member will discard sequence numbers associated with the
+//# current KEK SPI that have the same or lower value as the most
+//# recently received replay number.
 #[test]
 fn copies_and_old_numbers_change_nothing() {
     let mut scripted = Scripted::ours().registered();

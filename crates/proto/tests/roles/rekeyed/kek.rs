@@ -78,6 +78,13 @@ fn a_restarted_servers_new_kek_comes_by_pull_and_the_old_one_is_kept() {
     assert_eq!(scripted.counters().push_succeeded, 2);
 }
 
+//= https://www.rfc-editor.org/rfc/rfc6407#section-3.2
+//= type=test
+//# At
+//# the conclusion of a GROUPKEY-PULL exchange, the initiating group
+//# member MUST NOT accept any rekey message with both the KEK attribute
+//# SPI value and a sequence number less than or equal to the one
+//# received during the GROUPKEY-PULL exchange.
 #[test]
 fn what_was_sent_before_a_registration_is_never_taken() {
     let mut scripted = Scripted::ours();
@@ -108,6 +115,13 @@ fn what_was_sent_before_a_registration_is_never_taken() {
     assert_eq!(scripted.counters().push_succeeded, 2);
 }
 
+//= https://www.rfc-editor.org/rfc/rfc8263#section-4
+//= type=test
+//# A GM recognizing the attribute MUST
+//# honor the KEK_ACK_REQUESTED attribute by returning Acknowledgements,
+//# because it can be expected that the GCKS is likely to take some
+//# policy-specific action regarding unresponsive GMs, including ceasing
+//# to deliver GROUPKEY-PUSH messages to it.
 #[test]
 fn each_round_is_acknowledged_under_the_kek_that_it_came_under() {
     let mut scripted = Scripted::ours().registered();
@@ -214,6 +228,10 @@ fn a_multicast_group_is_joined_with_its_kek_and_left_with_it() {
     assert!(events.contains(&Event::LeaveGroup { vpn: "vpn-1".into(), group: moved }));
 }
 
+//= https://www.rfc-editor.org/rfc/rfc8263#section-6
+//= type=test
+//# A GM MUST NOT delay
+//# sending an Acknowledgement Message for more than 5 seconds.
 #[test]
 fn a_multicast_push_is_acknowledged_from_our_own_address_within_five_seconds() {
     let mut scripted = Scripted::foreign();

@@ -23,6 +23,11 @@ fn a_successor_encrypts_after_its_delay_and_the_old_key_stays_until_its_end() {
     assert_eq!(scripted.spis(), [0x1001]);
 }
 
+//= https://www.rfc-editor.org/rfc/rfc6407#section-5.4.1
+//= type=test
+//# The ATD
+//# defines how long after receiving new SAs that they are to be
+//# activated by the GM.
 #[test]
 fn the_delays_of_a_server_of_another_make_are_taken_literally() {
     let mut scripted = Scripted::foreign().registered();
