@@ -255,6 +255,11 @@ impl Kek {
     }
 
     #[cfg(test)]
+    pub(super) fn shared(&self) -> &push::Kek {
+        &self.shared
+    }
+
+    #[cfg(test)]
     pub(super) fn set_sequence(&mut self, sequence: u32) {
         self.sequence = sequence;
         self.reserved = sequence;

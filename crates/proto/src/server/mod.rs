@@ -21,6 +21,8 @@ mod eviction;
 mod group;
 mod kek;
 mod key_material;
+#[cfg(test)]
+mod many_members;
 mod members;
 mod owing;
 mod progress;

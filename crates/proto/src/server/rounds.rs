@@ -101,11 +101,9 @@ impl Group {
                 self.report_failure(&failure);
             }
         }
-        if first {
-            if let Subject::Keys(_) = subject {
-                self.sas.iter_mut().for_each(|sa| sa.mark_distributed(now));
-                self.postpone_heartbeat(now);
-            }
+        if first && matches!(subject, Subject::Keys(_)) {
+            self.sas.iter_mut().for_each(|sa| sa.mark_distributed(now));
+            self.postpone_heartbeat(now);
         }
     }
 
