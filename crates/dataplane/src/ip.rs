@@ -18,6 +18,7 @@ pub(crate) const PROTOCOL_FRAGMENT: u8 = 44;
 pub(crate) const PROTOCOL_ESP: u8 = 50;
 pub(crate) const PROTOCOL_ICMPV6: u8 = 58;
 pub(crate) const PROTOCOL_NONE: u8 = 59;
+pub(crate) const PROTOCOL_PIM: u8 = 103;
 const PROTOCOL_DCCP: u8 = 33;
 const PROTOCOL_SCTP: u8 = 132;
 const PROTOCOL_UDP_LITE: u8 = 136;

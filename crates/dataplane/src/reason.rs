@@ -58,6 +58,7 @@ reasons! {
     NoPolicyServiceSet, "no-policy-service-set", "No policy matches in the service set.";
     NoPolicyInjected, "no-policy-injected", "A decrypted packet leaves again and no policy matches it.";
     AmbiguousFragment, "ambiguous-fragment", "A later fragment whose first fragment was not seen may be protected.";
+    RegisterFragment, "pim-register-fragment", "A PIM Register in fragments or with offloads: what is inside is not known.";
     TooBig, "too-big", "Too big for the path with DF set; the sender was told, within the rate limit.";
     TooSmallMtu, "too-small-mtu", "The path's MTU leaves no room for a packet in ESP.";
     BadChecksumOffload, "bad-checksum-offload", "The checksum offload points outside the packet.";

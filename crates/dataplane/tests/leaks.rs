@@ -210,6 +210,33 @@ proptest! {
     }
 
     #[test]
+    fn a_register_never_carries_protected_data_in_clear(
+        vpn in any_vpn(),
+        permit_all: bool,
+        inner in any_packet(),
+        own: bool,
+        flags in prop::sample::select(vec![0u8, 0x40, 0x80]),
+    ) {
+        let default_policy = if permit_all { DefaultPolicy::PermitAll } else { DefaultPolicy::DenyAll };
+        let tables = tables_of(std::slice::from_ref(&vpn), default_policy);
+        let mut payload = vec![0x21, 0, 0, 0, flags, 0, 0, 0];
+        payload.extend(inner.bytes());
+        let register = Packet { is_six: inner.is_six, ..Packet::new("100.0.0.3", "100.0.0.9", 103, payload) };
+        let origin = Origin::Egress { own, injected: false };
+        for out in run(&mut engine(), &tables, origin, &register.frame()) {
+            let contains_mark = out.bytes.windows(MARK.len()).any(|window| window == MARK);
+            if out.destination == Destination::WireClear && !matches!(inner.protocol, 1 | 58) {
+                prop_assert!(may_leave_clear(&vpn, permit_all, &inner, false, false));
+                prop_assert_eq!(vpn.registration, Registration::Registered);
+            }
+            if out.destination == Destination::WireEsp {
+                prop_assert!(!contains_mark);
+                prop_assert_eq!(out.protocol(), 103);
+            }
+        }
+    }
+
+    #[test]
     fn clear_packets_of_a_policy_do_not_enter(
         vpn in any_vpn(),
         packets in prop::collection::vec(any_packet(), 1..30),

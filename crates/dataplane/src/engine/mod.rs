@@ -14,6 +14,7 @@ mod merge;
 mod outbound;
 mod path_error;
 mod reassembly;
+mod register;
 mod segment;
 mod sent;
 
@@ -35,7 +36,7 @@ use crate::{
 };
 
 use inbound::Inbound;
-use outbound::Outbound;
+use outbound::{Enclosure, Outbound};
 
 /// Packets sealed or opened by one call of the cryptographic backend: what multi-buffer code likes, and small enough
 /// for the slices to live on the stack.
@@ -231,13 +232,17 @@ impl Engine {
         let rules = Rules::Egress { own, injected };
         let Some(Judged { interface, verdict, packet }) = self.judge(context, frame, rules) else { return };
         match (verdict, packet) {
+            (_, Some((packet, _))) if !injected && register::may_carry_data(&packet) => {
+                self.register(context, interface, frame, &packet, output);
+            }
             (Verdict::Clear { reason, vpn }, _) => {
                 context.counters(vpn).passed.add(reason, 1);
                 output.push_copy(frame.interface, Destination::WireClear, frame.vnet, frame.bytes);
             }
             (Verdict::Drop { reason, vpn }, _) => context.drop(reason, vpn),
             (Verdict::Encrypt { sa }, Some((packet, tracked))) => {
-                let amount = self.outbound.protect(context, interface, frame, &packet, sa, output);
+                let enclosure = Enclosure { before: &[], packet: &packet };
+                let amount = self.outbound.protect(context, interface, frame, enclosure, sa, output);
                 self.track(context, frame.interface, sa, Direction::Outward, &packet, tracked, amount);
             }
             (Verdict::Encrypt { .. }, None) => unreachable!("only IP packets match policies"),

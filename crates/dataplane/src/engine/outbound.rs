@@ -8,7 +8,7 @@ use super::fragments::Fragments;
 use super::icmp::{IcmpLimit, packet_too_big};
 use super::segment::{TcpSegments, UdpDatagrams};
 use super::sent::{PathMtus, SentRing};
-use super::{CRYPTO_BATCH, Context, LaneSa};
+use super::{CRYPTO_BATCH, Context, LaneSa, register};
 use crate::frame::FrameIndex;
 use crate::ip::{
     DONT_FRAGMENT, ETHERNET_LENGTH, IPV4_LENGTH, IPV6_LENGTH, PROTOCOL_ESP, PROTOCOL_TCP, Packet,
@@ -49,8 +49,17 @@ struct Job {
     /// Octets of the inner packet.
     inner_length: u32,
     version: Version,
+    /// Where the ESP header is, from the start of the frame.
+    esp_start: u16,
     /// The ESP packet is cut into fragments of this many octets when it is sealed; 0: it fits.
     cut_to: u16,
+}
+
+/// A packet to be protected, and the headers in front that stay as they are: of a Register, or none.
+#[derive(Clone, Copy)]
+pub(super) struct Enclosure<'a> {
+    pub(super) before: &'a [u8],
+    pub(super) packet: &'a Packet<'a>,
 }
 
 /// How the packets of one input frame are wrapped.
@@ -58,6 +67,7 @@ struct Job {
 struct Envelope<'a> {
     interface: InterfaceId,
     ethernet: &'a [u8],
+    before: &'a [u8],
     sa: u32,
     suite: EspSuite,
     spi: u32,
@@ -93,11 +103,11 @@ impl Outbound {
         context: Context<'_>,
         interface: &Interface,
         frame: &FrameIn<'_>,
-        packet: &Packet<'_>,
+        Enclosure { before, packet }: Enclosure<'_>,
         sa: u32,
         output: &mut FrameBuffer,
     ) -> (u64, u64) {
-        let before = self.jobs.len();
+        let first = self.jobs.len();
         let bound = &context.tables.sas[sa as usize];
         let vpn = &context.tables.vpns()[bound.vpn as usize];
         let path_mtu = self.path_mtus.find(context.now, packet.version, packet.destination());
@@ -106,12 +116,14 @@ impl Outbound {
         if packet.version == Version::V6 {
             mtu = mtu.max(SMALLEST_IPV6_MTU);
         }
-        let result = match largest_inner(&bound.sa, packet.version, mtu.into()) {
+        let room = usize::from(mtu).saturating_sub(before.len());
+        let result = match largest_inner(&bound.sa, packet.version, room) {
             None => Err(DropReason::TooSmallMtu),
             Some(largest) => {
                 let envelope = Envelope {
                     interface: frame.interface,
                     ethernet: &frame.bytes[..ETHERNET_LENGTH],
+                    before,
                     sa,
                     suite: bound.sa.suite(),
                     spi: bound.sa.spi(),
@@ -128,7 +140,7 @@ impl Outbound {
         if let Err(reason) = result {
             context.drop(reason, Some(bound.vpn));
         }
-        let wrapped = &self.jobs[before..];
+        let wrapped = &self.jobs[first..];
         (wrapped.len() as u64, wrapped.iter().map(|job| u64::from(job.inner_length)).sum())
     }
 
@@ -175,7 +187,8 @@ impl Outbound {
             return Ok(());
         }
         // The smallest packet that every link of IPv6 carries is never too big: its ESP packet is cut instead.
-        if packet.version == Version::V6 && packet.bytes.len() <= SMALLEST_IPV6_MTU.into() {
+        let is_small = packet.bytes.len() <= SMALLEST_IPV6_MTU.into();
+        if packet.version == Version::V6 && is_small && envelope.before.is_empty() {
             self.wrap(envelope, packet.bytes.len(), output, |out| {
                 out.copy_from_slice(packet.bytes);
                 complete_checksum(out, checksum_at);
@@ -271,10 +284,12 @@ impl Outbound {
         let header_length = if envelope.time.is_some() { pseudo_time::HEADER_LENGTH } else { 0 };
         let esp_length = suite.frame_len(header_length + inner_length);
         let outer_length = envelope.version.header_length() + esp_length;
-        let length = ETHERNET_LENGTH + outer_length;
+        let total = envelope.before.len() + outer_length;
+        let length = ETHERNET_LENGTH + total;
         let (frame, bytes) =
             output.push(envelope.interface, Destination::WireEsp, VnetHeader::default(), length);
         let (ethernet, rest) = bytes.split_at_mut(ETHERNET_LENGTH);
+        let (before, rest) = rest.split_at_mut(envelope.before.len());
         let (outer, esp) = rest.split_at_mut(envelope.version.header_length());
         let (esp_header, rest) = esp.split_at_mut(ESP_HEADER_LENGTH + suite.iv_len());
         let encrypted_length = rest.len() - suite.icv_len();
@@ -287,6 +302,10 @@ impl Outbound {
             protocol = PROTOCOL_D3P;
         }
         ethernet.copy_from_slice(envelope.ethernet);
+        if !before.is_empty() {
+            before.copy_from_slice(envelope.before);
+            register::finish(before, total);
+        }
         match envelope.version {
             Version::V4 => {
                 write_outer_v4(outer, inner, esp_length, envelope.df_bit, self.next_identification as u16);
@@ -298,9 +317,10 @@ impl Outbound {
         write_trailer(trailer, protocol);
         let inner_start = (ESP_HEADER_LENGTH + suite.iv_len() + header_length) as u32;
         let inner_length = inner_length as u32;
-        let cut_to = if outer_length > envelope.mtu.into() { envelope.mtu } else { 0 };
+        let esp_start = (length - esp_length) as u16;
+        let cut_to = if total > envelope.mtu.into() { envelope.mtu } else { 0 };
         let Envelope { sa, version, .. } = *envelope;
-        self.jobs.push(Job { sa, frame, inner_start, inner_length, version, cut_to });
+        self.jobs.push(Job { sa, frame, inner_start, inner_length, version, esp_start, cut_to });
     }
 
     /// Seals what the batch has wrapped, one SA after the other.
@@ -399,7 +419,7 @@ fn seal_chunk(
     for (range, job) in ranges.iter().zip(jobs) {
         let (bytes, behind) = rest[range.start - position..].split_at_mut(range.len());
         (rest, position) = (behind, range.end);
-        let esp = &mut bytes[ETHERNET_LENGTH + job.version.header_length()..];
+        let esp = &mut bytes[job.esp_start.into()..];
         let iv = ESP_HEADER_LENGTH..ESP_HEADER_LENGTH + iv_length;
         let sequence = match numbers {
             LaneNumbers::Run(next) => {
