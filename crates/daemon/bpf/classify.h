@@ -73,6 +73,13 @@ static __always_inline bool is_key_management(const struct packet *p, const __u3
 	return is_peer(p, other);
 }
 
+/* A rekey on its way to a group that we send to or listen to. */
+static __always_inline bool is_rekey(const struct packet *p)
+{
+	return p->protocol == PROTOCOL_UDP && p->destination_port == PORT_GDOI && is_multicast(p) &&
+	       is_peer(p, p->outer.destination);
+}
+
 /* Messages by which the router keeps its links and routes; only meaningful for packets it makes or that are for it. */
 static __always_inline bool is_link_control(const struct packet *p)
 {

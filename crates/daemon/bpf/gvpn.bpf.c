@@ -112,6 +112,9 @@ int gvpn_egress(struct __sk_buff *skb)
 		if (c.destination_on_link && !quoted.candidate)
 			return TC_ACT_UNSPEC;
 	}
+	/* Row 2 again: rekeys of a group, where multicast routing sends them on. */
+	if (!own && !injected && is_rekey(&p))
+		return TC_ACT_UNSPEC;
 	/* Row 6: an ICMP error belongs to what it quotes. */
 	if (p.is_error ? quoted.excluded : c.excluded) {
 		if (!injected) {
