@@ -136,7 +136,7 @@ impl Kek {
         Self {
             index,
             verifying_key: settings.signing_key.verifying_key(),
-            acknowledgement_keys: shared.acknowledgement_keys(),
+            acknowledgement_keys: AcknowledgementKeys::derive(AcknowledgementPrf::Sha256, &shared),
             shared,
             state,
             sequence: reserved,
