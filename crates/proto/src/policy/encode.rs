@@ -83,6 +83,7 @@ pub struct Template {
     delays: Vec<(usize, Instant)>,
     kd: Secret,
     spis: Vec<u32>,
+    first_expiry: Instant,
     last_expiry: Instant,
 }
 
@@ -133,6 +134,7 @@ impl Template {
         });
         let expiries = teks.iter().map(|tek| tek.expires).chain(kek.map(|kek| kek.expires));
         Ok(Self {
+            first_expiry: teks.iter().map(|tek| tek.expires).min().unwrap_or(Instant::from_micros(u64::MAX)),
             last_expiry: expiries.max().unwrap_or_default(),
             sa: GroupSecurityAssociation { kek: sak, policy, teks: sats }.to_octets()?,
             lives,
@@ -162,6 +164,11 @@ impl Template {
     /// SPIs of the TEKs, in order.
     pub fn spis(&self) -> &[u32] {
         &self.spis
+    }
+
+    /// When the first of the TEKs is gone; far in the future without any.
+    pub fn first_expiry(&self) -> Instant {
+        self.first_expiry
     }
 
     /// When the last of the keys is gone.

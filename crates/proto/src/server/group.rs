@@ -15,7 +15,7 @@ use super::members::{MemberKey, Members, Registration};
 use super::progress::{Progress, Report};
 use super::rekey::Rekey;
 use super::settings::{GroupSettings, IpsecSaSettings};
-use super::tek::IpsecSa;
+use super::tek::{IpsecSa, SHORTEST_LIFE_TOLD};
 use super::transmit::PushBatch;
 use crate::log::Entry;
 use crate::path::Path;
@@ -191,7 +191,9 @@ impl Group {
     /// What a member is given now.
     pub(super) fn offer(&mut self, now: Instant, private: bool) -> Result<Arc<Offer>, Refusal> {
         let cached = &mut self.offers[usize::from(private)];
-        if let Some(offer) = cached {
+        if let Some(offer) = cached
+            && offer.template.first_expiry() >= now + SHORTEST_LIFE_TOLD
+        {
             return Ok(Arc::clone(offer));
         }
         let teks: Vec<_> =

@@ -271,9 +271,12 @@ impl IpsecSa {
         expiry.into_iter().chain(other).min()
     }
 
-    /// The TEKs that a member is given, oldest first.
+    /// The TEKs that a member is given, oldest first. One with less than a second left has no life that could be told: lives
+    /// are rounded down, and a strict member refuses everything that comes with a life of zero.
     pub(super) fn handed_out(&self, now: Instant) -> impl Iterator<Item = &Tek> {
-        self.teks.iter().filter(move |tek| !self.retiring || tek.end_of_distribution() > now)
+        self.teks.iter().filter(move |tek| {
+            tek.expires >= now + SHORTEST_LIFE_TOLD && (!self.retiring || tek.end_of_distribution() > now)
+        })
     }
 
     /// A member has them now.
@@ -340,6 +343,9 @@ fn timeline_of(settings: &IpsecSaSettings, push: Option<Push>) -> Timeline {
         None => Timeline::pull(settings.lifetime),
     }
 }
+
+/// The least life that is not zero on the wire.
+pub(super) const SHORTEST_LIFE_TOLD: Duration = Duration::from_secs(1);
 
 impl Tek {
     /// Whether senders may use it.
@@ -456,6 +462,15 @@ mod tests {
         assert_eq!(world.sa.teks[1].activates, at(3570));
         assert_eq!(world.sa.teks[1].expires, at(6840));
         assert_eq!(world.sa.due(at(3240)), Some(at(3600)));
+    }
+
+    #[test]
+    fn a_tek_without_a_whole_second_is_not_handed_out() {
+        let mut world = World::new(3600);
+        world.advance(3240);
+        assert_eq!(world.sa.handed_out(at(3599)).count(), 2);
+        let late = at(3599) + Duration::from_micros(1);
+        assert_eq!(world.sa.handed_out(late).map(|tek| tek.spi).collect::<Vec<_>>(), world.spis()[1..]);
     }
 
     #[test]
