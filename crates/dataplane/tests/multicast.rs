@@ -129,6 +129,25 @@ fn what_is_inside_a_register_is_protected_in_place() {
     }
 }
 
+/// Row, VPN, Register, and why it passes in clear or is dropped.
+type Row<'a> = (&'a str, &'a Vpn, Packet, (Option<PassReason>, Option<DropReason>));
+
+#[test]
+fn a_register_between_protected_addresses_is_user_traffic() {
+    let mut vpn = vpn(&[sa(SPI)]);
+    vpn.policies.push(policy(selector("100.0.0.0/24", "100.0.0.0/24"), &[sa(SPI)]));
+    let tables = tables(&vpn);
+    for inner in [vec![0x45; 19], frame(&data(false))[14..].to_vec()] {
+        let clear = register(&inner, 0, false);
+        let fragment =
+            Packet { more_fragments: true, payload: clear.payload[..24].to_vec(), ..clear.clone() };
+        for packet in [clear, fragment] {
+            let sent = single(run(&mut engine(), &tables, OWN_FORWARDED, &packet.frame()));
+            assert_eq!((sent.destination, sent.protocol()), (Destination::WireEsp, 50));
+        }
+    }
+}
+
 #[test]
 fn a_register_follows_what_is_inside() {
     let protected = frame(&data(false))[14..].to_vec();
@@ -142,7 +161,7 @@ fn a_register_follows_what_is_inside() {
     let clear = |reason| (Some(reason), None);
     let drop = |reason| (None, Some(reason));
     #[rustfmt::skip]
-    let rows: &[(&str, &Vpn, Packet, (Option<PassReason>, Option<DropReason>))] = &[
+    let rows: &[Row<'_>] = &[
         ("no live key",      &keyless, register(&protected, 0, false), drop(D::NoLiveKey)),
         ("not registered",   &new,     register(&protected, 0, false), drop(D::NotRegistered)),
         ("not registered",   &new,     register(&excluded, 0, false),  drop(D::NotRegistered)),

@@ -232,7 +232,12 @@ impl Engine {
         let rules = Rules::Egress { own, injected };
         let Some(Judged { interface, verdict, packet }) = self.judge(context, frame, rules) else { return };
         match (verdict, packet) {
-            (_, Some((packet, _))) if !injected && register::may_carry_data(&packet) => {
+            // One that hosts or other routers behind us have made is looked into where it would leave in clear.
+            (_, Some((packet, _)))
+                if !injected
+                    && (own || matches!(verdict, Verdict::Clear { .. }))
+                    && register::may_carry_data(&packet) =>
+            {
                 self.register(context, interface, frame, &packet, output);
             }
             (Verdict::Clear { reason, vpn }, _) => {
