@@ -36,26 +36,32 @@ pub(crate) const MORE_FRAGMENTS: u16 = 0x2000;
 const OFFSET_MASK: u16 = 0x1fff;
 
 /// The protocol's header begins with source and destination port.
+#[inline]
 fn has_ports(protocol: u8) -> bool {
     matches!(protocol, PROTOCOL_TCP | PROTOCOL_UDP | PROTOCOL_DCCP | PROTOCOL_SCTP | PROTOCOL_UDP_LITE)
 }
 
+#[inline]
 pub(crate) fn word(bytes: &[u8], at: usize) -> u16 {
     u16::from_be_bytes([bytes[at], bytes[at + 1]])
 }
 
+#[inline]
 pub(crate) fn long(bytes: &[u8], at: usize) -> u32 {
     u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
+#[inline]
 fn wide(bytes: &[u8], at: usize) -> u128 {
     u128::from_be_bytes(bytes[at..at + 16].try_into().expect("16 octets"))
 }
 
+#[inline]
 pub(crate) fn put_word(bytes: &mut [u8], at: usize, value: u16) {
     bytes[at..at + 2].copy_from_slice(&value.to_be_bytes());
 }
 
+#[inline]
 pub(crate) fn put_long(bytes: &mut [u8], at: usize, value: u32) {
     bytes[at..at + 4].copy_from_slice(&value.to_be_bytes());
 }
@@ -122,6 +128,7 @@ pub(crate) struct Packet<'a> {
 
 impl<'a> Packet<'a> {
     /// The packet at the start of `bytes`, if it is of that version; link padding after it is cut off.
+    #[inline]
     pub(crate) fn parse(version: Version, bytes: &'a [u8]) -> Option<Self> {
         match version {
             Version::V4 => {
@@ -138,6 +145,7 @@ impl<'a> Packet<'a> {
     }
 
     /// A packet of which perhaps only the beginning is there, as an ICMP error quotes it.
+    #[inline]
     pub(crate) fn parse_quoted(version: Version, bytes: &'a [u8]) -> Option<Self> {
         match version {
             Version::V4 => Self::parse_v4(bytes),
@@ -145,6 +153,7 @@ impl<'a> Packet<'a> {
         }
     }
 
+    #[inline]
     fn parse_v4(bytes: &'a [u8]) -> Option<Self> {
         let first = *bytes.first()?;
         let header_length = usize::from(first & 0x0f) * 4;
@@ -161,6 +170,7 @@ impl<'a> Packet<'a> {
         })
     }
 
+    #[inline]
     fn parse_v6(bytes: &'a [u8]) -> Option<Self> {
         (bytes.len() >= IPV6_LENGTH && bytes[0] >> 4 == 6).then_some(())?;
         let mut packet = Self {
@@ -214,21 +224,25 @@ impl<'a> Packet<'a> {
     }
 
     /// The same packet with other octets behind the same headers.
+    #[inline]
     pub(crate) fn with_bytes<'b>(&self, bytes: &'b [u8]) -> Packet<'b> {
         Packet { bytes, ..*self }
     }
 
     /// The protocol of the upper layer.
+    #[inline]
     pub(crate) fn protocol(&self) -> u8 {
         self.protocol
     }
 
     /// There is a routing header: the destination is not the final one.
+    #[inline]
     pub(crate) fn is_routed(&self) -> bool {
         self.routed
     }
 
     /// TOS or traffic class.
+    #[inline]
     pub(crate) fn tos(&self) -> u8 {
         match self.version {
             Version::V4 => self.bytes[1],
@@ -237,6 +251,7 @@ impl<'a> Packet<'a> {
     }
 
     /// What names the fragments of the packet; 0 in an IPv6 packet without fragment header.
+    #[inline]
     pub(crate) fn identification(&self) -> u32 {
         match (self.version, self.fragment_at) {
             (Version::V4, _) => word(self.bytes, 4).into(),
@@ -246,6 +261,7 @@ impl<'a> Packet<'a> {
     }
 
     /// The bit of an IPv4 header. Routers never fragment IPv6.
+    #[inline]
     pub(crate) fn dont_fragment(&self) -> bool {
         match self.version {
             Version::V4 => word(self.bytes, 6) & DONT_FRAGMENT != 0,
@@ -253,6 +269,7 @@ impl<'a> Packet<'a> {
         }
     }
 
+    #[inline]
     pub(crate) fn more_fragments(&self) -> bool {
         match (self.version, self.fragment_at) {
             (Version::V4, _) => word(self.bytes, 6) & MORE_FRAGMENTS != 0,
@@ -262,6 +279,7 @@ impl<'a> Packet<'a> {
     }
 
     /// Offset of this fragment in octets.
+    #[inline]
     pub(crate) fn fragment_offset(&self) -> usize {
         match (self.version, self.fragment_at) {
             (Version::V4, _) => usize::from(word(self.bytes, 6) & OFFSET_MASK) * 8,
@@ -270,6 +288,7 @@ impl<'a> Packet<'a> {
         }
     }
 
+    #[inline]
     pub(crate) fn is_fragment(&self) -> bool {
         match self.version {
             Version::V4 => word(self.bytes, 6) & (OFFSET_MASK | MORE_FRAGMENTS) != 0,
@@ -278,11 +297,13 @@ impl<'a> Packet<'a> {
     }
 
     /// The IPv6 fragment header and the octet that announces it.
+    #[inline]
     pub(crate) fn fragment_header(&self) -> Option<(usize, usize)> {
         (self.fragment_at != 0).then_some((self.fragment_at.into(), self.fragment_link.into()))
     }
 
     /// Where the part of the packet begins that fragments have a piece of each.
+    #[inline]
     pub(crate) fn fragmentable_at(&self) -> usize {
         match self.fragment_at {
             0 => self.header_length,
@@ -291,6 +312,7 @@ impl<'a> Packet<'a> {
     }
 
     /// The protocol that tells fragments of one packet from those of another.
+    #[inline]
     pub(crate) fn fragment_protocol(&self) -> u8 {
         match self.fragment_at {
             0 => self.protocol,
@@ -299,6 +321,7 @@ impl<'a> Packet<'a> {
     }
 
     /// IPv4 addresses are mapped ones.
+    #[inline]
     pub(crate) fn source(&self) -> u128 {
         match self.version {
             Version::V4 => mapped(long(self.bytes, 12)),
@@ -306,6 +329,7 @@ impl<'a> Packet<'a> {
         }
     }
 
+    #[inline]
     pub(crate) fn destination(&self) -> u128 {
         match self.version {
             Version::V4 => mapped(long(self.bytes, 16)),
@@ -314,11 +338,13 @@ impl<'a> Packet<'a> {
     }
 
     /// The upper layer.
+    #[inline]
     pub(crate) fn payload(&self) -> &'a [u8] {
         &self.bytes[self.header_length..]
     }
 
     /// Version, addresses, protocol and ports.
+    #[inline]
     pub(crate) fn flow(&self) -> Flow {
         let ports = if self.hidden {
             Ports::Hidden
@@ -339,6 +365,7 @@ impl<'a> Packet<'a> {
     }
 
     /// An ICMP error message.
+    #[inline]
     pub(crate) fn is_icmp_error(&self) -> bool {
         let kind = match (self.version, self.protocol) {
             (Version::V4, PROTOCOL_ICMP) | (Version::V6, PROTOCOL_ICMPV6) if self.fragment_offset() == 0 => {
@@ -355,6 +382,7 @@ impl<'a> Packet<'a> {
     }
 
     /// The quoted packet of an ICMP error; `None` for everything else.
+    #[inline]
     pub(crate) fn quoted(&self) -> Option<Packet<'a>> {
         if !self.is_icmp_error() {
             return None;
@@ -364,12 +392,14 @@ impl<'a> Packet<'a> {
 }
 
 /// The header says how long it is and what follows it.
+#[inline]
 fn is_extension(protocol: u8) -> bool {
     // Hop-by-hop options, routing, fragment, destination options, mobility, HIP, shim6.
     matches!(protocol, 0 | PROTOCOL_ROUTING | PROTOCOL_FRAGMENT | 60 | 135 | 139 | 140)
 }
 
 /// Writes a packet's length into its first header; for IPv4 the header's checksum too: it is all of `header`.
+#[inline]
 pub(crate) fn set_length(version: Version, header: &mut [u8], total: usize) {
     match version {
         Version::V4 => {
@@ -395,6 +425,7 @@ pub(crate) fn set_tos(version: Version, header: &mut [u8], tos: u8) {
 }
 
 /// An IPv4 address as [`Flow`] holds it.
+#[inline]
 pub(crate) fn mapped(address: u32) -> u128 {
     0xffff_0000_0000 | u128::from(address)
 }
@@ -419,6 +450,7 @@ pub(crate) fn sum(bytes: &[u8]) -> u64 {
     u64::from(u16::from_be(fold_native(total)))
 }
 
+#[inline]
 fn fold_native(mut total: u64) -> u16 {
     while total >> 16 != 0 {
         total = (total & 0xffff) + (total >> 16);
@@ -427,11 +459,13 @@ fn fold_native(mut total: u64) -> u16 {
 }
 
 /// Folds a sum of sums to 16 bits.
+#[inline]
 pub(crate) fn fold(total: u64) -> u16 {
     fold_native(total)
 }
 
 /// The checksum of an Internet header or message over sums.
+#[inline]
 pub(crate) fn checksum(total: u64) -> u16 {
     !fold(total)
 }
@@ -446,9 +480,15 @@ pub(crate) fn pseudo_header_sum(version: Version, header: &[u8], protocol: u8, l
 }
 
 /// Computes the header checksum anew.
+#[inline]
 pub(crate) fn set_header_checksum(header: &mut [u8]) {
     put_word(header, 10, 0);
-    let value = checksum(sum(header));
+    let total = match header.first_chunk::<IPV4_LENGTH>() {
+        // Without options, nearly always.
+        Some(plain) if header.len() == IPV4_LENGTH => (0..5).map(|at| u64::from(long(plain, at * 4))).sum(),
+        _ => sum(header),
+    };
+    let value = checksum(total);
     put_word(header, 10, value);
 }
 

@@ -119,7 +119,9 @@ impl EspSuite {
 
     /// Octets of a whole frame around `payload_len` octets of payload with the least padding.
     pub const fn frame_len(self, payload_len: usize) -> usize {
-        let encrypted = (payload_len + 2).next_multiple_of(self.alignment());
+        // A power of two: no division.
+        let mask = self.alignment() - 1;
+        let encrypted = (payload_len + 2 + mask) & !mask;
         HEADER_LEN + self.iv_len() + encrypted + self.icv_len()
     }
 
@@ -127,7 +129,7 @@ impl EspSuite {
     pub const fn encrypted_range(self, frame_len: usize) -> Option<std::ops::Range<usize>> {
         let start = HEADER_LEN + self.iv_len();
         let Some(end) = frame_len.checked_sub(self.icv_len()) else { return None };
-        if frame_len > MAX_FRAME_LEN || end <= start || !(end - start).is_multiple_of(self.alignment()) {
+        if frame_len > MAX_FRAME_LEN || end <= start || (end - start) & (self.alignment() - 1) != 0 {
             return None;
         }
         Some(start..end)

@@ -252,18 +252,22 @@ impl Engine {
         self.inbound.open(context, &mut self.lane_sas);
         let mut scratch = std::mem::take(&mut self.inbound.scratch);
         let jobs = std::mem::take(&mut self.inbound.jobs);
+        // Counted for runs of packets of one key: the counters are shared by all lanes.
+        let mut run = (0, 0, 0);
         for job in &jobs {
+            if run.0 != job.sa {
+                count_decrypted(context, std::mem::replace(&mut run, (job.sa, 0, 0)));
+            }
             let bound = &context.tables.sas[job.sa as usize];
             match self.check(context, job, &bound.sa, &mut scratch) {
                 Ok(inner) => {
-                    let octets = inner.len() as u64;
-                    bound.sa.inbound.traffic.add(1, octets);
-                    context.counters(Some(bound.vpn)).decrypted.add(1, octets);
+                    (run.1, run.2) = (run.1 + 1, run.2 + inner.len() as u64);
                     self.inbound.merger.push(job.interface, job.version, &scratch, job.start, inner);
                 }
                 Err(reason) => context.drop(reason, Some(bound.vpn)),
             }
         }
+        count_decrypted(context, run);
         self.inbound.merger.flush(&scratch, output);
         self.inbound.scratch = scratch;
         self.inbound.jobs = jobs;
@@ -348,6 +352,15 @@ impl Context<'_> {
     }
 }
 
+/// Adds packets and octets decrypted with an SA.
+fn count_decrypted(context: Context<'_>, (sa, packets, octets): (u32, u64, u64)) {
+    if packets > 0 {
+        let bound = &context.tables.sas[sa as usize];
+        bound.sa.inbound.traffic.add(packets, octets);
+        context.counters(Some(bound.vpn)).decrypted.add(packets, octets);
+    }
+}
+
 /// The windows of a counter-mode key, and the sender and sequence number of one of its packets.
 fn window<'a>(sa: &'a GroupSa, esp: &[u8]) -> Option<(&'a Windows, u32, u32)> {
     let senders = sa.senders()?;
@@ -367,12 +380,22 @@ impl From<Refused> for DropReason {
     }
 }
 
+/// The longest padding.
+const COUNTED: [u8; 255] = {
+    let mut counted = [0; 255];
+    let mut at = 0;
+    while at < counted.len() {
+        counted[at] = at as u8 + 1;
+        at += 1;
+    }
+    counted
+};
+
 /// Checks padding and dummies; returns the octets of payload before the padding, and the next header.
 fn check_trailer(plain: &[u8]) -> Result<(usize, u8), DropReason> {
     let [before @ .., padding, next_header] = plain else { return Err(DropReason::EspTooShort) };
     let payload_length = before.len().checked_sub(usize::from(*padding)).ok_or(DropReason::BadPadding)?;
-    let counts = before[payload_length..].iter().zip(1u8..);
-    if counts.into_iter().any(|(octet, expected)| *octet != expected) {
+    if before[payload_length..] != COUNTED[..usize::from(*padding)] {
         return Err(DropReason::BadPadding);
     }
     match *next_header {

@@ -462,7 +462,7 @@ pub(super) fn largest_inner(sa: &GroupSa, version: Version, mtu: usize) -> Optio
     let fixed = version.header_length() + ESP_HEADER_LENGTH + suite.iv_len() + suite.icv_len();
     let time_header = if sa.pseudo_clock().is_some() { pseudo_time::HEADER_LENGTH } else { 0 };
     let room = mtu.checked_sub(fixed)?;
-    let largest = (room - room % suite.alignment()).checked_sub(2 + time_header)?;
+    let largest = (room & !(suite.alignment() - 1)).checked_sub(2 + time_header)?;
     (largest >= SMALLEST_MTU).then_some(largest)
 }
 
