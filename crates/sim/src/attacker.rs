@@ -1,6 +1,7 @@
 //! Somebody who has no key: sends garbage, what he has overheard, changed or not, and first messages in others' names.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 use proto::path::Path;
 
@@ -15,7 +16,7 @@ const MEMORY: usize = 256;
 #[derive(Debug)]
 pub(crate) struct Attacker {
     chance: Chance,
-    overheard: Vec<(Party, Path, Vec<u8>)>,
+    overheard: Vec<Datagram>,
 }
 
 impl Attacker {
@@ -24,12 +25,11 @@ impl Attacker {
     }
 
     pub(crate) fn overhear(&mut self, datagram: &Datagram) {
-        let entry = (datagram.to, datagram.path, datagram.octets.clone());
         if self.overheard.len() < MEMORY {
-            self.overheard.push(entry);
+            self.overheard.push(datagram.clone());
         } else {
             let index = self.chance.within(0..MEMORY as u64) as usize;
-            self.overheard[index] = entry;
+            self.overheard[index] = datagram.clone();
         }
     }
 
@@ -39,8 +39,10 @@ impl Attacker {
             (0, false) => self.replay(),
             (1, false) => {
                 let mut changed = self.replay();
-                let position = self.chance.within(0..changed.octets.len() as u64) as usize;
-                changed.octets[position] ^= 1 << self.chance.within(0..8);
+                let mut octets = changed.octets.to_vec();
+                let position = self.chance.within(0..octets.len() as u64) as usize;
+                octets[position] ^= 1 << self.chance.within(0..8);
+                changed.octets = octets.into();
                 changed
             }
             // A first message, or whatever, from an address that nobody has.
@@ -49,14 +51,16 @@ impl Attacker {
                 invented.to = Party::Server(0);
                 let source = IpAddr::V4(Ipv4Addr::from(0xc000_0000 + self.chance.within(0..1 << 16) as u32));
                 invented.path = path(server_address(0), source);
-                for octet in invented.octets.iter_mut().take(8) {
+                let mut octets = invented.octets.to_vec();
+                for octet in octets.iter_mut().take(8) {
                     *octet = self.chance.next() as u8;
                 }
+                invented.octets = octets.into();
                 invented
             }
             _ => {
                 let length = self.chance.within(1..200) as usize;
-                let octets = (0..length).map(|_| self.chance.next() as u8).collect();
+                let octets: Arc<[u8]> = (0..length).map(|_| self.chance.next() as u8).collect();
                 let member = self.chance.within(0..scenario.members as u64) as usize;
                 let (server, member_at) = (server_address(0), member_address(member));
                 if self.chance.percent(50) {
@@ -70,8 +74,7 @@ impl Attacker {
 
     fn replay(&mut self) -> Datagram {
         let index = self.chance.within(0..self.overheard.len() as u64) as usize;
-        let (to, path, octets) = self.overheard[index].clone();
-        Datagram { to, path, octets }
+        self.overheard[index].clone()
     }
 }
 

@@ -1,172 +1,206 @@
-//! What must hold at every second of every world.
+//! What must hold at every moment of every world. Written before the runs; a run that fails is a defect of the protocol
+//! roles (or of this page, which then has to be argued with first).
 //!
-//! "Connected" is defined here, not fitted to what comes out: a member is *owed* every key that others send with once
-//! it has registered since its interface came up and has not been cut off for the timeline's fail-over allowance F. A
-//! loss of single datagrams, up to the scenario's rate, is no excuse. A sender that goes on with a key in the last S of
-//! its life was itself cut off at the switch; nobody owes it to keep that key to the last second.
+//! # Who is owed a key
+//!
+//! "A member is owed a key if a datagram each way could pass between it and one of its servers in each of three
+//! consecutive retry periods before the senders' switch; nobody may send with a key that an owed member lacks."
+//!
+//! - A *retry period* is what the timeline lets a member wait before it tries again: min(10 s, F/12), the longest of the
+//!   group's TEKs if they differ; 10 s for a member that never had a key.
+//! - *Could pass* is decided by what the network did, not by its rates: in that period both were running and reachable
+//!   throughout, and each way, of the datagrams that were sent, at least one passed ([`Touch`](crate::touch)). A period
+//!   in which nobody sent anything is a good one: silence is no excuse.
+//! - The periods count from when the member itself has to ask at the latest: when, of the TEKs it holds, the first of
+//!   those that end last for their `ipsec-sa` has only Rlo left, and not before the key was made. A member without any
+//!   TEK has to ask at once, from when its interface came up or its keys were cleared.
+//! - Three periods are enough for the two round trips of GROUPKEY-PULL under a phase 1 SA that both ends have held all
+//!   that time. A member without one needs three round trips more, and two tries to find out that the server has
+//!   forgotten the one it has: [`PERIODS_WITH_PHASE_1`].
+//! - The periods need not be the last ones before the switch: any three in a row, once they have passed, oblige for
+//!   as long as the key lives. This is more than the sentence above asks.
+//! - A member that is not authorized any more is owed nothing, and one whose interface is down has no traffic.
+//! - With several servers nothing is owed yet, because they share no keys yet; see [`PERIODS_ELSEWHERE`].
+//!
+//! No sender is exempt, in particular not one that was cut off at the switch and goes on with the old key to its last
+//! second: who has been owed that key must accept it as long as anybody may send with it.
+//!
+//! # A server that starts anew
+//!
+//! It has no durable state yet, so it makes new keys and knows nobody. Members that hold keys of its earlier life go on
+//! with them and learn of the new ones when they have to ask, as above. The old keys have ended at their server with
+//! its life: they may be used to their announced ends, but nobody is owed them any more. When servers remember (see
+//! `World::start_server`), the keys go on and so do the debts.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use proto::server::Server;
 use proto::time::Instant;
 use proto::timeline::Timeline;
 
-use crate::parties::{DataPath, member_address, selector};
-use crate::scenario::Scenario;
+use crate::keys::{Key, Keys, READING};
+use crate::parties::Parties;
+use crate::plan::Plan;
+use crate::watched::Watched;
 
-/// How long an undisturbed member may take from its interface coming up to its first keys: three tries at each of
-/// two servers, and the waits of phase 1 on a bad network.
-const FIRST_REGISTRATION: Duration = Duration::from_secs(120);
+/// Consecutive retry periods in touch after which a member with a phase 1 SA is owed what it asks for.
+pub(crate) const PERIODS: u32 = 3;
 
-/// A member as the invariants see it.
-#[derive(Debug, Default)]
-pub(crate) struct Watched {
-    pub(crate) data_path: DataPath,
-    /// Since when its interface is up; `None` while it is down.
-    pub(crate) up_since: Option<Instant>,
-    pub(crate) registered_since_up: bool,
-    /// Until when it was, or is, cut off from everybody.
-    pub(crate) disturbed_until: Instant,
+/// The same for a member that has to open a phase 1 SA first: three round trips more, and two tries before.
+pub(crate) const PERIODS_WITH_PHASE_1: u32 = PERIODS + 3 + 2;
+
+/// Where there are several servers: retry periods after which a member has some key for everything. Three tries at
+/// each of three others, and a registration.
+pub(crate) const PERIODS_ELSEWHERE: u32 = 3 * 3 + PERIODS_WITH_PHASE_1;
+
+/// How far a member's reading of a moment may be before the server's: rounding, and two tries between its question and
+/// the answer. It is never after.
+fn early(interval: Duration) -> Duration {
+    READING + 2 * interval + Duration::from_millis(500)
 }
 
-/// What is known of the TEKs of all servers.
-#[derive(Debug, Default)]
-pub(crate) struct Truth {
-    /// The end of each TEK ever seen, not earlier than it is.
-    ends: BTreeMap<u32, Instant>,
-    pub(crate) checks: u64,
+/// What different quartzes make of ten minutes.
+const DRIFT: Duration = Duration::from_millis(150);
+
+/// Everything that a judgement needs.
+pub(crate) struct Court<'a> {
+    pub(crate) now: Instant,
+    pub(crate) plan: &'a Plan,
+    pub(crate) keys: &'a Keys,
+    pub(crate) watched: &'a [Watched],
+    pub(crate) parties: &'a Parties,
 }
 
-impl Truth {
-    /// Looks at the servers.
-    pub(crate) fn learn(
-        &mut self,
-        now: Instant,
-        scenario: &Scenario,
-        servers: &[Server],
-    ) -> Result<(), String> {
-        let mut spis = BTreeSet::new();
-        for server in servers {
-            for group in server.ipsec_security_associations(now) {
-                let mut of_sa = BTreeMap::<String, usize>::new();
-                for tek in &group.security_associations {
-                    let count = of_sa.entry(tek.name.clone()).or_default();
-                    *count += 1;
-                    if *count > 2 {
-                        return Err(format!("{} has more than two TEKs", tek.name));
-                    }
-                    if !spis.insert(tek.spi.0) {
-                        return Err(format!("SPI {} is used twice", tek.spi));
-                    }
-                    let end = now + Duration::from_secs(tek.lifetime_secs + 1);
-                    self.ends.entry(tek.spi.0).or_insert(end);
-                }
-                if of_sa.len() != scenario.ipsec_sas {
-                    return Err(format!("{} of {} ipsec-sas have a TEK", of_sa.len(), scenario.ipsec_sas));
-                }
-            }
-            for group in server.registered_members(now) {
-                for member in group.members {
-                    let index: Option<usize> =
-                        member.gateway.strip_prefix("member-").and_then(|n| n.parse().ok());
-                    if index.map(member_address) != Some(member.address) {
-                        return Err(format!("{} is registered from {}", member.gateway, member.address));
-                    }
-                }
-            }
+impl Court<'_> {
+    /// Invariant 6 for one key that is used: every member that is owed it holds it.
+    pub(crate) fn check_key(&self, spi: u32, up: &crate::bits::Bits) -> Result<(), String> {
+        let Some(key) = self.keys.find(spi) else { return Ok(()) };
+        for member in up.without(&key.holders) {
+            self.check_lack(member, spi, key)?;
         }
         Ok(())
     }
 
-    /// Checks everything that is about members.
-    pub(crate) fn check(
-        &mut self,
-        now: Instant,
-        scenario: &Scenario,
-        members: &[Watched],
-    ) -> Result<(), String> {
-        let timeline = Timeline::pull(scenario.tek_lifetime);
-        for (index, member) in members.iter().enumerate() {
-            self.check_lives(now, index, member)?;
-            check_presence(now, scenario, index, member)?;
+    /// Invariant 6 for one member that lacks a key which somebody uses.
+    pub(crate) fn check_lack(&self, member: usize, spi: u32, key: &Key) -> Result<(), String> {
+        if key.ends <= self.now || self.watched.len() <= member || !self.is_owed(member, key) {
+            return Ok(());
         }
-        if scenario.servers == 1 {
-            for sa in 0..scenario.ipsec_sas {
-                self.check_reachability(now, &timeline, sa, members)?;
-            }
-        }
-        Ok(())
+        let sender = key.senders.first();
+        Err(format!(
+            "member {member} lacks {spi:08x} of {} (made {:?} ago, {:?} left), which {} uses; it has been in touch \
+             since {:?} ago",
+            key.sa,
+            self.now - key.made,
+            key.ends - self.now,
+            sender.map_or("everybody".to_owned(), |sender| format!("member {sender}")),
+            self.now - self.watched[member].touch[key.server].good(self.now).0,
+        ))
     }
 
-    /// Invariant 4: nothing outlives the TEK of the server that made it.
-    fn check_lives(&mut self, now: Instant, index: usize, member: &Watched) -> Result<(), String> {
-        for sa in member.data_path.iter() {
-            self.checks += 1;
-            let Some(end) = self.ends.get(&sa.spi) else {
-                return Err(format!("member {index} holds {:08x}, which no server made", sa.spi));
-            };
-            if sa.hard_expiry > *end {
-                return Err(format!(
-                    "member {index} keeps {:08x} until {:?}, its end is {end:?}",
-                    sa.spi, sa.hard_expiry
-                ));
-            }
-            if sa.hard_expiry <= now {
-                return Err(format!("member {index} still holds {:08x}, which has expired", sa.spi));
-            }
+    fn is_owed(&self, member: usize, key: &Key) -> bool {
+        let watched = &self.watched[member];
+        if self.parties.servers.len() > 1
+            || !self.plan.authorized.contains(member)
+            || watched.up_since.is_none()
+        {
+            return false;
         }
-        Ok(())
+        self.is_owed_by_pull(member, watched, key)
     }
 
-    /// Invariant 6.
-    fn check_reachability(
-        &mut self,
-        now: Instant,
-        timeline: &Timeline,
-        sa: usize,
-        members: &[Watched],
-    ) -> Result<(), String> {
-        let selector = selector(sa);
-        let mut used = BTreeMap::<u32, usize>::new();
-        for (index, member) in members.iter().enumerate() {
-            let sending = member.data_path.sends_with(now, &selector);
-            if let Some(sending) = sending.filter(|sa| sa.hard_expiry - now > timeline.switch) {
-                used.entry(sending.spi).or_insert(index);
-            }
+    fn is_owed_by_pull(&self, member: usize, watched: &Watched, key: &Key) -> bool {
+        let since = self.asks_at(watched).max(key.made).max(watched.began);
+        let touch = &watched.touch[key.server];
+        let periods = touch.periods_since(self.now, since);
+        if periods < PERIODS {
+            return false;
         }
-        for (index, member) in members.iter().enumerate() {
-            let undisturbed = member.disturbed_until + timeline.failover <= now;
-            if !(undisturbed && member.registered_since_up) {
+        let needed = touch.period() * PERIODS;
+        periods >= PERIODS_WITH_PHASE_1 || self.phase1_age(member, key.server).is_some_and(|age| age > needed)
+    }
+
+    /// When a member has to ask its server at the latest, with what it holds.
+    fn asks_at(&self, watched: &Watched) -> Instant {
+        let mut last: Vec<(&str, Instant)> = Vec::new();
+        for sa in watched.data_path.live(self.now) {
+            let Some(key) = self.keys.find(sa.spi) else { continue };
+            if !self.plan.sas.iter().any(|planned| planned.name() == *key.sa) {
                 continue;
             }
-            for (spi, sender) in &used {
-                self.checks += 1;
-                if !member.data_path.receives(now, *spi) {
-                    let end = self.ends.get(spi).map(|end| *end - now);
-                    return Err(format!(
-                        "member {sender} sends with {spi:08x} ({end:?} left), which member {index} lacks"
-                    ));
-                }
+            let asks = sa.ends - Timeline::pull(key.lifetime).reregister_until;
+            match last.iter_mut().find(|(name, _)| *name == &*key.sa) {
+                Some((_, at)) => *at = asks.max(*at),
+                None => last.push((&key.sa, asks)),
+            }
+        }
+        last.into_iter().map(|(_, at)| at).min().unwrap_or_default()
+    }
+
+    /// How old the oldest phase 1 SA is that both ends hold.
+    fn phase1_age(&self, member: usize, server: usize) -> Option<Duration> {
+        let (member, server) = (&self.parties.members[member], &self.parties.servers[server]);
+        let theirs = server.role.ike_security_associations(server.local(self.now));
+        let ours = member.role.ike_security_associations(member.local(self.now));
+        let common = ours.into_iter().filter(|sa| {
+            theirs.iter().any(|other| {
+                (other.initiator_cookie, other.responder_cookie) == (sa.initiator_cookie, sa.responder_cookie)
+            })
+        });
+        common
+            .filter_map(|sa| sa.detail?.lifetime_remaining_secs)
+            .map(|left| self.plan.ike_lifetime().saturating_sub(Duration::from_secs(left)))
+            .max()
+    }
+
+    /// Invariant 4 for one member: what it holds was made by a server and is not kept longer than there, and what it
+    /// sends with is active.
+    pub(crate) fn check_lives(&self, member: usize) -> Result<(), String> {
+        let (now, watched) = (self.now, &self.watched[member]);
+        if watched.up_since.is_none() && watched.data_path.live(now).next().is_some() {
+            return Err(format!("member {member} holds keys while its interface is down"));
+        }
+        for sa in watched.data_path.live(now) {
+            let spi = sa.spi;
+            let Some(key) = self.keys.find(spi) else {
+                return Err(format!("member {member} holds {spi:08x}, which no server made"));
+            };
+            if sa.ends > key.announced_end + DRIFT {
+                let (ends, end) = (sa.ends, key.announced_end);
+                return Err(format!("member {member} keeps {spi:08x} until {ends:?}, its end is {end:?}"));
+            }
+            if let Some(at) = watched.evicted_at.filter(|at| *at < key.made) {
+                return Err(format!("member {member}, evicted {:?} ago, has the newer {spi:08x}", now - at));
+            }
+        }
+        for spi in &watched.sending {
+            let Some(key) = self.keys.find(*spi) else { continue };
+            let Some(own) = watched.data_path.live(now).find(|sa| sa.spi == *spi) else { continue };
+            let others = watched.data_path.live(now).any(|other| {
+                other.spi != *spi && own.selectors.iter().all(|selector| other.selectors.contains(selector))
+            });
+            if others && key.activates > now + early(self.plan.try_interval()) {
+                return Err(format!(
+                    "member {member} sends with {spi:08x} {:?} before its time, holding an older one",
+                    key.activates - now
+                ));
             }
         }
         Ok(())
     }
-}
 
-/// A member that nobody disturbs gets its keys, and keeps having some.
-fn check_presence(now: Instant, scenario: &Scenario, index: usize, member: &Watched) -> Result<(), String> {
-    let Some(up_since) = member.up_since else {
-        return match member.data_path.iter().next() {
-            None => Ok(()),
-            Some(sa) => Err(format!("member {index} holds {:08x} while its interface is down", sa.spi)),
+    /// With several servers that share nothing: a member that is in touch with all of them holds something for every
+    /// `ipsec-sa`.
+    pub(crate) fn check_presence(&self, member: usize) -> Result<(), String> {
+        let watched = &self.watched[member];
+        let Some(up_since) = watched.up_since.filter(|_| self.plan.authorized.contains(member)) else {
+            return Ok(());
         };
-    };
-    if up_since.max(member.disturbed_until) + FIRST_REGISTRATION > now {
-        return Ok(());
-    }
-    match (0..scenario.ipsec_sas).find(|sa| member.data_path.sends_with(now, &selector(*sa)).is_none()) {
-        None => Ok(()),
-        Some(sa) => Err(format!("member {index} has nothing to encrypt with for ipsec-sa {sa}")),
+        let since = up_since.max(watched.began).max(self.asks_at(watched));
+        let undisturbed =
+            watched.touch.iter().all(|touch| touch.periods_since(self.now, since) >= PERIODS_ELSEWHERE);
+        if undisturbed && watched.sending.is_empty() {
+            return Err(format!("member {member} has nothing to encrypt with"));
+        }
+        Ok(())
     }
 }

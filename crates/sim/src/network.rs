@@ -1,6 +1,8 @@
 //! The network: what it does to a datagram, and who is cut off from it.
 
-use std::collections::BTreeMap;
+use std::cmp::{Ordering, Reverse};
+use std::collections::BinaryHeap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use proto::path::Path;
@@ -11,11 +13,12 @@ use crate::parties::Party;
 use crate::scenario::Scenario;
 
 /// A datagram on its way.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Datagram {
     pub(crate) to: Party,
+    /// As the receiver sees it.
     pub(crate) path: Path,
-    pub(crate) octets: Vec<u8>,
+    pub(crate) octets: Arc<[u8]>,
 }
 
 /// The network.
@@ -26,10 +29,18 @@ pub(crate) struct Network {
     delay: Duration,
     jitter: Duration,
     chance: Chance,
-    in_flight: BTreeMap<(Instant, u64), Datagram>,
+    in_flight: BinaryHeap<Reverse<Flight>>,
     counter: u64,
     /// Until when somebody is cut off.
-    cut_off: BTreeMap<Party, Instant>,
+    servers_cut_off: Vec<Instant>,
+    members_cut_off: Vec<Instant>,
+}
+
+#[derive(Debug)]
+struct Flight {
+    arrives: Instant,
+    number: u64,
+    datagram: Datagram,
 }
 
 impl Network {
@@ -40,46 +51,81 @@ impl Network {
             delay: scenario.delay,
             jitter: scenario.jitter,
             chance: Chance::new(scenario.seed ^ 0x6e65_7477_6f72_6b21),
-            in_flight: BTreeMap::new(),
+            in_flight: BinaryHeap::new(),
             counter: 0,
-            cut_off: BTreeMap::new(),
+            servers_cut_off: vec![Instant::ORIGIN; scenario.servers],
+            members_cut_off: vec![Instant::ORIGIN; scenario.members],
         }
     }
 
+    /// Cuts somebody off until `until`, or longer if that has been said before.
     pub(crate) fn cut_off(&mut self, party: Party, until: Instant) {
-        self.cut_off.insert(party, until);
+        let end = match party {
+            Party::Server(index) => &mut self.servers_cut_off[index],
+            Party::Member(index) => &mut self.members_cut_off[index],
+            Party::Nobody => return,
+        };
+        *end = until.max(*end);
     }
 
     pub(crate) fn is_cut_off(&self, now: Instant, party: Party) -> bool {
-        self.cut_off.get(&party).is_some_and(|until| *until > now)
+        match party {
+            Party::Server(index) => self.servers_cut_off[index] > now,
+            Party::Member(index) => self.members_cut_off[index] > now,
+            Party::Nobody => false,
+        }
     }
 
-    /// Takes a datagram from `from`.
-    pub(crate) fn send(&mut self, now: Instant, from: Party, datagram: Datagram) {
-        let cut = [from, datagram.to].into_iter().any(|party| self.is_cut_off(now, party));
+    /// Takes a datagram from `from`. Returns whether it will arrive.
+    pub(crate) fn send(&mut self, now: Instant, from: Party, datagram: Datagram) -> bool {
+        let cut = self.is_cut_off(now, from) || self.is_cut_off(now, datagram.to);
         if cut || datagram.to == Party::Nobody || self.chance.percent(self.loss) {
-            return;
+            return false;
         }
-        if self.chance.percent(self.duplication) {
-            let again = Datagram { octets: datagram.octets.clone(), ..datagram };
-            self.put(now, again);
+        if self.duplication > 0 && self.chance.percent(self.duplication) {
+            self.put(now, datagram.clone());
         }
         self.put(now, datagram);
+        true
     }
 
     /// The datagram that has arrived by now.
     pub(crate) fn arrive(&mut self, now: Instant) -> Option<Datagram> {
-        let entry = self.in_flight.first_entry().filter(|entry| entry.key().0 <= now)?;
-        Some(entry.remove())
+        if self.due()? > now {
+            return None;
+        }
+        self.in_flight.pop().map(|Reverse(flight)| flight.datagram)
     }
 
     pub(crate) fn due(&self) -> Option<Instant> {
-        self.in_flight.keys().next().map(|(at, _)| *at)
+        self.in_flight.peek().map(|Reverse(flight)| flight.arrives)
     }
 
     fn put(&mut self, now: Instant, datagram: Datagram) {
         let jitter = self.chance.within(0..self.jitter.as_micros() as u64 + 1);
         self.counter += 1;
-        self.in_flight.insert((now + self.delay + Duration::from_micros(jitter), self.counter), datagram);
+        let arrives = now + self.delay + Duration::from_micros(jitter);
+        self.in_flight.push(Reverse(Flight { arrives, number: self.counter, datagram }));
+    }
+}
+
+impl PartialEq for Flight {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Flight {}
+
+impl PartialOrd for Flight {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// In the order of arrival.
+impl Ord for Flight {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.arrives, self.number).cmp(&(other.arrives, other.number))
     }
 }

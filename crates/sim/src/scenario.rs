@@ -13,9 +13,9 @@ pub struct Scenario {
     pub members: usize,
     /// Servers that each member lists, in the same order. They share nothing.
     pub servers: usize,
-    /// TEKs of the group.
+    /// TEKs of the group at the beginning.
     pub ipsec_sas: usize,
-    /// Lifetime of the TEKs.
+    /// Lifetime of the TEKs at the beginning.
     pub tek_lifetime: Duration,
     /// Lifetime of phase 1 SAs.
     pub ike_lifetime: Duration,
@@ -29,39 +29,65 @@ pub struct Scenario {
     pub delay: Duration,
     /// See `delay`.
     pub jitter: Duration,
-    /// Whether single members are cut off from everything for a while, now and then.
+    /// Whether members, some or many at once, are cut off from everything for a while, now and then.
     pub partitions: bool,
-    /// Whether members' interfaces go down and up, now and then.
+    /// Whether members' interfaces go down and up, and their processes end and start, now and then.
     pub restarts: bool,
+    /// Whether servers are started anew, now and then. They remember nothing.
+    pub server_restarts: bool,
+    /// Whether somebody changes the configuration and types commands, now and then.
+    pub operator: bool,
     /// Whether somebody sends garbage, replays and first messages from invented addresses.
     pub attacker: bool,
 }
 
 impl Scenario {
-    /// Circumstances for so many members. Most worlds have one server; half an hour to two hours pass.
+    /// Circumstances for so many members: an hour of TEKs that live one to five minutes. Most worlds have one server.
     pub fn from_seed(seed: u64, members: usize) -> Self {
         let mut chance = Chance::new(seed);
-        let tek_lifetime = Duration::from_secs(match chance.within(0..4) {
-            0 => chance.within(60..120),
-            1 => 180,
-            2 => chance.within(181..600),
-            _ => 3600,
-        });
         Self {
             seed,
             members,
-            servers: if chance.percent(80) { 1 } else { 2 },
+            servers: if chance.percent(90) { 1 } else { chance.within(2..5) as usize },
             ipsec_sas: chance.within(1..4) as usize,
-            tek_lifetime,
+            tek_lifetime: tek_lifetime(&mut chance),
             ike_lifetime: Duration::from_secs(chance.within(180..4000)),
-            duration: (tek_lifetime * 6).clamp(Duration::from_secs(1800), Duration::from_secs(7200)),
-            loss: if chance.percent(30) { 0 } else { chance.within(0..20) },
-            duplication: chance.within(0..10),
-            delay: Duration::from_millis(chance.within(1..40)),
-            jitter: Duration::from_millis(chance.within(1..60)),
-            partitions: chance.percent(40),
-            restarts: chance.percent(40),
-            attacker: chance.percent(50),
+            duration: Duration::from_secs(3600),
+            loss: if chance.percent(20) { 0 } else { chance.within(1..31) },
+            duplication: if chance.percent(30) { 0 } else { chance.within(1..20) },
+            delay: Duration::from_millis(chance.within(1..60)),
+            jitter: Duration::from_millis(chance.within(1..120)),
+            partitions: chance.percent(50),
+            restarts: chance.percent(50),
+            server_restarts: chance.percent(20),
+            operator: chance.percent(50),
+            attacker: chance.percent(30),
         }
     }
+
+    /// The ordinary tier: ten to fifty members.
+    pub fn ordinary(seed: u64) -> Self {
+        let members = Chance::new(seed ^ 0x6d65_6d62_6572).within(10..51);
+        Self::from_seed(seed, members as usize)
+    }
+
+    /// The large tier: an hour's TEKs of a whole company for a day.
+    pub fn large(seed: u64, members: usize, duration: Duration) -> Self {
+        let scenario = Self::from_seed(seed, members);
+        Self {
+            servers: 1,
+            tek_lifetime: Duration::from_secs(3600),
+            ike_lifetime: Duration::from_secs(28_800),
+            duration,
+            partitions: true,
+            restarts: true,
+            operator: true,
+            ..scenario
+        }
+    }
+}
+
+/// Lifetimes as an operator of these worlds chooses them.
+pub(crate) fn tek_lifetime(chance: &mut Chance) -> Duration {
+    Duration::from_secs(if chance.percent(20) { 60 } else { chance.within(60..301) })
 }

@@ -1,6 +1,5 @@
 //! The world itself: who acts when.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -12,13 +11,18 @@ use proto::server::Server;
 use proto::time::Instant;
 
 use crate::attacker::Attacker;
+use crate::bits::Bits;
 use crate::chance::Chance;
-use crate::invariants::{Truth, Watched};
+use crate::clock::Clock;
+use crate::invariants::Court;
+use crate::keys::Keys;
 use crate::network::{Datagram, Network};
-use crate::parties::{
-    Party, VPN, member_address, member_settings, party_at, server_address, server_settings,
-};
+use crate::parties::{Host, Parties, Party};
+use crate::plan::{Plan, VPN, member_settings};
 use crate::scenario::Scenario;
+use crate::schedule::Schedule;
+use crate::touch::{Touch, Way};
+use crate::watched::Watched;
 
 /// The world begins here, so that nothing depends on a small clock.
 const BEGINNING: Instant = Instant::from_micros(1_000_000_000);
@@ -26,11 +30,14 @@ const BEGINNING: Instant = Instant::from_micros(1_000_000_000);
 /// Members' interfaces come up within this time.
 const START: u64 = 30_000;
 
-/// How often the invariants are checked and circumstances change.
+/// How often circumstances change and debts that only time makes are looked for.
 const BEAT: Duration = Duration::from_secs(1);
 
+/// Retry period of a member that never had a key.
+const FIRST_TRY_INTERVAL: Duration = Duration::from_secs(10);
+
 /// What a run came to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// A hash of every datagram and every event in order: the same for the same scenario.
     pub hash: u64,
@@ -40,8 +47,32 @@ pub struct Report {
     pub registrations: u64,
     /// Tries that failed.
     pub failures: u64,
-    /// Single comparisons of the invariants.
-    pub checks: u64,
+    /// TEKs that were made.
+    pub keys: u64,
+    /// Changes of who holds or sends with what, each checked against everybody.
+    pub changes: u64,
+}
+
+impl Report {
+    /// Adds what another run came to. The hash stays.
+    pub fn add(&mut self, other: &Report) {
+        self.datagrams += other.datagrams;
+        self.registrations += other.registrations;
+        self.failures += other.failures;
+        self.keys += other.keys;
+        self.changes += other.changes;
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Report { datagrams, registrations, failures, keys, changes, .. } = self;
+        write!(
+            f,
+            "{keys} keys, {registrations} registrations, {failures} failed tries, {datagrams} datagrams, {changes} \
+             checked changes"
+        )
+    }
 }
 
 /// An invariant did not hold.
@@ -73,243 +104,580 @@ impl std::error::Error for Failure {}
 /// # Errors
 /// The first invariant that does not hold.
 pub fn run(scenario: &Scenario) -> Result<Report, Box<Failure>> {
-    let mut world = World::new(scenario);
+    run_and_tell(scenario, |_, _| {})
+}
+
+/// The same, telling once in ten minutes of the world how far it is.
+///
+/// # Errors
+/// The first invariant that does not hold.
+pub fn run_and_tell(
+    scenario: &Scenario,
+    tell: impl FnMut(Duration, &Report),
+) -> Result<Report, Box<Failure>> {
+    run_world(World::new(scenario), tell)
+}
+
+/// The same again, for whoever looks for the cause of a failure: prints what happens to one member.
+///
+/// # Errors
+/// The first invariant that does not hold.
+pub fn replay(scenario: &Scenario, member: usize) -> Result<Report, Box<Failure>> {
+    run_world(World { told_of: Some(member), ..World::new(scenario) }, |_, _| {})
+}
+
+fn run_world(mut world: World<'_>, mut tell: impl FnMut(Duration, &Report)) -> Result<Report, Box<Failure>> {
+    let scenario = world.scenario;
     let end = BEGINNING + scenario.duration;
-    let failed = |world: &World<'_>, what| {
-        Box::new(Failure { scenario: scenario.clone(), at: world.now - BEGINNING, what })
-    };
-    while let Some(next) = world.next_moment().filter(|next| *next <= end) {
-        world.now = next;
-        world.deliver();
-        world.wake();
-        if world.next_beat <= world.now {
-            world.next_beat = world.now + BEAT;
-            world.change_circumstances();
-            world.check().map_err(|what| failed(&world, what))?;
+    let mut next_report = BEGINNING;
+    while world.now < end {
+        if let Err(what) = world.step(end) {
+            let at = world.now - BEGINNING;
+            return Err(Box::new(Failure { scenario: scenario.clone(), at, what }));
+        }
+        if world.now >= next_report {
+            tell(world.now - BEGINNING, &world.report);
+            next_report = world.now + Duration::from_secs(600);
         }
     }
-    world.report.checks = world.truth.checks;
     Ok(world.report)
 }
 
-struct World<'a> {
-    scenario: &'a Scenario,
-    now: Instant,
+pub(crate) struct World<'a> {
+    pub(crate) scenario: &'a Scenario,
+    pub(crate) now: Instant,
     next_beat: Instant,
-    servers: Vec<Server>,
-    members: Vec<Member>,
-    watched: Vec<Watched>,
-    truth: Truth,
-    network: Network,
-    attacker: Attacker,
-    chance: Chance,
-    timers: BTreeSet<(Instant, Party)>,
-    timer_of: BTreeMap<Party, Instant>,
-    /// When interfaces come up.
-    coming_up: BTreeSet<(Instant, usize)>,
+    pub(crate) plan: Plan,
+    pub(crate) parties: Parties,
+    /// Which life of each server this is, and until when it is down.
+    generations: Vec<u32>,
+    pub(crate) starting: Vec<Option<Instant>>,
+    pub(crate) watched: Vec<Watched>,
+    up: Bits,
+    keys: Keys,
+    pub(crate) network: Network,
+    pub(crate) attacker: Attacker,
+    pub(crate) chance: Chance,
+    /// Servers, members, interfaces of members, data paths of members.
+    schedule: Schedule,
+    /// Lives begun so far, of anybody.
+    lives: u64,
     buffer: Vec<u8>,
     report: Report,
+    /// The member of whom all is told.
+    told_of: Option<usize>,
+}
+
+/// Whom the schedule wakes.
+#[derive(Clone, Copy, Debug)]
+enum Sleeper {
+    Server(usize),
+    Member(usize),
+    Interface(usize),
+    DataPath(usize),
 }
 
 impl<'a> World<'a> {
     fn new(scenario: &'a Scenario) -> Self {
-        let random =
-            |number: u64| Box::new(SeededRandom::new(scenario.seed.wrapping_mul(0x1_0000_0001) ^ number));
-        let mut chance = Chance::new(scenario.seed ^ 0x776f_726c);
-        let coming_up = (0..scenario.members)
-            .map(|index| (BEGINNING + Duration::from_millis(chance.within(0..START)), index))
-            .collect();
-        let servers = (0..scenario.servers)
-            .map(|index| Server::new(BEGINNING, server_settings(scenario), random(index as u64)));
-        let members = (0..scenario.members).map(|index| {
-            Member::new(BEGINNING, member_settings(scenario, index), random(1000 + index as u64))
-        });
+        let plan = Plan::new(scenario);
+        let watched = || Watched {
+            data_path: crate::data_path::DataPath::default(),
+            sending: Vec::new(),
+            holding: Vec::new(),
+            up_since: None,
+            began: BEGINNING,
+            registered: false,
+            evicted_at: None,
+            touch: vec![Touch::new(BEGINNING, FIRST_TRY_INTERVAL); scenario.servers],
+        };
         let mut world = Self {
             scenario,
             now: BEGINNING,
             next_beat: BEGINNING + BEAT,
-            servers: servers.collect(),
-            members: members.collect(),
-            watched: (0..scenario.members).map(|_| Watched::default()).collect(),
-            truth: Truth::default(),
+            parties: Parties { servers: Vec::new(), members: Vec::new() },
+            generations: vec![0; scenario.servers],
+            starting: vec![None; scenario.servers],
+            watched: (0..scenario.members).map(|_| watched()).collect(),
+            up: Bits::default(),
+            keys: Keys::default(),
             network: Network::new(scenario),
             attacker: Attacker::new(scenario),
-            chance,
-            timers: BTreeSet::new(),
-            timer_of: BTreeMap::new(),
-            coming_up,
+            chance: Chance::new(scenario.seed ^ 0x776f_726c),
+            schedule: Schedule::new(scenario.servers + 3 * scenario.members),
+            lives: 0,
             buffer: Vec::new(),
-            report: Report {
-                hash: 0xcbf2_9ce4_8422_2325,
-                datagrams: 0,
-                registrations: 0,
-                failures: 0,
-                checks: 0,
-            },
+            report: Report { hash: 0xcbf2_9ce4_8422_2325, ..Report::default() },
+            told_of: None,
+            plan,
         };
-        for index in 0..scenario.servers {
-            world.drain(Party::Server(index));
+        for _ in 0..scenario.servers {
+            let server = world.new_server();
+            world.parties.servers.push(server);
+        }
+        for index in 0..scenario.members {
+            let member = world.new_member(index);
+            world.parties.members.push(member);
+            let up = BEGINNING + Duration::from_millis(world.chance.within(0..START));
+            world.bring_up(index, up);
         }
         world
     }
 
-    fn next_moment(&self) -> Option<Instant> {
-        let timer = self.timers.first().map(|(at, _)| (*at).max(self.now));
-        let interface = self.coming_up.first().map(|(at, _)| *at);
-        [Some(self.next_beat), timer, interface, self.network.due()].into_iter().flatten().min()
-    }
-
-    fn deliver(&mut self) {
+    /// One moment.
+    fn step(&mut self, end: Instant) -> Result<(), String> {
+        let next =
+            [Some(self.next_beat), self.schedule.due(), self.network.due()].into_iter().flatten().min();
+        self.now = next.unwrap_or(end).max(self.now).min(end);
+        if self.now == BEGINNING {
+            (0..self.parties.servers.len()).try_for_each(|index| self.drain_server(index))?;
+        }
         while let Some(datagram) = self.network.arrive(self.now) {
-            match datagram.to {
-                Party::Server(index) => {
-                    self.servers[index].handle_datagram(self.now, datagram.path, &datagram.octets);
-                }
-                Party::Member(index) => {
-                    self.members[index].handle_datagram(self.now, datagram.path, &datagram.octets);
-                }
-                Party::Nobody => {}
-            }
-            self.drain(datagram.to);
+            self.deliver(&datagram)?;
         }
+        while let Some(sleeper) = self.schedule.take(self.now) {
+            self.wake(sleeper)?;
+        }
+        if self.next_beat <= self.now {
+            self.next_beat = self.now + BEAT;
+            self.change_circumstances()?;
+            self.check()?;
+        }
+        Ok(())
     }
 
-    fn wake(&mut self) {
-        while let Some(&(at, index)) = self.coming_up.first().filter(|(at, _)| *at <= self.now) {
-            self.coming_up.remove(&(at, index));
-            self.watched[index].up_since = Some(self.now);
-            self.members[index].interface_up(self.now, VPN, None);
-            self.drain(Party::Member(index));
-        }
-        let due: Vec<Party> =
-            self.timers.iter().take_while(|(at, _)| *at <= self.now).map(|(_, party)| *party).collect();
-        for party in due {
-            match party {
-                Party::Server(index) => self.servers[index].handle_timeout(self.now),
-                Party::Member(index) => self.members[index].handle_timeout(self.now),
-                Party::Nobody => {}
-            }
-            self.drain(party);
-        }
-    }
-
-    fn change_circumstances(&mut self) {
-        let scenario = self.scenario;
-        let someone = self.chance.within(0..scenario.members as u64) as usize;
-        if scenario.partitions && self.chance.percent(3) {
-            let length = Duration::from_secs(self.chance.within(1..200));
-            self.network.cut_off(Party::Member(someone), self.now + length);
-            self.watched[someone].disturbed_until = self.now + length;
-        }
-        if scenario.servers > 1 && self.chance.percent(1) {
-            // Members feel it until they have come to the next server: three tries of at most 10 s.
-            let length = Duration::from_secs(self.chance.within(10..300));
-            self.network.cut_off(Party::Server(0), self.now + length);
-            let until = self.now + length + Duration::from_secs(30);
-            self.watched
-                .iter_mut()
-                .for_each(|member| member.disturbed_until = member.disturbed_until.max(until));
-        }
-        if scenario.restarts && self.chance.percent(3) && self.watched[someone].up_since.is_some() {
-            self.members[someone].interface_down(self.now, VPN);
-            self.watched[someone].up_since = None;
-            self.watched[someone].registered_since_up = false;
-            let length = Duration::from_millis(self.chance.within(100..30_000));
-            self.coming_up.insert((self.now + length, someone));
-            self.drain(Party::Member(someone));
-        }
-        if scenario.attacker {
-            for _ in 0..self.chance.within(0..4) {
-                let datagram = self.attacker.act(scenario);
-                self.network.send(self.now, Party::Nobody, datagram);
-            }
-        }
-    }
-
-    fn check(&mut self) -> Result<(), String> {
-        self.truth.learn(self.now, self.scenario, &self.servers)?;
-        self.truth.check(self.now, self.scenario, &self.watched)
-    }
-
-    /// Takes everything out of a party.
-    fn drain(&mut self, party: Party) {
-        let mut buffer = std::mem::take(&mut self.buffer);
-        loop {
-            let path = match party {
-                Party::Server(index) => self.servers[index].poll_transmit(&mut buffer),
-                Party::Member(index) => self.members[index].poll_transmit(&mut buffer),
-                Party::Nobody => None,
-            };
-            let Some(path) = path else { break };
-            self.transmit(party, path, &buffer);
-        }
-        self.buffer = buffer;
-        let due = match party {
-            Party::Server(index) => {
-                while let Some(event) = self.servers[index].poll_event() {
-                    self.note(format!("{event:?}").as_bytes());
-                }
-                self.servers[index].poll_timeout()
+    fn deliver(&mut self, datagram: &Datagram) -> Result<(), String> {
+        match datagram.to {
+            Party::Server(index) if self.starting[index].is_none() => {
+                let host = &mut self.parties.servers[index];
+                let now = host.clock.local(self.now);
+                host.role.handle_datagram(now, datagram.path, &datagram.octets);
+                self.drain_server(index)
             }
             Party::Member(index) => {
-                while let Some(event) = self.members[index].poll_event() {
-                    self.note(format!("{event:?}").as_bytes());
-                    self.member_event(index, &event);
-                }
-                self.members[index].poll_timeout()
+                let host = &mut self.parties.members[index];
+                let now = host.clock.local(self.now);
+                host.role.handle_datagram(now, datagram.path, &datagram.octets);
+                self.drain_member(index)
             }
-            Party::Nobody => None,
-        };
-        if let Some(old) = self.timer_of.remove(&party) {
-            self.timers.remove(&(old, party));
-        }
-        if let Some(due) = due {
-            self.timer_of.insert(party, due);
-            self.timers.insert((due, party));
+            Party::Server(_) | Party::Nobody => Ok(()),
         }
     }
 
-    fn member_event(&mut self, index: usize, event: &Event) {
-        match event {
-            Event::Registered { .. } => {
-                self.report.registrations += 1;
-                self.watched[index].registered_since_up = true;
+    fn wake(&mut self, sleeper: usize) -> Result<(), String> {
+        match self.sleeper(sleeper) {
+            Sleeper::Server(index) => {
+                if self.starting[index].take_if(|until| *until <= self.now).is_some() {
+                    self.start_server(index)
+                } else {
+                    let host = &mut self.parties.servers[index];
+                    let now = host.clock.local(self.now);
+                    host.role.handle_timeout(now);
+                    self.drain_server(index)?;
+                    self.learn(index)
+                }
             }
-            Event::RegistrationFailed { .. } => self.report.failures += 1,
-            Event::InstallSas { .. }
-            | Event::RemoveSas { .. }
-            | Event::JoinGroup { .. }
-            | Event::LeaveGroup { .. }
-            | Event::Log(_) => {}
+            Sleeper::Member(index) => {
+                let host = &mut self.parties.members[index];
+                let now = host.clock.local(self.now);
+                host.role.handle_timeout(now);
+                self.drain_member(index)
+            }
+            Sleeper::Interface(index) => {
+                let watched = &mut self.watched[index];
+                (watched.up_since, watched.began) = (Some(self.now), self.now);
+                self.up.insert(index);
+                let host = &mut self.parties.members[index];
+                let now = host.clock.local(self.now);
+                host.role.interface_up(now, VPN, None);
+                self.drain_member(index)
+            }
+            Sleeper::DataPath(index) => self.look_at(index),
         }
-        self.watched[index].data_path.apply(event);
+    }
+
+    fn sleeper(&self, number: usize) -> Sleeper {
+        let (servers, members) = (self.scenario.servers, self.scenario.members);
+        match number.checked_sub(servers) {
+            None => Sleeper::Server(number),
+            Some(rest) if rest < members => Sleeper::Member(rest),
+            Some(rest) if rest < 2 * members => Sleeper::Interface(rest - members),
+            Some(rest) => Sleeper::DataPath(rest - 2 * members),
+        }
+    }
+
+    fn set(&mut self, sleeper: Sleeper, at: Option<Instant>) {
+        let (servers, members) = (self.scenario.servers, self.scenario.members);
+        let number = match sleeper {
+            Sleeper::Server(index) => index,
+            Sleeper::Member(index) => servers + index,
+            Sleeper::Interface(index) => servers + members + index,
+            Sleeper::DataPath(index) => servers + 2 * members + index,
+        };
+        self.schedule.set(number, at);
+    }
+
+    fn random(&mut self) -> Box<SeededRandom> {
+        self.lives += 1;
+        Box::new(SeededRandom::new(self.scenario.seed.wrapping_mul(0x1_0000_0001) ^ self.lives))
+    }
+
+    fn new_server(&mut self) -> Host<Server> {
+        let clock = Clock::draw(&mut self.chance);
+        let random = self.random();
+        Host { role: Server::new(clock.local(self.now), self.plan.server_settings(), random), clock }
+    }
+
+    fn new_member(&mut self, index: usize) -> Host<Member> {
+        let clock = Clock::draw(&mut self.chance);
+        let random = self.random();
+        let settings = member_settings(self.scenario, index);
+        Host { role: Member::new(clock.local(self.now), settings, random), clock }
+    }
+
+    /// A server begins a new life. This is the place where it will find what its store has kept; now there is none.
+    fn start_server(&mut self, index: usize) -> Result<(), String> {
+        self.parties.servers[index] = self.new_server();
+        self.generations[index] += 1;
+        self.drain_server(index)?;
+        self.learn(index)
+    }
+
+    /// A server's life ends, in order or by a crash, and another begins at `until`.
+    pub(crate) fn stop_server(&mut self, index: usize, until: Instant, orderly: bool) -> Result<(), String> {
+        if orderly {
+            let host = &mut self.parties.servers[index];
+            let now = host.clock.local(self.now);
+            host.role.shut_down(now);
+            self.drain_server(index)?;
+        }
+        self.starting[index] = Some(until);
+        self.keys.server_gone(self.now, index);
+        self.cut_off(Party::Server(index), until);
+        self.set(Sleeper::Server(index), Some(until));
+        Ok(())
+    }
+
+    /// A member's process ends and another begins; its interface comes up at `until`.
+    pub(crate) fn restart_member(
+        &mut self,
+        index: usize,
+        until: Instant,
+        orderly: bool,
+    ) -> Result<(), String> {
+        if orderly {
+            let host = &mut self.parties.members[index];
+            let now = host.clock.local(self.now);
+            host.role.shut_down(now);
+            self.drain_member(index)?;
+        }
+        self.parties.members[index] = self.new_member(index);
+        self.watched[index].data_path.forget();
+        self.watched[index].registered = false;
+        self.watched[index]
+            .touch
+            .iter_mut()
+            .for_each(|touch| touch.change_period(self.now, FIRST_TRY_INTERVAL));
+        self.interface_is_down(index);
+        self.drain_member(index)?;
+        self.look_at(index)?;
+        self.bring_up(index, until);
+        Ok(())
+    }
+
+    pub(crate) fn interface_is_down(&mut self, index: usize) {
+        self.watched[index].up_since = None;
+        self.up.remove(index);
+    }
+
+    pub(crate) fn bring_up(&mut self, index: usize, at: Instant) {
+        self.set(Sleeper::Interface(index), Some(at));
+    }
+
+    /// Cuts somebody off from everybody.
+    pub(crate) fn cut_off(&mut self, party: Party, until: Instant) {
+        self.network.cut_off(party, until);
+        match party {
+            Party::Member(index) => {
+                self.tell(index, || format!("cut off until {:?}", until - BEGINNING));
+                self.watched[index].touch.iter_mut().for_each(|touch| touch.interrupt(until));
+            }
+            Party::Server(index) => {
+                self.watched.iter_mut().for_each(|member| member.touch[index].interrupt(until));
+            }
+            Party::Nobody => {}
+        }
+    }
+
+    /// Gives the servers their new settings.
+    pub(crate) fn configure_servers(&mut self) -> Result<(), String> {
+        for index in 0..self.parties.servers.len() {
+            if self.starting[index].is_none() {
+                let settings = self.plan.server_settings();
+                let host = &mut self.parties.servers[index];
+                let now = host.clock.local(self.now);
+                host.role.configure(now, settings);
+                self.drain_server(index)?;
+                self.learn(index)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes everything out of a server.
+    pub(crate) fn drain_server(&mut self, index: usize) -> Result<(), String> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        while let Some(path) = self.parties.servers[index].role.poll_transmit(&mut buffer) {
+            self.transmit(Party::Server(index), path, &buffer);
+        }
+        self.buffer = buffer;
+        while let Some(event) = self.parties.servers[index].role.poll_event() {
+            self.note_server_event(&event);
+        }
+        let due = self.parties.servers[index].due();
+        self.set(Sleeper::Server(index), due.map(|due| due.max(self.now)));
+        Ok(())
+    }
+
+    /// Takes everything out of a member.
+    pub(crate) fn drain_member(&mut self, index: usize) -> Result<(), String> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        while let Some(path) = self.parties.members[index].role.poll_transmit(&mut buffer) {
+            self.transmit(Party::Member(index), path, &buffer);
+        }
+        self.buffer = buffer;
+        let clock = self.parties.members[index].clock;
+        let mut changed = false;
+        while let Some(event) = self.parties.members[index].role.poll_event() {
+            self.tell(index, || format!("{event:?}"));
+            self.note_member_event(&event);
+            changed |= self.watched[index].data_path.apply(&event, clock);
+            if let Event::Registered { .. } = event {
+                self.report.registrations += 1;
+                self.watched[index].registered = true;
+                self.tune(index);
+            }
+            self.report.failures += u64::from(matches!(event, Event::RegistrationFailed { .. }));
+        }
+        let due = self.parties.members[index].due();
+        self.set(Sleeper::Member(index), due.map(|due| due.max(self.now)));
+        if changed { self.look_at(index) } else { Ok(()) }
+    }
+
+    /// The retry period of a member follows its keys.
+    fn tune(&mut self, index: usize) {
+        let held = self.watched[index].data_path.live(self.now).filter_map(|sa| self.keys.find(sa.spi));
+        let intervals = held.map(|key| proto::timeline::Timeline::pull(key.lifetime).try_interval());
+        let period = intervals.max().unwrap_or_default().max(self.plan.try_interval());
+        self.watched[index].touch.iter_mut().for_each(|touch| touch.change_period(self.now, period));
     }
 
     fn transmit(&mut self, from: Party, path: Path, octets: &[u8]) {
-        self.report.datagrams += 1;
-        self.note(octets);
-        let own = match from {
-            Party::Server(index) => server_address(index),
-            Party::Member(index) => member_address(index),
-            Party::Nobody => return,
-        };
+        let Some(own) = from.address() else { return };
         let mut arriving = path.reversed();
         arriving.remote.set_ip(own);
-        let datagram = Datagram {
-            to: party_at(self.scenario, path.remote.ip()),
-            path: arriving,
-            octets: octets.to_vec(),
-        };
+        let to = self.parties.at(path.remote.ip());
+        self.put(from, Datagram { to, path: arriving, octets: octets.into() });
+    }
+
+    fn put(&mut self, from: Party, datagram: Datagram) {
+        self.report.datagrams += 1;
+        self.note(&datagram.octets);
         if self.scenario.attacker {
             self.attacker.overhear(&datagram);
         }
-        self.network.send(self.now, from, datagram);
+        let to = datagram.to;
+        let length = datagram.octets.len();
+        let exchange = datagram.octets.get(18).copied().unwrap_or_default();
+        let passed = self.network.send(self.now, from, datagram);
+        if let (_, Party::Member(index)) | (Party::Member(index), _) = (from, to) {
+            self.tell(index, || format!("{from:?} sends {length} octets of exchange {exchange}: {passed}"));
+        }
+        match (from, to) {
+            (Party::Server(server), Party::Member(member)) => {
+                self.watched[member].touch[server].record(self.now, Way::ToMember, passed);
+            }
+            (Party::Member(member), Party::Server(server)) => {
+                self.watched[member].touch[server].record(self.now, Way::ToServer, passed);
+            }
+            _ => {}
+        }
     }
 
-    /// FNV-1a over everything that happens, and when.
-    fn note(&mut self, octets: &[u8]) {
-        for octet in self.now.as_micros().to_be_bytes().iter().chain(octets) {
-            self.report.hash = (self.report.hash ^ u64::from(*octet)).wrapping_mul(0x0000_0100_0000_01b3);
+    fn learn(&mut self, index: usize) -> Result<(), String> {
+        if self.starting[index].is_some() {
+            return Ok(());
         }
+        let host = &self.parties.servers[index];
+        self.report.keys += self.keys.learn(self.now, index, self.generations[index], host)?;
+        Ok(())
+    }
+
+    /// Looks what a member holds and sends with now, and judges what is different.
+    fn look_at(&mut self, index: usize) -> Result<(), String> {
+        let now = self.now;
+        let watched = &mut self.watched[index];
+        let mut holding: Vec<u32> = watched.data_path.live(now).map(|sa| sa.spi).collect();
+        holding.sort_unstable();
+        let sending = watched.data_path.sending(now);
+        let next = watched.data_path.next_change(now);
+        let lost: Vec<u32> = watched.holding.iter().copied().filter(|spi| !holding.contains(spi)).collect();
+        let gained: Vec<u32> = holding.iter().copied().filter(|spi| !watched.holding.contains(spi)).collect();
+        let stopped: Vec<u32> =
+            watched.sending.iter().copied().filter(|spi| !sending.contains(spi)).collect();
+        let begun: Vec<u32> = sending.iter().copied().filter(|spi| !watched.sending.contains(spi)).collect();
+        (watched.holding, watched.sending) = (holding, sending);
+        self.set(Sleeper::DataPath(index), next);
+        if gained.iter().any(|spi| self.keys.find(*spi).is_none()) {
+            (0..self.parties.servers.len()).try_for_each(|server| self.learn(server))?;
+        }
+        self.report.changes += (lost.len() + gained.len() + stopped.len() + begun.len()) as u64;
+        let mut first = Vec::new();
+        for (spis, add) in [(&lost, false), (&gained, true)] {
+            for spi in spis {
+                if let Some(key) = self.keys.find_mut(*spi) {
+                    if add { key.holders.insert(index) } else { key.holders.remove(index) }
+                }
+            }
+        }
+        for (spis, add) in [(&stopped, false), (&begun, true)] {
+            for spi in spis {
+                if let Some(key) = self.keys.find_mut(*spi) {
+                    if add && key.senders.is_empty() {
+                        first.push(*spi);
+                    }
+                    if add { key.senders.insert(index) } else { key.senders.remove(index) }
+                }
+            }
+        }
+        self.tell(index, || {
+            let show = |spis: &[u32]| spis.iter().map(|spi| format!(" {spi:08x}")).collect::<String>();
+            format!(
+                "gained{} lost{} sends with{}, of{}",
+                show(&gained),
+                show(&lost),
+                show(&self.watched[index].sending),
+                show(&self.watched[index].holding)
+            )
+        });
+        let court = self.court();
+        court.check_lives(index)?;
+        for spi in first {
+            court.check_key(spi, &self.up)?;
+        }
+        if self.up.contains(index) {
+            for spi in lost {
+                if let Some(key) = self.keys.find(spi).filter(|key| !key.senders.is_empty()) {
+                    court.check_lack(index, spi, key)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What only the passing of time makes wrong.
+    fn check(&mut self) -> Result<(), String> {
+        for server in 0..self.parties.servers.len() {
+            self.learn(server)?;
+            if self.starting[server].is_none() {
+                if let Some(sa) = self.plan.sas.iter().find(|sa| !self.keys.has(server, &sa.name())) {
+                    return Err(format!("{} has no TEK", sa.name()));
+                }
+                self.check_registered(server)?;
+            }
+        }
+        let court = self.court();
+        for (spi, key) in self.keys.iter() {
+            if !key.senders.is_empty() {
+                court.check_key(spi, &self.up)?;
+            }
+        }
+        for server in 0..self.parties.servers.len() {
+            for (spi, _) in self.keys.current(self.now, server) {
+                court.check_key(spi, &self.up)?;
+            }
+        }
+        if self.scenario.servers > 1 {
+            (0..self.scenario.members).try_for_each(|member| court.check_presence(member))?;
+        }
+        Ok(())
+    }
+
+    /// Everybody who is registered is who he says. Looked at seldom, because there are many.
+    fn check_registered(&self, server: usize) -> Result<(), String> {
+        if !(self.now - BEGINNING).as_secs().is_multiple_of(60) {
+            return Ok(());
+        }
+        let host = &self.parties.servers[server];
+        for group in host.role.registered_members(host.local(self.now)) {
+            for member in group.members {
+                let index: Option<usize> =
+                    member.gateway.strip_prefix("member-").and_then(|n| n.parse().ok());
+                let authorized = index.is_some_and(|index| self.plan.authorized.contains(index));
+                if !authorized
+                    || index.and_then(|index| Party::Member(index).address()) != Some(member.address)
+                {
+                    return Err(format!("{} is registered from {}", member.gateway, member.address));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn court(&self) -> Court<'_> {
+        Court {
+            now: self.now,
+            plan: &self.plan,
+            keys: &self.keys,
+            watched: &self.watched,
+            parties: &self.parties,
+        }
+    }
+
+    fn note_member_event(&mut self, event: &Event) {
+        match event {
+            Event::InstallSas { sas, .. } => {
+                for sa in sas {
+                    let times = [sa.activate_at, sa.soft_expiry, sa.hard_expiry].map(Instant::as_micros);
+                    self.note(&sa.spi.to_be_bytes());
+                    times.iter().for_each(|time| self.note(&time.to_be_bytes()));
+                }
+            }
+            Event::RemoveSas { spis, .. } => spis.iter().for_each(|spi| self.note(&spi.to_be_bytes())),
+            Event::JoinGroup { .. } => self.note(b"join"),
+            Event::LeaveGroup { .. } => self.note(b"leave"),
+            Event::Registered { .. } => self.note(b"registered"),
+            Event::RegistrationFailed { .. } => self.note(b"registration failed"),
+            Event::Log(entry) => self.note(entry.message.as_bytes()),
+        }
+    }
+
+    fn note_server_event(&mut self, event: &proto::server::Event) {
+        match event {
+            proto::server::Event::Registered { gateway, .. } => self.note(gateway.as_bytes()),
+            proto::server::Event::Log(entry) => self.note(entry.message.as_bytes()),
+        }
+    }
+
+    pub(crate) fn tell(&self, member: usize, what: impl FnOnce() -> String) {
+        if self.told_of == Some(member) {
+            println!("{:?} member {member}: {}", self.now - BEGINNING, what());
+        }
+    }
+
+    /// Everything that happens, and when.
+    fn note(&mut self, octets: &[u8]) {
+        let mut hash = self.report.hash ^ self.now.as_micros() ^ (octets.len() as u64) << 48;
+        let mut mix = |word: u64| hash = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23);
+        let (words, rest) = octets.as_chunks::<8>();
+        words.iter().for_each(|word| mix(u64::from_le_bytes(*word)));
+        let mut last = [0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        mix(u64::from_le_bytes(last));
+        self.report.hash = hash;
+    }
+
+    /// Hands a datagram of nobody to the network.
+    pub(crate) fn inject(&mut self, datagram: Datagram) {
+        self.network.send(self.now, Party::Nobody, datagram);
     }
 }

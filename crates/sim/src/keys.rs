@@ -1,0 +1,160 @@
+//! What is known of the keys that servers have made: when each was made, may be used and ends; who holds it, and who
+//! sends with it.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use proto::server::Server;
+use proto::time::Instant;
+
+use crate::bits::Bits;
+use crate::parties::Host;
+
+/// Two readings of the same moment differ by less than this: `show` has whole seconds.
+pub(crate) const READING: Duration = Duration::from_secs(1);
+
+/// Keys are remembered for this long after their end, to see whether anybody still uses them.
+const MEMORY: Duration = Duration::from_secs(600);
+
+/// One TEK.
+#[derive(Debug)]
+pub(crate) struct Key {
+    /// Its `ipsec-sa`.
+    pub(crate) sa: Rc<str>,
+    pub(crate) server: usize,
+    /// Which life of that server made it.
+    pub(crate) generation: u32,
+    pub(crate) made: Instant,
+    /// When senders that hold another key of the same policy switch to it.
+    pub(crate) activates: Instant,
+    /// When it is gone at its server: as announced, or earlier if the server took it back.
+    pub(crate) ends: Instant,
+    /// The end that was announced first: members may have heard of no other.
+    pub(crate) announced_end: Instant,
+    pub(crate) lifetime: Duration,
+    /// The server still has it.
+    pub(crate) listed: bool,
+    pub(crate) holders: Bits,
+    pub(crate) senders: Bits,
+}
+
+/// All keys.
+#[derive(Debug, Default)]
+pub(crate) struct Keys {
+    by_spi: BTreeMap<u32, Key>,
+}
+
+impl Keys {
+    pub(crate) fn find(&self, spi: u32) -> Option<&Key> {
+        self.by_spi.get(&spi)
+    }
+
+    pub(crate) fn find_mut(&mut self, spi: u32) -> Option<&mut Key> {
+        self.by_spi.get_mut(&spi)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &Key)> {
+        self.by_spi.iter().map(|(spi, key)| (*spi, key))
+    }
+
+    /// Looks at a server. Everything it has made since the last look is made now.
+    pub(crate) fn learn(
+        &mut self,
+        now: Instant,
+        server: usize,
+        generation: u32,
+        host: &Host<Server>,
+    ) -> Result<u64, String> {
+        let mut made = 0;
+        let local = host.local(now);
+        let after = |seconds| host.clock.world(local + Duration::from_secs(seconds));
+        let mut names: BTreeMap<Rc<str>, usize> = BTreeMap::new();
+        let mut seen = Vec::new();
+        for tek in host
+            .role
+            .ipsec_security_associations(local)
+            .into_iter()
+            .flat_map(|group| group.security_associations)
+        {
+            let name: Rc<str> = tek.name.into();
+            let count = names.entry(Rc::clone(&name)).or_default();
+            *count += 1;
+            if *count > 2 {
+                return Err(format!("{name} has more than two TEKs"));
+            }
+            if seen.contains(&tek.spi.0) {
+                return Err(format!("SPI {} is used twice", tek.spi));
+            }
+            seen.push(tek.spi.0);
+            let detail = tek.detail.ok_or("a TEK without detail")?;
+            // The life of a new key is known exactly, later readings are rounded down.
+            let new = tek.lifetime_secs == detail.configured_lifetime_secs;
+            let ends = if new { after(tek.lifetime_secs) } else { after(tek.lifetime_secs) + READING };
+            match self.by_spi.get_mut(&tek.spi.0) {
+                None => {
+                    let key = Key {
+                        sa: name,
+                        server,
+                        generation,
+                        made: now,
+                        activates: after(detail.activation_in_secs),
+                        ends,
+                        announced_end: ends,
+                        lifetime: Duration::from_secs(detail.configured_lifetime_secs),
+                        listed: true,
+                        holders: Bits::default(),
+                        senders: Bits::default(),
+                    };
+                    self.by_spi.insert(tek.spi.0, key);
+                    made += 1;
+                }
+                Some(key) => {
+                    if (key.server, key.generation) != (server, generation) {
+                        return Err(format!("SPI {} was used before", tek.spi));
+                    }
+                    if now > key.ends + READING {
+                        return Err(format!("the server keeps {} beyond its end {:?}", tek.spi, key.ends));
+                    }
+                    key.ends = key.ends.min(ends);
+                }
+            }
+        }
+        for (spi, key) in &mut self.by_spi {
+            if key.listed && key.server == server && !(key.generation == generation && seen.contains(spi)) {
+                key.listed = false;
+                key.ends = key.ends.min(now);
+            }
+        }
+        self.by_spi
+            .retain(|_, key| key.listed || !key.holders.is_empty() || key.announced_end + MEMORY > now);
+        Ok(made)
+    }
+
+    /// A server's life is over, and that of its keys with it.
+    pub(crate) fn server_gone(&mut self, now: Instant, server: usize) {
+        for key in self.by_spi.values_mut().filter(|key| key.listed && key.server == server) {
+            key.listed = false;
+            key.ends = key.ends.min(now);
+        }
+    }
+
+    /// The key of each `ipsec-sa` of a server that every sender uses by now.
+    pub(crate) fn current(&self, now: Instant, server: usize) -> impl Iterator<Item = (u32, &Key)> {
+        let mut newest: BTreeMap<&str, (u32, &Key)> = BTreeMap::new();
+        for (spi, key) in self.iter() {
+            if key.server == server && key.listed && key.activates + READING <= now && key.ends > now {
+                let best = newest.entry(&key.sa).or_insert((spi, key));
+                if best.1.activates < key.activates {
+                    *best = (spi, key);
+                }
+            }
+        }
+        newest.into_values()
+    }
+
+    /// `ipsec-sa`s that a server has keys of.
+    pub(crate) fn has(&self, server: usize, sa: &str) -> bool {
+        self.by_spi.values().any(|key| key.listed && key.server == server && &*key.sa == sa)
+    }
+}

@@ -1,0 +1,161 @@
+//! What is configured: the settings of servers and members, and what an operator changes of them.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use crypto::{CbcCipher, DhGroup, EspSuite, Hash, Integrity, Secret};
+use ipnet::Ipv4Net;
+use proto::member::{self, GatewaySettings, GroupIdForm, VpnSettings};
+use proto::phase1::{self, DoiChoice, Gateway, Mode, Peer, Proposal};
+use proto::server::{self, GroupSettings, IpsecSaSettings, MatchPolicy};
+use proto::timeline::Timeline;
+use wire::codec::LengthWidth;
+use wire::selector::Selector;
+
+use crate::bits::Bits;
+use crate::parties::{member_address, server_address};
+use crate::scenario::Scenario;
+
+pub(crate) const GROUP: u32 = 1;
+pub(crate) const VPN: &str = "vpn";
+
+/// The configuration of the servers, all of which have the same.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) sas: Vec<PlannedSa>,
+    /// Members that may register.
+    pub(crate) authorized: Bits,
+    members: usize,
+    ike_lifetime: Duration,
+}
+
+/// One `ipsec-sa`.
+#[derive(Clone, Debug)]
+pub(crate) struct PlannedSa {
+    pub(crate) number: u32,
+    /// Which of many destinations it has.
+    pub(crate) variant: u32,
+    pub(crate) lifetime: Duration,
+    pub(crate) cipher: CbcCipher,
+}
+
+impl Plan {
+    pub(crate) fn new(scenario: &Scenario) -> Self {
+        let mut authorized = Bits::default();
+        (0..scenario.members).for_each(|index| authorized.insert(index));
+        let sa = |number| PlannedSa {
+            number,
+            variant: 0,
+            lifetime: scenario.tek_lifetime,
+            cipher: CbcCipher::Aes128,
+        };
+        Self {
+            sas: (0..scenario.ipsec_sas as u32).map(sa).collect(),
+            authorized,
+            members: scenario.members,
+            ike_lifetime: scenario.ike_lifetime,
+        }
+    }
+
+    /// The retry period of a member that holds keys of these lives: the longest that any of them asks for.
+    pub(crate) fn try_interval(&self) -> Duration {
+        let intervals = self.sas.iter().map(|sa| Timeline::pull(sa.lifetime).try_interval());
+        intervals.max().unwrap_or_default()
+    }
+
+    pub(crate) fn ike_lifetime(&self) -> Duration {
+        self.ike_lifetime
+    }
+
+    pub(crate) fn server_settings(&self) -> server::Settings {
+        let name = |index: usize| format!("member-{index}");
+        server::Settings {
+            gateways: (0..self.members)
+                .map(|index| gateway(self.ike_lifetime, name(index), vec![member_address(index)], None))
+                .collect(),
+            retransmission: phase1::Retransmission::default(),
+            groups: vec![GroupSettings {
+                name: "group".to_owned(),
+                id: GROUP,
+                gateways: (0..self.members)
+                    .filter(|index| self.authorized.contains(*index))
+                    .map(name)
+                    .collect(),
+                member_threshold: None,
+                activation_time_delay: Duration::from_secs(15),
+                multicast_group: None,
+                id_length: LengthWidth::One,
+                push: None,
+                ipsec_sas: self.sas.iter().map(PlannedSa::settings).collect(),
+            }],
+        }
+    }
+}
+
+impl PlannedSa {
+    pub(crate) fn name(&self) -> String {
+        format!("sa-{}", self.number)
+    }
+
+    fn settings(&self) -> IpsecSaSettings {
+        let net = |address: u32, length| Ipv4Net::new_assert(Ipv4Addr::from(address), length).into();
+        let source = net(0x1f00_0000 + (self.number << 8), 24);
+        let destination = net(0x2900_0000 + (self.number << 16) + (self.variant % 256 << 8), 24);
+        let policy = |name: &str, selector| MatchPolicy { name: name.to_owned(), selector };
+        IpsecSaSettings {
+            name: self.name(),
+            suite: EspSuite::Cbc { cipher: self.cipher, integrity: Integrity::HmacSha1_96 },
+            lifetime: self.lifetime,
+            policies: vec![
+                policy("there", Selector::between(source, destination)),
+                policy("back", Selector::between(destination, source)),
+            ],
+        }
+    }
+}
+
+pub(crate) fn member_settings(scenario: &Scenario, index: usize) -> member::Settings {
+    let servers = (0..scenario.servers).map(server_address).collect();
+    let local = Some(member_address(index));
+    member::Settings {
+        gateways: vec![GatewaySettings {
+            phase1: gateway(scenario.ike_lifetime, "server".to_owned(), servers, local),
+            server_port: 848,
+            local_port: 848,
+        }],
+        retransmission: phase1::Retransmission::default(),
+        vpns: vec![VpnSettings {
+            name: VPN.to_owned(),
+            gateway: "server".to_owned(),
+            group_id: GROUP,
+            group_id_form: GroupIdForm::default(),
+            df_bit: "clear".to_owned(),
+            routing_instance: "default".to_owned(),
+            recovery_probe: false,
+            heartbeat_threshold: 3,
+            rsa_bare_hash: false,
+        }],
+    }
+}
+
+fn gateway(lifetime: Duration, name: String, peers: Vec<IpAddr>, local: Option<IpAddr>) -> Gateway {
+    Gateway {
+        name,
+        peer: Peer::Addresses(peers),
+        local_address: local,
+        mode: Mode::Main,
+        // The cheapest group there is: what the arithmetic costs is the same thing every time.
+        proposals: vec![Proposal {
+            hash: Hash::Sha256,
+            cipher: CbcCipher::Aes128,
+            group: DhGroup::Ecp256,
+            lifetime,
+        }],
+        pre_shared_key: Secret::from_slice(b"a key of the simulation"),
+        local_identity: None,
+        remote_identity: None,
+        doi: DoiChoice::default(),
+        non_esp_marker: false,
+        dead_peer_detection: None,
+    }
+}

@@ -1,0 +1,26 @@
+//! A member as the invariants see it.
+
+use proto::time::Instant;
+
+use crate::data_path::DataPath;
+use crate::touch::Touch;
+
+/// One member.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    pub(crate) data_path: DataPath,
+    /// What it sends with now.
+    pub(crate) sending: Vec<u32>,
+    /// What it holds now.
+    pub(crate) holding: Vec<u32>,
+    /// Since when its interface is up; `None` while it is down.
+    pub(crate) up_since: Option<Instant>,
+    /// When it last had to begin without keys: the interface came up, or an operator cleared them.
+    pub(crate) began: Instant,
+    /// It has had keys in this life, so its retry period is theirs.
+    pub(crate) registered: bool,
+    /// When its gateway was taken out of the group; `None` while it is in.
+    pub(crate) evicted_at: Option<Instant>,
+    /// For each server.
+    pub(crate) touch: Vec<Touch>,
+}
