@@ -15,7 +15,7 @@ use crate::bits::Bits;
 use crate::chance::Chance;
 use crate::clock::Clock;
 use crate::invariants::Court;
-use crate::keys::Keys;
+use crate::keys::{Key, Keys};
 use crate::network::{Datagram, Network};
 use crate::parties::{Host, Parties, Party};
 use crate::plan::{Plan, VPN, member_settings};
@@ -508,7 +508,19 @@ impl<'a> World<'a> {
             return Ok(());
         }
         let host = &self.parties.servers[index];
-        self.report.keys += self.keys.learn(self.now, index, self.generations[index], host)?;
+        let made = self.keys.learn(self.now, index, self.generations[index], host)?;
+        self.report.keys += made;
+        if self.told_of.is_some() && made > 0 {
+            let listed = self.keys.iter().filter(|(_, key)| key.listed);
+            for (spi, Key { sa, made, activates, ends, lifetime, .. }) in listed {
+                let [made, activates, ends] = [made, activates, ends].map(|at| *at - BEGINNING);
+                println!(
+                    "{:?} server {index}: {sa} {spi:08x}, made at {made:?}, for {lifetime:?}, switch at \
+                     {activates:?}, end at {ends:?}",
+                    self.now - BEGINNING
+                );
+            }
+        }
         Ok(())
     }
 
