@@ -111,7 +111,8 @@ impl World<'_> {
                 self.configure_servers()
             }
             6 => {
-                let lifetime = tek_lifetime(&mut self.chance).max(self.scenario.tek_lifetime / 2);
+                let least = Duration::from_secs(self.scenario.tek_lifetime.as_secs() / 2);
+                let lifetime = tek_lifetime(&mut self.chance).max(least);
                 self.plan.sas.iter_mut().for_each(|sa| sa.lifetime = lifetime);
                 self.configure_servers()
             }

@@ -193,7 +193,7 @@ impl<'a> World<'a> {
         let mut world = Self {
             scenario,
             now: BEGINNING,
-            next_beat: BEGINNING + BEAT,
+            next_beat: BEGINNING,
             parties: Parties { servers: Vec::new(), members: Vec::new() },
             generations: vec![0; scenario.servers],
             starting: vec![None; scenario.servers],
@@ -229,7 +229,10 @@ impl<'a> World<'a> {
             [Some(self.next_beat), self.schedule.due(), self.network.due()].into_iter().flatten().min();
         self.now = next.unwrap_or(end).max(self.now).min(end);
         if self.now == BEGINNING {
-            (0..self.parties.servers.len()).try_for_each(|index| self.drain_server(index))?;
+            for index in 0..self.parties.servers.len() {
+                self.drain_server(index)?;
+                self.learn(index)?;
+            }
         }
         while let Some(datagram) = self.network.arrive(self.now) {
             self.deliver(&datagram)?;
@@ -364,6 +367,7 @@ impl<'a> World<'a> {
         until: Instant,
         orderly: bool,
     ) -> Result<(), String> {
+        self.interface_is_down(index);
         if orderly {
             let host = &mut self.parties.members[index];
             let now = host.clock.local(self.now);

@@ -184,7 +184,13 @@ impl PendingTimes {
     /// latest activation, but not after the first end of a predecessor. An SA that is deactivated early is worse than
     /// one that is kept: hence the latest end.
     pub fn of_all(teks: &[TekView<'_>]) -> Option<Self> {
-        let pending = || teks.iter().filter_map(|tek| Some((tek.activates, tek.predecessor_expires?)));
+        // A predecessor that is not told any more is gone, and its successor waits for nothing.
+        let told = |expires| teks.iter().any(|tek| tek.expires == expires);
+        let waiting = |tek: &TekView<'_>| {
+            let expires = tek.predecessor_expires.filter(|expires| told(*expires))?;
+            Some((tek.activates, expires))
+        };
+        let pending = || teks.iter().filter_map(waiting);
         let activation = pending().map(|(activates, _)| activates).max()?;
         let first_end = pending().map(|(_, expires)| expires).min()?;
         let last_end = pending().map(|(_, expires)| expires).max()?;
@@ -248,4 +254,40 @@ fn key_download<'a>(kek: Option<&KekView<'a>>, teks: &[TekView<'a>]) -> KeyDownl
         }
     });
     KeyDownload { packets: kek.map(kek_packet).into_iter().chain(packets).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crypto::{CbcCipher, Integrity};
+
+    use super::*;
+
+    fn at(seconds: u64) -> Instant {
+        Instant::ORIGIN + Duration::from_secs(seconds)
+    }
+
+    fn tek(activates: u64, expires: u64, predecessor_expires: Option<u64>, key: &Secret) -> TekView<'_> {
+        TekView {
+            spi: 256,
+            suite: EspSuite::Cbc { cipher: CbcCipher::Aes128, integrity: Integrity::HmacSha1_96 },
+            cipher_key: key,
+            integrity_key: key,
+            lifetime: Duration::from_secs(100),
+            activates: at(activates),
+            expires: at(expires),
+            predecessor_expires: predecessor_expires.map(at),
+            selectors: &[],
+        }
+    }
+
+    #[test]
+    fn a_predecessor_that_is_gone_hastens_nothing() {
+        let key = Secret::from_slice(&[0; 16]);
+        let third = [tek(80, 190, Some(82), &key), tek(187, 270, Some(190), &key)];
+        let pending = PendingTimes::of_all(&third).expect("the third TEK waits");
+        assert_eq!((pending.activation, pending.deactivation), (at(187), at(190)));
+        assert!(PendingTimes::of_all(&third[..1]).is_none());
+    }
 }
