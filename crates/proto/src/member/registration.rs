@@ -44,7 +44,7 @@ impl Member {
         let gateway = vpn.gateway.phase1.name.clone();
         let path = vpn.path(server);
         if let Some(association) = self.endpoint.find(&gateway, server) {
-            return self.begin_pull(now, index, association);
+            return self.begin_pull(now, index, association, false);
         }
         let key = (gateway, server);
         let association = match self.connecting.get(&key) {
@@ -80,9 +80,14 @@ impl Member {
             }
             State::Pulling(pull) if try_ended => {
                 let association = pull.association;
+                // An SA that was made for this exchange, or has brought an answer in it, is one that the server has:
+                // another would cost three round trips and bring nothing.
+                let forgotten = !pull.fresh && matches!(pull.awaiting, Awaiting::Message2);
                 let reason = pull.told.map_or(RegistrationFailure::NoAnswer, RegistrationFailure::Refused);
                 self.end_pull(index);
-                self.endpoint.delete(now, association);
+                if forgotten {
+                    self.endpoint.delete(now, association);
+                }
                 self.end_try(now, index, End::Silent(reason));
             }
             State::Pulling(pull) if pull.repeat_at <= now => self.repeat_pull(now, index),
@@ -113,7 +118,7 @@ impl Member {
         self.connecting.retain(|_, connecting| *connecting != association);
         for index in 0..self.vpns.len() {
             if matches!(self.vpns[index].state, State::Connecting(Some(awaited)) if awaited == association) {
-                self.begin_pull(now, index, association);
+                self.begin_pull(now, index, association, true);
             }
         }
     }
@@ -251,7 +256,8 @@ impl Member {
         self.begin_try(now, index);
     }
 
-    fn begin_pull(&mut self, now: Instant, index: usize, association: AssociationId) {
+    /// Asks for keys under a phase 1 SA; `fresh`: it was made for that.
+    fn begin_pull(&mut self, now: Instant, index: usize, association: AssociationId, fresh: bool) {
         let mut ni = [0; NONCE_LENGTH];
         self.random.fill(&mut ni);
         let group = self.vpns[index].settings.group_identity();
@@ -265,6 +271,7 @@ impl Member {
             State::Pulling(Box::new(Pull {
                 association,
                 id,
+                fresh,
                 started: now,
                 ni,
                 awaiting: Awaiting::Message2,
@@ -332,7 +339,7 @@ impl Member {
                 .with("requested", kind),
             );
         }
-        state.awaiting = Awaiting::Message4 { nr: reply.nonce, offer: Box::new(offer) };
+        state.awaiting = Awaiting::Message4 { nr: reply.nonce, offer: Box::new(offer), heard: now };
         state.repeat_at = now + repeat_after;
         state.repeat_after = repeat_after;
         // An SA that is gone by now is reported as closed, which ends the try.
@@ -357,7 +364,7 @@ impl Member {
     ) -> Result<(), PolicyError> {
         let vpn = &mut self.vpns[index];
         let State::Pulling(state) = &vpn.state else { return Ok(()) };
-        let Awaiting::Message4 { nr, offer } = &state.awaiting else { return Ok(()) };
+        let Awaiting::Message4 { nr, offer, heard } = &state.awaiting else { return Ok(()) };
         let Some(association) = self.endpoint.association(message.association) else { return Ok(()) };
         let server = association.path().remote;
         let server_is_ours = association.has_vendor_id(&VENDOR_ID_GROUPVPN);
@@ -375,10 +382,23 @@ impl Member {
         let _ = self.endpoint.accept(now, message);
         self.endpoint.end_phase2(message.association, message.message_id);
 
-        let started = state.started;
+        let (started, heard) = (state.started, *heard);
+        // Of the server's times we know that they were true at some moment between our question and its answer. Two
+        // tries are what the timeline bears; a member without keys may have waited for longer, and then asks again now
+        // that it knows how fast.
+        let interval =
+            offer.teks.iter().map(|tek| super::sa_set::timeline(tek.lifetime.unwrap_or(tek.remaining)));
+        let interval = interval.map(|timeline| timeline.try_interval()).min();
+        if let Some(interval) = interval.filter(|interval| heard - started > *interval * 2) {
+            vpn.expect_interval(interval);
+            vpn.state = State::Connecting(Some(message.association));
+            self.tune_phase1(now);
+            self.begin_pull(now, index, message.association, false);
+            return Ok(());
+        }
         let new_key = offer.teks.iter().any(|tek| vpn.sas.iter().all(|held| held.sa.spi != tek.spi));
         let random = &mut self.random;
-        let replaced = vpn.sas.apply(state.started, now, offer, keys, || random_number(&mut **random));
+        let replaced = vpn.sas.apply([started, heard], now, offer, keys, || random_number(&mut **random));
         if let (Some(received), Some(keys)) = (&offer.kek, kek_keys) {
             let origin = Origin::Pull { sequence: reply.sequence };
             let fraction = random_number(&mut **random);

@@ -61,11 +61,12 @@ pub(super) struct Removed {
 }
 
 impl SaSet {
-    /// Takes what a PULL brought. `asked` is when message 1 was first sent: the server's times are counted from
-    /// there, so that nothing ends later here than at the server. Returns the SPIs whose keys were replaced.
+    /// Takes what a PULL brought. `asked` is when message 1 was first sent: ends are counted from there, so that nothing
+    /// ends later here than at the server. `heard` is when message 2 came: activations are counted from there, so that
+    /// nothing encrypts earlier here than elsewhere. Returns the SPIs whose keys were replaced.
     pub(super) fn apply(
         &mut self,
-        asked: Instant,
+        [asked, heard]: [Instant; 2],
         now: Instant,
         offer: &Offer,
         keys: Vec<Keys>,
@@ -96,7 +97,7 @@ impl SaSet {
         let surplus = (named.len() + unnamed.len()).saturating_sub(2 * MAXIMUM_TEKS);
         unnamed.drain(..surplus.min(unnamed.len()));
 
-        activate(asked, now, offer, &mut named, &unnamed);
+        activate(heard, now, offer, &mut named, &unnamed);
         self.held = named;
         self.held.append(&mut unnamed);
         self.closed.clone_from(&offer.closed);
@@ -428,7 +429,7 @@ fn received(
 
 /// A TEK is active at once if the member has no other live TEK for the policy; else when its activation delay has
 /// run: what the server said of this TEK, or the GAP's delay, or when its predecessor has the switch left.
-fn activate(asked: Instant, now: Instant, offer: &Offer, named: &mut [Held], unnamed: &[Held]) {
+fn activate(heard: Instant, now: Instant, offer: &Offer, named: &mut [Held], unnamed: &[Held]) {
     // What is unnamed is older than what a server names now. Where a policy has several predecessors, the one that
     // ends last counts: until then there is something to encrypt with.
     let mut older: BTreeMap<Selector, (Instant, Duration)> = BTreeMap::new();
@@ -446,7 +447,7 @@ fn activate(asked: Instant, now: Instant, offer: &Offer, named: &mut [Held], unn
             None => now,
             Some((end, switch)) => {
                 let delay = tek.activation_delay.or(offer.activation_delay);
-                delay.map_or(end - switch, |delay| asked + delay).min(end)
+                delay.map_or(end - switch, |delay| heard + delay).min(end)
             }
         };
         // One that encrypts already goes on.

@@ -77,6 +77,8 @@ pub(super) enum State {
 pub(super) struct Pull {
     pub(super) association: AssociationId,
     pub(super) id: MessageId,
+    /// The phase 1 SA was made for it.
+    pub(super) fresh: bool,
     /// When message 1 was first sent: what the server says of times, it says later than this.
     pub(super) started: Instant,
     pub(super) ni: OwnNonce,
@@ -92,7 +94,12 @@ pub(super) struct Pull {
 #[derive(Debug)]
 pub(super) enum Awaiting {
     Message2,
-    Message4 { nr: Vec<u8>, offer: Box<Offer> },
+    Message4 {
+        nr: Vec<u8>,
+        offer: Box<Offer>,
+        /// When message 2 came: what the server says of times, it said before.
+        heard: Instant,
+    },
 }
 
 impl State {

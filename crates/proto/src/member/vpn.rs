@@ -131,6 +131,11 @@ impl Vpn {
         self.known_interval.unwrap_or(TRY_INTERVAL)
     }
 
+    /// Takes over what keys that are about to come demand.
+    pub(super) fn expect_interval(&mut self, interval: Duration) {
+        self.known_interval = Some(interval);
+    }
+
     /// Counts a try that failed. After the last one at a server, the next server's turn has come: returns true then.
     pub(super) fn count_try(&mut self) -> bool {
         self.tries += 1;
