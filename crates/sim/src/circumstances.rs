@@ -165,7 +165,8 @@ impl World<'_> {
         let count = self.plan.sas.len();
         if count > 1 && (count == IPSEC_SAS || self.chance.percent(50)) {
             let at = self.chance.within(0..count as u64) as usize;
-            self.plan.sas.remove(at);
+            let removed = self.plan.sas.remove(at);
+            self.keys.retire(&removed.name());
         } else {
             let number = self.plan.sas.iter().map(|sa| sa.number + 1).max().unwrap_or_default();
             let new = PlannedSa { number, ..self.plan.sas[0].clone() };

@@ -124,7 +124,7 @@ impl Court<'_> {
         let mut last: Vec<(&str, Instant)> = Vec::new();
         for sa in watched.data_path.live(self.now) {
             let Some(key) = self.keys.find(sa.spi) else { continue };
-            if !self.plan.sas.iter().any(|planned| planned.name() == *key.sa) {
+            if key.retired {
                 continue;
             }
             let asks = sa.ends - Timeline::pull(key.lifetime).reregister_until;
@@ -178,7 +178,8 @@ impl Court<'_> {
             let others = watched.data_path.live(now).any(|other| {
                 other.spi != *spi && own.selectors.iter().all(|selector| other.selectors.contains(selector))
             });
-            if others && key.activates > now + early(self.plan.try_interval()) {
+            let alone = self.parties.servers.len() == 1;
+            if alone && others && key.activates > now + early(self.plan.try_interval()) {
                 return Err(format!(
                     "member {member} sends with {spi:08x} {:?} before its time, holding an older one",
                     key.activates - now

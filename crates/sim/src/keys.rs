@@ -35,6 +35,8 @@ pub(crate) struct Key {
     pub(crate) lifetime: Duration,
     /// The server still has it.
     pub(crate) listed: bool,
+    /// Its `ipsec-sa` was taken out of the configuration, perhaps to come back: members need not expect a successor.
+    pub(crate) retired: bool,
     pub(crate) holders: Bits,
     pub(crate) senders: Bits,
 }
@@ -103,6 +105,7 @@ impl Keys {
                         announced_end: ends,
                         lifetime: Duration::from_secs(detail.configured_lifetime_secs),
                         listed: true,
+                        retired: false,
                         holders: Bits::default(),
                         senders: Bits::default(),
                     };
@@ -129,6 +132,11 @@ impl Keys {
         self.by_spi
             .retain(|_, key| key.listed || !key.holders.is_empty() || key.announced_end + MEMORY > now);
         Ok(made)
+    }
+
+    /// An `ipsec-sa` is taken out of the configuration.
+    pub(crate) fn retire(&mut self, sa: &str) {
+        self.by_spi.values_mut().filter(|key| &*key.sa == sa).for_each(|key| key.retired = true);
     }
 
     /// A server's life is over, and that of its keys with it.

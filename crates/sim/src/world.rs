@@ -154,7 +154,7 @@ pub(crate) struct World<'a> {
     pub(crate) starting: Vec<Option<Instant>>,
     pub(crate) watched: Vec<Watched>,
     up: Bits,
-    keys: Keys,
+    pub(crate) keys: Keys,
     pub(crate) network: Network,
     pub(crate) attacker: Attacker,
     pub(crate) chance: Chance,
