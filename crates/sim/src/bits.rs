@@ -31,6 +31,16 @@ impl Bits {
         self.0.iter().position(|word| *word != 0).map(|at| at * 64 + self.0[at].trailing_zeros() as usize)
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = usize> + '_ {
+        const NOTHING: &Bits = &Bits(Vec::new());
+        self.without(NOTHING)
+    }
+
+    /// Numbers below `limit` that are not here.
+    pub(crate) fn missing(&self, limit: usize) -> Vec<usize> {
+        (0..limit).filter(|number| !self.contains(*number)).collect()
+    }
+
     /// What is here and not in `other`.
     pub(crate) fn without<'a>(&'a self, other: &'a Bits) -> impl Iterator<Item = usize> + 'a {
         self.0.iter().enumerate().flat_map(move |(at, word)| {

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use crypto::CbcCipher;
 use proto::member::Member;
+use proto::server::Eviction;
 
 use crate::parties::Party;
 use crate::plan::{PlannedSa, VPN};
-use crate::scenario::tek_lifetime;
+use crate::scenario::{Communication, tek_lifetime};
 use crate::world::World;
 
 /// Members for one draw of what happens to single members.
@@ -96,7 +97,7 @@ impl World<'_> {
     /// Somebody sits down at a keyboard.
     fn operate(&mut self) -> Result<(), String> {
         let someone = self.someone();
-        match self.chance.within(0..11) {
+        match self.chance.within(0..13) {
             0 => self.clear_keys(someone),
             1 => self.tell_member(someone, |member, now| {
                 member.clear_ike(now, None, None);
@@ -124,6 +125,15 @@ impl World<'_> {
                 self.configure_servers()
             }
             8 => self.add_or_remove_ipsec_sa(),
+            9 => {
+                self.plan.communication = match (self.plan.communication, self.chance.percent(50)) {
+                    (Communication::Pull, true) | (Communication::Multicast, false) => Communication::Unicast,
+                    (Communication::Pull, false) | (Communication::Unicast, true) => Communication::Multicast,
+                    (Communication::Unicast, false) | (Communication::Multicast, true) => Communication::Pull,
+                };
+                self.configure_servers()
+            }
+            10 => self.replace_keys(),
             _ => self.evict_or_readmit(someone),
         }
     }
@@ -175,6 +185,24 @@ impl World<'_> {
         self.configure_servers()
     }
 
+    /// All keys are replaced, gracefully or at once.
+    fn replace_keys(&mut self) -> Result<(), String> {
+        let eviction = if self.chance.percent(50) { Eviction::Graceful } else { Eviction::Now };
+        for index in 0..self.scenario.servers {
+            if self.starting[index].is_none() {
+                let host = &mut self.parties.servers[index];
+                let now = host.clock.local(self.now);
+                // Refused in a pull group.
+                let replaced = host.role.evict(now, None, eviction);
+                self.keys.replacing = replaced.is_ok() && self.plan.pushes();
+                self.learn(index)?;
+                self.keys.replacing = false;
+                self.drain_server(index)?;
+            }
+        }
+        Ok(())
+    }
+
     fn evict_or_readmit(&mut self, member: usize) -> Result<(), String> {
         if self.plan.authorized.contains(member) {
             self.plan.authorized.remove(member);
@@ -184,6 +212,9 @@ impl World<'_> {
             self.watched[member].evicted_at = None;
             self.watched[member].began = self.now;
         }
-        self.configure_servers()
+        self.keys.replacing = self.plan.pushes();
+        self.configure_servers()?;
+        self.keys.replacing = false;
+        Ok(())
     }
 }

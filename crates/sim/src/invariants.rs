@@ -22,8 +22,17 @@
 //! - A member that is not authorized any more is owed nothing, and one whose interface is down has no traffic.
 //! - With several servers nothing is owed yet, because they share no keys yet; see [`PERIODS_ELSEWHERE`].
 //!
-//! No sender is exempt, in particular not one that was cut off at the switch and goes on with the old key to its last
-//! second: who has been owed that key must accept it as long as anybody may send with it.
+//! By a push group's pushes a member is owed a key earlier: three rounds of `retransmission-period` in touch, while it
+//! holds a KEK that its server has too and is on the active list, and the key is not one that an eviction made. What an
+//! eviction made it is owed after three rounds (the Delete), the spread J, and a registration.
+//!
+//! # The last seconds of a key
+//!
+//! All senders switch when the old key has S left, and wire seconds are rounded down and counted from a question that may
+//! have been asked again: two tries of F/12 each, and a second, are never more than S. So a member that has had a key
+//! holds it until S before its end, without any exception (`judge.rs`), and whoever holds the successor sends with it
+//! by then (`check_switched`). What a sender that was cut off at the switch sends in those last S, having no better key,
+//! may be lost: it is not connected, and the only remedy would be to keep keys beyond their lives.
 //!
 //! # A server that starts anew
 //!
@@ -35,7 +44,7 @@
 use std::time::Duration;
 
 use proto::time::Instant;
-use proto::timeline::Timeline;
+use proto::timeline::{EVICTION_SPREAD, Timeline};
 
 use crate::keys::{Key, Keys, READING};
 use crate::parties::Parties;
@@ -59,7 +68,7 @@ fn early(interval: Duration) -> Duration {
 }
 
 /// What different quartzes make of ten minutes.
-const DRIFT: Duration = Duration::from_millis(150);
+pub(crate) const DRIFT: Duration = Duration::from_millis(150);
 
 /// Everything that a judgement needs.
 pub(crate) struct Court<'a> {
@@ -105,7 +114,85 @@ impl Court<'_> {
         {
             return false;
         }
-        self.is_owed_by_pull(member, watched, key)
+        if self.is_owed_by_pull(member, watched, key) {
+            return true;
+        }
+        let since = key.made.max(watched.began);
+        let rounds = watched.push_touch[key.server].periods_since(self.now, since);
+        if !self.plan.pushes() || rounds < PERIODS {
+            return false;
+        }
+        if key.replaces {
+            let touch = &watched.touch[key.server];
+            let wait = self.plan.round_period() * (PERIODS + 1) + EVICTION_SPREAD;
+            touch.periods_since(self.now, since + wait) >= PERIODS_WITH_PHASE_1
+        } else {
+            self.has_kek_in_common(member, key.server) && self.is_active(member, key.server)
+        }
+    }
+
+    /// Whether member and server have a KEK that both use.
+    fn has_kek_in_common(&self, member: usize, server: usize) -> bool {
+        let (member, server) = (&self.parties.members[member], &self.parties.servers[server]);
+        let ours = member.role.kek_security_associations(member.local(self.now));
+        let theirs = server.role.kek_security_associations(server.local(self.now));
+        ours.iter().any(|kek| {
+            theirs.iter().any(|other| {
+                (other.initiator_cookie, other.responder_cookie)
+                    == (kek.initiator_cookie, kek.responder_cookie)
+            })
+        })
+    }
+
+    /// Whether the server pushes to a member.
+    fn is_active(&self, member: usize, server: usize) -> bool {
+        if self.plan.communication == crate::scenario::Communication::Multicast {
+            return true;
+        }
+        let host = &self.parties.servers[server];
+        let groups = host.role.registered_members(host.local(self.now));
+        groups.iter().flat_map(|group| &group.members).any(|registered| {
+            Some(registered.address) == crate::parties::Party::Member(member).address()
+                && registered.state == control::MemberState::Active
+        })
+    }
+
+    /// Whoever holds a successor sends with it once its predecessor has only seconds left.
+    pub(crate) fn check_switched(&self, server: usize) -> Result<(), String> {
+        let late = early(self.plan.try_interval());
+        for (spi, key) in
+            self.keys.current(self.now, server).filter(|(_, key)| key.activates + late < self.now)
+        {
+            let older = self.keys.iter().filter(|(_, older)| {
+                (older.server, &older.sa, &older.policies) == (server, &key.sa, &key.policies)
+                    && older.activates < key.activates
+            });
+            for (old, older) in older {
+                let both = older
+                    .senders
+                    .iter()
+                    .find(|member| key.holders.contains(*member) && !key.senders.contains(*member));
+                if let Some(member) = both {
+                    return Err(format!(
+                        "member {member} still sends with {old:08x}, {:?} after the switch to {spi:08x}",
+                        self.now - key.activates
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A member holds no KEK that its server never had, nor beyond its end.
+    pub(crate) fn check_keks(&self, member: usize) -> Result<(), String> {
+        let host = &self.parties.members[member];
+        for kek in host.role.kek_security_associations(host.local(self.now)) {
+            let end = self.keys.end_of_kek([kek.initiator_cookie.0, kek.responder_cookie.0]);
+            if end.is_none_or(|end| end + READING < self.now) {
+                return Err(format!("member {member} holds a KEK whose end was {end:?}"));
+            }
+        }
+        Ok(())
     }
 
     fn is_owed_by_pull(&self, member: usize, watched: &Watched, key: &Key) -> bool {

@@ -33,6 +33,10 @@ pub(crate) struct Key {
     /// The end that was announced first: members may have heard of no other.
     pub(crate) announced_end: Instant,
     pub(crate) lifetime: Duration,
+    /// It replaces keys that somebody shall not have any more: it does not travel by push.
+    pub(crate) replaces: bool,
+    /// What it protects.
+    pub(crate) policies: Vec<control::Selector>,
     /// The server still has it.
     pub(crate) listed: bool,
     /// Its `ipsec-sa` was taken out of the configuration, perhaps to come back: members need not expect a successor.
@@ -41,10 +45,23 @@ pub(crate) struct Key {
     pub(crate) senders: Bits,
 }
 
+/// Cookies of a KEK: its SPI.
+pub(crate) type Cookies = [[u8; 8]; 2];
+
+/// One KEK.
+#[derive(Debug)]
+struct Kek {
+    ends: Instant,
+    sequence_number: u32,
+}
+
 /// All keys.
 #[derive(Debug, Default)]
 pub(crate) struct Keys {
     by_spi: BTreeMap<u32, Key>,
+    keks: BTreeMap<Cookies, Kek>,
+    /// An eviction is going on: keys made now are made for it.
+    pub(crate) replacing: bool,
 }
 
 impl Keys {
@@ -104,6 +121,8 @@ impl Keys {
                         ends,
                         announced_end: ends,
                         lifetime: Duration::from_secs(detail.configured_lifetime_secs),
+                        replaces: self.replacing,
+                        policies: detail.policies.into_iter().map(|policy| policy.selector).collect(),
                         listed: true,
                         retired: false,
                         holders: Bits::default(),
@@ -145,6 +164,44 @@ impl Keys {
             key.listed = false;
             key.ends = key.ends.min(now);
         }
+    }
+
+    /// Looks at the KEKs of a server.
+    pub(crate) fn learn_keks(&mut self, now: Instant, host: &Host<Server>) -> Result<(), String> {
+        let local = host.local(now);
+        for kek in host.role.kek_security_associations(local) {
+            let detail = kek.detail.ok_or("a KEK without detail")?;
+            let end = host.clock.world(local + Duration::from_secs(detail.lifetime_remaining_secs)) + READING;
+            let cookies = [kek.initiator_cookie.0, kek.responder_cookie.0];
+            let number = detail.sequence_number;
+            let known = self.keks.entry(cookies).or_insert(Kek { ends: end, sequence_number: number });
+            if number < known.sequence_number {
+                return Err(format!("the sequence number of a KEK went back to {number}"));
+            }
+            *known = Kek { ends: known.ends.min(end), sequence_number: number };
+        }
+        Ok(())
+    }
+
+    /// A push leaves a server: under a KEK that lives.
+    pub(crate) fn note_push(
+        &mut self,
+        datagram: &[u8],
+        host: &Host<Server>,
+        local: Instant,
+    ) -> Result<(), String> {
+        let cookies = datagram.first_chunk::<16>().ok_or("a push without header")?;
+        let living = host
+            .role
+            .kek_security_associations(local)
+            .into_iter()
+            .any(|kek| kek.initiator_cookie.0 == cookies[..8] && kek.responder_cookie.0 == cookies[8..]);
+        if living { Ok(()) } else { Err("a push under a KEK that the server does not have".to_owned()) }
+    }
+
+    /// When a KEK ends, if a server ever had it. A member may not keep it longer.
+    pub(crate) fn end_of_kek(&self, cookies: Cookies) -> Option<Instant> {
+        self.keks.get(&cookies).map(|kek| kek.ends)
     }
 
     /// The key of each `ipsec-sa` of a server that every sender uses by now.

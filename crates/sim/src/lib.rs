@@ -18,6 +18,7 @@ mod circumstances;
 mod clock;
 mod data_path;
 mod invariants;
+mod judge;
 mod keys;
 mod network;
 mod parties;
@@ -25,8 +26,9 @@ mod plan;
 mod scenario;
 mod schedule;
 mod touch;
+mod trace;
 mod watched;
 mod world;
 
-pub use scenario::Scenario;
+pub use scenario::{Communication, Pushing, Scenario};
 pub use world::{Failure, Report, replay, run, run_and_tell};

@@ -1,23 +1,26 @@
 //! What is configured: the settings of servers and members, and what an operator changes of them.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::OnceLock;
 use std::time::Duration;
 
+use crypto::signature::SigningKey;
 use crypto::{CbcCipher, DhGroup, EspSuite, Hash, Integrity, Secret};
 use ipnet::Ipv4Net;
 use proto::member::{self, GatewaySettings, GroupIdForm, VpnSettings};
 use proto::phase1::{self, DoiChoice, Gateway, Mode, Peer, Proposal};
-use proto::server::{self, GroupSettings, IpsecSaSettings, MatchPolicy};
+use proto::server::{self, GroupSettings, IpsecSaSettings, MatchPolicy, PushSettings};
 use proto::timeline::Timeline;
 use wire::codec::LengthWidth;
 use wire::selector::Selector;
 
 use crate::bits::Bits;
 use crate::parties::{member_address, server_address};
-use crate::scenario::Scenario;
+use crate::scenario::{Communication, Pushing, Scenario};
 
 pub(crate) const GROUP: u32 = 1;
 pub(crate) const VPN: &str = "vpn";
+const MULTICAST_GROUP: Ipv4Addr = Ipv4Addr::new(239, 1, 2, 3);
 
 /// The configuration of the servers, all of which have the same.
 #[derive(Clone, Debug)]
@@ -25,6 +28,8 @@ pub(crate) struct Plan {
     pub(crate) sas: Vec<PlannedSa>,
     /// Members that may register.
     pub(crate) authorized: Bits,
+    pub(crate) communication: Communication,
+    push: Pushing,
     members: usize,
     ike_lifetime: Duration,
 }
@@ -52,6 +57,8 @@ impl Plan {
         Self {
             sas: (0..scenario.ipsec_sas as u32).map(sa).collect(),
             authorized,
+            communication: scenario.communication,
+            push: scenario.push,
             members: scenario.members,
             ike_lifetime: scenario.ike_lifetime,
         }
@@ -61,6 +68,10 @@ impl Plan {
     pub(crate) fn try_interval(&self) -> Duration {
         let intervals = self.sas.iter().map(|sa| Timeline::pull(sa.lifetime).try_interval());
         intervals.max().unwrap_or_default()
+    }
+
+    pub(crate) fn round_period(&self) -> Duration {
+        self.push.period
     }
 
     pub(crate) fn ike_lifetime(&self) -> Duration {
@@ -82,14 +93,49 @@ impl Plan {
                     .map(name)
                     .collect(),
                 member_threshold: None,
-                activation_time_delay: Duration::from_secs(15),
-                multicast_group: None,
+                activation_time_delay: self.push.activation_delay,
+                multicast_group: (self.communication == Communication::Multicast).then_some(MULTICAST_GROUP),
                 id_length: LengthWidth::One,
-                push: None,
+                push: self.push_settings(),
                 ipsec_sas: self.sas.iter().map(PlannedSa::settings).collect(),
             }],
         }
     }
+}
+
+impl Plan {
+    pub(crate) fn pushes(&self) -> bool {
+        self.communication != Communication::Pull
+    }
+
+    fn push_settings(&self) -> Option<PushSettings> {
+        let communication = match self.communication {
+            Communication::Pull => return None,
+            Communication::Unicast => server::Communication::Unicast { acknowledgement_required: false },
+            Communication::Multicast => server::Communication::Multicast {
+                group: MULTICAST_GROUP.into(),
+                interface: "lo0.0".to_owned(),
+            },
+        };
+        Some(PushSettings {
+            communication,
+            source: None,
+            lifetime: self.push.kek_lifetime,
+            retransmission_period: self.push.period,
+            number_of_retransmission: self.push.count,
+            heartbeat: self.push.heartbeat,
+            cipher: CbcCipher::Aes128,
+            hash: Hash::Sha256,
+            signing_key: signing_key(),
+        })
+    }
+}
+
+/// One key for all worlds: making one takes longer than an hour of a small world.
+fn signing_key() -> SigningKey {
+    static KEY: OnceLock<SigningKey> = OnceLock::new();
+    let read = || SigningKey::from_pkcs8_der(include_bytes!("../testdata/signing-key.pkcs8"));
+    KEY.get_or_init(|| read().expect("the committed key is a key")).clone()
 }
 
 impl PlannedSa {

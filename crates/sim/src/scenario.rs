@@ -4,6 +4,32 @@ use std::time::Duration;
 
 use crate::chance::Chance;
 
+/// How keys come to members at the beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Communication {
+    /// Members ask.
+    Pull,
+    /// The server sends each member a copy.
+    Unicast,
+    /// The server sends to a group address.
+    Multicast,
+}
+
+/// What is configured of pushes, used or not.
+#[derive(Clone, Copy, Debug)]
+pub struct Pushing {
+    /// Time between two rounds.
+    pub period: Duration,
+    /// Rounds after the first until a rekey counts as unacknowledged.
+    pub count: u32,
+    /// Activation time delay.
+    pub activation_delay: Duration,
+    /// Lifetime of KEKs.
+    pub kek_lifetime: Duration,
+    /// Longest silence.
+    pub heartbeat: Option<Duration>,
+}
+
 /// The circumstances of one run.
 #[derive(Clone, Debug)]
 pub struct Scenario {
@@ -17,6 +43,10 @@ pub struct Scenario {
     pub ipsec_sas: usize,
     /// Lifetime of the TEKs at the beginning.
     pub tek_lifetime: Duration,
+    /// How keys come to members.
+    pub communication: Communication,
+    /// What is configured of pushes.
+    pub push: Pushing,
     /// Lifetime of phase 1 SAs.
     pub ike_lifetime: Duration,
     /// How long the world lasts.
@@ -51,6 +81,18 @@ impl Scenario {
             servers: if chance.percent(90) { 1 } else { chance.within(2..5) as usize },
             ipsec_sas: chance.within(1..4) as usize,
             tek_lifetime: tek_lifetime(&mut chance),
+            communication: match chance.within(0..10) {
+                0..4 => Communication::Pull,
+                4..7 => Communication::Unicast,
+                _ => Communication::Multicast,
+            },
+            push: Pushing {
+                period: Duration::from_secs(chance.within(2..11)),
+                count: chance.within(0..4) as u32,
+                activation_delay: Duration::from_secs(chance.within(10..16)),
+                kek_lifetime: Duration::from_secs(chance.within(300..1200)),
+                heartbeat: chance.percent(70).then(|| Duration::from_secs(chance.within(60..300))),
+            },
             ike_lifetime: Duration::from_secs(chance.within(180..4000)),
             duration: Duration::from_secs(3600),
             loss: if chance.percent(20) { 0 } else { chance.within(1..31) },
@@ -77,6 +119,7 @@ impl Scenario {
         Self {
             servers: 1,
             tek_lifetime: Duration::from_secs(3600),
+            push: Pushing { kek_lifetime: Duration::from_secs(7200), ..scenario.push },
             ike_lifetime: Duration::from_secs(28_800),
             duration,
             partitions: true,

@@ -3,7 +3,7 @@
 use proto::time::Instant;
 
 use crate::data_path::DataPath;
-use crate::touch::Touch;
+use crate::touch::{Touch, Way};
 
 /// One member.
 #[derive(Debug)]
@@ -19,8 +19,20 @@ pub(crate) struct Watched {
     pub(crate) began: Instant,
     /// It has had keys in this life, so its retry period is theirs.
     pub(crate) registered: bool,
+    /// Multicast groups that it has joined: times joined less times left.
+    pub(crate) joined: u32,
     /// When its gateway was taken out of the group; `None` while it is in.
     pub(crate) evicted_at: Option<Instant>,
-    /// For each server.
+    /// For each server, by its own retry period.
     pub(crate) touch: Vec<Touch>,
+    /// For each server, by the period of its rounds.
+    pub(crate) push_touch: Vec<Touch>,
+}
+
+impl Watched {
+    /// A datagram was sent between it and a server.
+    pub(crate) fn record(&mut self, now: Instant, server: usize, way: Way, passed: bool) {
+        self.touch[server].record(now, way, passed);
+        self.push_touch[server].record(now, way, passed);
+    }
 }

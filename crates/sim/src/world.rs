@@ -1,23 +1,24 @@
 //! The world itself: who acts when.
 
 use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crypto::SeededRandom;
 use proto::Role;
 use proto::member::{Event, Member};
 use proto::path::Path;
-use proto::server::Server;
+use proto::server::{PushBatch, Recipients, Server};
 use proto::time::Instant;
 
 use crate::attacker::Attacker;
 use crate::bits::Bits;
 use crate::chance::Chance;
 use crate::clock::Clock;
-use crate::invariants::Court;
-use crate::keys::{Key, Keys};
+use crate::keys::Keys;
 use crate::network::{Datagram, Network};
-use crate::parties::{Host, Parties, Party};
+use crate::parties::{Host, Parties, Party, member_address, server_address};
 use crate::plan::{Plan, VPN, member_settings};
 use crate::scenario::Scenario;
 use crate::schedule::Schedule;
@@ -25,7 +26,7 @@ use crate::touch::{Touch, Way};
 use crate::watched::Watched;
 
 /// The world begins here, so that nothing depends on a small clock.
-const BEGINNING: Instant = Instant::from_micros(1_000_000_000);
+pub(crate) const BEGINNING: Instant = Instant::from_micros(1_000_000_000);
 
 /// Members' interfaces come up within this time.
 const START: u64 = 30_000;
@@ -47,6 +48,10 @@ pub struct Report {
     pub registrations: u64,
     /// Tries that failed.
     pub failures: u64,
+    /// Copies of pushes.
+    pub pushes: u64,
+    /// Replacements of keys that an operator asked for and that are complete.
+    pub replacements: u64,
     /// TEKs that were made.
     pub keys: u64,
     /// Changes of who holds or sends with what, each checked against everybody.
@@ -59,6 +64,8 @@ impl Report {
         self.datagrams += other.datagrams;
         self.registrations += other.registrations;
         self.failures += other.failures;
+        self.pushes += other.pushes;
+        self.replacements += other.replacements;
         self.keys += other.keys;
         self.changes += other.changes;
     }
@@ -66,11 +73,11 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Report { datagrams, registrations, failures, keys, changes, .. } = self;
+        let Report { datagrams, registrations, failures, pushes, replacements, keys, changes, .. } = self;
         write!(
             f,
-            "{keys} keys, {registrations} registrations, {failures} failed tries, {datagrams} datagrams, {changes} \
-             checked changes"
+            "{keys} keys, {registrations} registrations, {failures} failed tries, {pushes} copies of pushes, \
+             {replacements} replacements, {datagrams} datagrams, {changes} checked changes"
         )
     }
 }
@@ -150,10 +157,10 @@ pub(crate) struct World<'a> {
     pub(crate) plan: Plan,
     pub(crate) parties: Parties,
     /// Which life of each server this is, and until when it is down.
-    generations: Vec<u32>,
+    pub(crate) generations: Vec<u32>,
     pub(crate) starting: Vec<Option<Instant>>,
     pub(crate) watched: Vec<Watched>,
-    up: Bits,
+    pub(crate) up: Bits,
     pub(crate) keys: Keys,
     pub(crate) network: Network,
     pub(crate) attacker: Attacker,
@@ -163,14 +170,14 @@ pub(crate) struct World<'a> {
     /// Lives begun so far, of anybody.
     lives: u64,
     buffer: Vec<u8>,
-    report: Report,
+    pub(crate) report: Report,
     /// The member of whom all is told.
-    told_of: Option<usize>,
+    pub(crate) told_of: Option<usize>,
 }
 
 /// Whom the schedule wakes.
 #[derive(Clone, Copy, Debug)]
-enum Sleeper {
+pub(crate) enum Sleeper {
     Server(usize),
     Member(usize),
     Interface(usize),
@@ -187,7 +194,9 @@ impl<'a> World<'a> {
             up_since: None,
             began: BEGINNING,
             registered: false,
+            joined: 0,
             evicted_at: None,
+            push_touch: vec![Touch::new(BEGINNING, scenario.push.period); scenario.servers],
             touch: vec![Touch::new(BEGINNING, FIRST_TRY_INTERVAL); scenario.servers],
         };
         let mut world = Self {
@@ -308,7 +317,7 @@ impl<'a> World<'a> {
         }
     }
 
-    fn set(&mut self, sleeper: Sleeper, at: Option<Instant>) {
+    pub(crate) fn set(&mut self, sleeper: Sleeper, at: Option<Instant>) {
         let (servers, members) = (self.scenario.servers, self.scenario.members);
         let number = match sleeper {
             Sleeper::Server(index) => index,
@@ -376,6 +385,7 @@ impl<'a> World<'a> {
         }
         self.parties.members[index] = self.new_member(index);
         self.watched[index].data_path.forget();
+        self.watched[index].joined = 0;
         self.watched[index].registered = false;
         self.watched[index]
             .touch
@@ -403,10 +413,15 @@ impl<'a> World<'a> {
         match party {
             Party::Member(index) => {
                 self.tell(index, || format!("cut off until {:?}", until - BEGINNING));
-                self.watched[index].touch.iter_mut().for_each(|touch| touch.interrupt(until));
+                let watched = &mut self.watched[index];
+                let touches = watched.touch.iter_mut().chain(&mut watched.push_touch);
+                touches.for_each(|touch| touch.interrupt(until));
             }
             Party::Server(index) => {
-                self.watched.iter_mut().for_each(|member| member.touch[index].interrupt(until));
+                for member in &mut self.watched {
+                    member.touch[index].interrupt(until);
+                    member.push_touch[index].interrupt(until);
+                }
             }
             Party::Nobody => {}
         }
@@ -434,11 +449,51 @@ impl<'a> World<'a> {
             self.transmit(Party::Server(index), path, &buffer);
         }
         self.buffer = buffer;
+        while let Some(batch) = self.parties.servers[index].role.poll_push() {
+            self.push(index, batch)?;
+        }
         while let Some(event) = self.parties.servers[index].role.poll_event() {
             self.note_server_event(&event);
         }
         let due = self.parties.servers[index].due();
         self.set(Sleeper::Server(index), due.map(|due| due.max(self.now)));
+        Ok(())
+    }
+
+    /// Sends a rekey to whom it is for, and to those who listen although it is not for them any more.
+    fn push(&mut self, server: usize, batch: PushBatch) -> Result<(), String> {
+        self.note(&batch.datagram);
+        let host = &self.parties.servers[server];
+        self.keys.note_push(&batch.datagram, host, host.local(self.now))?;
+        let octets = &batch.datagram;
+        let mut copies = Vec::new();
+        match &batch.to {
+            Recipients::Unicast(paths) => {
+                for path in paths {
+                    copies.push((self.parties.at(path.remote.ip()), path.reversed()));
+                }
+                for member in self.plan.authorized.missing(self.scenario.members) {
+                    let own = SocketAddr::new(member_address(member), 848);
+                    let path = Path::new(own, SocketAddr::new(server_address(server), 848));
+                    copies.push((Party::Member(member), path));
+                }
+            }
+            Recipients::Multicast { group, .. } => {
+                let path = Path::new(*group, SocketAddr::new(server_address(server), 848));
+                let listens = |member: &usize| self.watched[*member].joined > 0;
+                let members = (0..self.scenario.members).filter(listens);
+                copies.extend(members.map(|member| (Party::Member(member), path)));
+            }
+        }
+        self.report.pushes += copies.len() as u64;
+        for (to, mut path) in copies {
+            path.remote.set_ip(server_address(server));
+            // Those who are out hear little, so that some have never heard that their KEK is revoked.
+            let out = matches!(to, Party::Member(member) if !self.plan.authorized.contains(member));
+            if !(out && self.chance.percent(60)) {
+                self.put(Party::Server(server), Datagram { to, path, octets: Arc::clone(octets) });
+            }
+        }
         Ok(())
     }
 
@@ -455,6 +510,13 @@ impl<'a> World<'a> {
             self.tell(index, || format!("{event:?}"));
             self.note_member_event(&event);
             changed |= self.watched[index].data_path.apply(&event, clock);
+            match event {
+                Event::JoinGroup { .. } => self.watched[index].joined += 1,
+                Event::LeaveGroup { .. } => {
+                    self.watched[index].joined = self.watched[index].joined.saturating_sub(1);
+                }
+                _ => {}
+            }
             if let Event::Registered { .. } = event {
                 self.report.registrations += 1;
                 self.watched[index].registered = true;
@@ -480,12 +542,12 @@ impl<'a> World<'a> {
         let mut arriving = path.reversed();
         arriving.remote.set_ip(own);
         let to = self.parties.at(path.remote.ip());
+        self.note(octets);
         self.put(from, Datagram { to, path: arriving, octets: octets.into() });
     }
 
     fn put(&mut self, from: Party, datagram: Datagram) {
         self.report.datagrams += 1;
-        self.note(&datagram.octets);
         if self.scenario.attacker {
             self.attacker.overhear(&datagram);
         }
@@ -498,198 +560,13 @@ impl<'a> World<'a> {
         }
         match (from, to) {
             (Party::Server(server), Party::Member(member)) => {
-                self.watched[member].touch[server].record(self.now, Way::ToMember, passed);
+                self.watched[member].record(self.now, server, Way::ToMember, passed);
             }
             (Party::Member(member), Party::Server(server)) => {
-                self.watched[member].touch[server].record(self.now, Way::ToServer, passed);
+                self.watched[member].record(self.now, server, Way::ToServer, passed);
             }
             _ => {}
         }
-    }
-
-    fn learn(&mut self, index: usize) -> Result<(), String> {
-        if self.starting[index].is_some() {
-            return Ok(());
-        }
-        let host = &self.parties.servers[index];
-        let made = self.keys.learn(self.now, index, self.generations[index], host)?;
-        self.report.keys += made;
-        if self.told_of.is_some() && made > 0 {
-            let listed = self.keys.iter().filter(|(_, key)| key.listed);
-            for (spi, Key { sa, made, activates, ends, lifetime, .. }) in listed {
-                let [made, activates, ends] = [made, activates, ends].map(|at| *at - BEGINNING);
-                println!(
-                    "{:?} server {index}: {sa} {spi:08x}, made at {made:?}, for {lifetime:?}, switch at \
-                     {activates:?}, end at {ends:?}",
-                    self.now - BEGINNING
-                );
-            }
-        }
-        Ok(())
-    }
-
-    /// Looks what a member holds and sends with now, and judges what is different.
-    fn look_at(&mut self, index: usize) -> Result<(), String> {
-        let now = self.now;
-        let watched = &mut self.watched[index];
-        let mut holding: Vec<u32> = watched.data_path.live(now).map(|sa| sa.spi).collect();
-        holding.sort_unstable();
-        let sending = watched.data_path.sending(now);
-        let next = watched.data_path.next_change(now);
-        let lost: Vec<u32> = watched.holding.iter().copied().filter(|spi| !holding.contains(spi)).collect();
-        let gained: Vec<u32> = holding.iter().copied().filter(|spi| !watched.holding.contains(spi)).collect();
-        let stopped: Vec<u32> =
-            watched.sending.iter().copied().filter(|spi| !sending.contains(spi)).collect();
-        let begun: Vec<u32> = sending.iter().copied().filter(|spi| !watched.sending.contains(spi)).collect();
-        (watched.holding, watched.sending) = (holding, sending);
-        self.set(Sleeper::DataPath(index), next);
-        if gained.iter().any(|spi| self.keys.find(*spi).is_none()) {
-            (0..self.parties.servers.len()).try_for_each(|server| self.learn(server))?;
-        }
-        self.report.changes += (lost.len() + gained.len() + stopped.len() + begun.len()) as u64;
-        let mut first = Vec::new();
-        for (spis, add) in [(&lost, false), (&gained, true)] {
-            for spi in spis {
-                if let Some(key) = self.keys.find_mut(*spi) {
-                    if add { key.holders.insert(index) } else { key.holders.remove(index) }
-                }
-            }
-        }
-        for (spis, add) in [(&stopped, false), (&begun, true)] {
-            for spi in spis {
-                if let Some(key) = self.keys.find_mut(*spi) {
-                    if add && key.senders.is_empty() {
-                        first.push(*spi);
-                    }
-                    if add { key.senders.insert(index) } else { key.senders.remove(index) }
-                }
-            }
-        }
-        self.tell(index, || {
-            let show = |spis: &[u32]| spis.iter().map(|spi| format!(" {spi:08x}")).collect::<String>();
-            format!(
-                "gained{} lost{} sends with{}, of{}",
-                show(&gained),
-                show(&lost),
-                show(&self.watched[index].sending),
-                show(&self.watched[index].holding)
-            )
-        });
-        let court = self.court();
-        court.check_lives(index)?;
-        for spi in first {
-            court.check_key(spi, &self.up)?;
-        }
-        if self.up.contains(index) {
-            for spi in lost {
-                if let Some(key) = self.keys.find(spi).filter(|key| !key.senders.is_empty()) {
-                    court.check_lack(index, spi, key)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// What only the passing of time makes wrong.
-    fn check(&mut self) -> Result<(), String> {
-        for server in 0..self.parties.servers.len() {
-            self.learn(server)?;
-            if self.starting[server].is_none() {
-                if let Some(sa) = self.plan.sas.iter().find(|sa| !self.keys.has(server, &sa.name())) {
-                    return Err(format!("{} has no TEK", sa.name()));
-                }
-                self.check_registered(server)?;
-            }
-        }
-        let court = self.court();
-        for (spi, key) in self.keys.iter() {
-            if !key.senders.is_empty() {
-                court.check_key(spi, &self.up)?;
-            }
-        }
-        for server in 0..self.parties.servers.len() {
-            for (spi, _) in self.keys.current(self.now, server) {
-                court.check_key(spi, &self.up)?;
-            }
-        }
-        if self.scenario.servers > 1 {
-            (0..self.scenario.members).try_for_each(|member| court.check_presence(member))?;
-        }
-        Ok(())
-    }
-
-    /// Everybody who is registered is who he says. Looked at seldom, because there are many.
-    fn check_registered(&self, server: usize) -> Result<(), String> {
-        if !(self.now - BEGINNING).as_secs().is_multiple_of(60) {
-            return Ok(());
-        }
-        let host = &self.parties.servers[server];
-        for group in host.role.registered_members(host.local(self.now)) {
-            for member in group.members {
-                let index: Option<usize> =
-                    member.gateway.strip_prefix("member-").and_then(|n| n.parse().ok());
-                let authorized = index.is_some_and(|index| self.plan.authorized.contains(index));
-                if !authorized
-                    || index.and_then(|index| Party::Member(index).address()) != Some(member.address)
-                {
-                    return Err(format!("{} is registered from {}", member.gateway, member.address));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn court(&self) -> Court<'_> {
-        Court {
-            now: self.now,
-            plan: &self.plan,
-            keys: &self.keys,
-            watched: &self.watched,
-            parties: &self.parties,
-        }
-    }
-
-    fn note_member_event(&mut self, event: &Event) {
-        match event {
-            Event::InstallSas { sas, .. } => {
-                for sa in sas {
-                    let times = [sa.activate_at, sa.soft_expiry, sa.hard_expiry].map(Instant::as_micros);
-                    self.note(&sa.spi.to_be_bytes());
-                    times.iter().for_each(|time| self.note(&time.to_be_bytes()));
-                }
-            }
-            Event::RemoveSas { spis, .. } => spis.iter().for_each(|spi| self.note(&spi.to_be_bytes())),
-            Event::JoinGroup { .. } => self.note(b"join"),
-            Event::LeaveGroup { .. } => self.note(b"leave"),
-            Event::Registered { .. } => self.note(b"registered"),
-            Event::RegistrationFailed { .. } => self.note(b"registration failed"),
-            Event::Log(entry) => self.note(entry.message.as_bytes()),
-        }
-    }
-
-    fn note_server_event(&mut self, event: &proto::server::Event) {
-        match event {
-            proto::server::Event::Registered { gateway, .. } => self.note(gateway.as_bytes()),
-            proto::server::Event::Log(entry) => self.note(entry.message.as_bytes()),
-        }
-    }
-
-    pub(crate) fn tell(&self, member: usize, what: impl FnOnce() -> String) {
-        if self.told_of == Some(member) {
-            println!("{:?} member {member}: {}", self.now - BEGINNING, what());
-        }
-    }
-
-    /// Everything that happens, and when.
-    fn note(&mut self, octets: &[u8]) {
-        let mut hash = self.report.hash ^ self.now.as_micros() ^ (octets.len() as u64) << 48;
-        let mut mix = |word: u64| hash = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23);
-        let (words, rest) = octets.as_chunks::<8>();
-        words.iter().for_each(|word| mix(u64::from_le_bytes(*word)));
-        let mut last = [0; 8];
-        last[..rest.len()].copy_from_slice(rest);
-        mix(u64::from_le_bytes(last));
-        self.report.hash = hash;
     }
 
     /// Hands a datagram of nobody to the network.
