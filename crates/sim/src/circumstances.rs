@@ -125,7 +125,7 @@ impl World<'_> {
                 self.configure_servers()
             }
             8 => self.add_or_remove_ipsec_sa(),
-            9 => {
+            9 if self.scenario.rekeys => {
                 self.plan.communication = match (self.plan.communication, self.chance.percent(50)) {
                     (Communication::Pull, true) | (Communication::Multicast, false) => Communication::Unicast,
                     (Communication::Pull, false) | (Communication::Unicast, true) => Communication::Multicast,
@@ -133,7 +133,7 @@ impl World<'_> {
                 };
                 self.configure_servers()
             }
-            10 => self.replace_keys(),
+            10 if self.scenario.rekeys => self.replace_keys(),
             _ => self.evict_or_readmit(someone),
         }
     }

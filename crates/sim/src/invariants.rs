@@ -68,7 +68,12 @@ fn early(interval: Duration) -> Duration {
 }
 
 /// What different quartzes make of ten minutes.
-pub(crate) const DRIFT: Duration = Duration::from_millis(150);
+const DRIFT: Duration = Duration::from_millis(150);
+
+/// The end of a key's life in which nobody is owed it any more, because all who are in touch have switched.
+pub(crate) fn last_seconds(key: &Key) -> Duration {
+    Timeline::pull(key.lifetime).switch + DRIFT
+}
 
 /// Everything that a judgement needs.
 pub(crate) struct Court<'a> {
@@ -91,7 +96,7 @@ impl Court<'_> {
 
     /// Invariant 6 for one member that lacks a key which somebody uses.
     pub(crate) fn check_lack(&self, member: usize, spi: u32, key: &Key) -> Result<(), String> {
-        if key.ends <= self.now || self.watched.len() <= member || !self.is_owed(member, key) {
+        if key.ends - self.now <= last_seconds(key) || !self.is_owed(member, key) {
             return Ok(());
         }
         let sender = key.senders.first();
@@ -114,7 +119,7 @@ impl Court<'_> {
         {
             return false;
         }
-        if self.is_owed_by_pull(member, watched, key) {
+        if !key.replaces && self.is_owed_by_pull(member, watched, key) {
             return true;
         }
         let since = key.made.max(watched.began);
@@ -251,7 +256,8 @@ impl Court<'_> {
             let Some(key) = self.keys.find(spi) else {
                 return Err(format!("member {member} holds {spi:08x}, which no server made"));
             };
-            if sa.ends > key.announced_end + DRIFT {
+            // To the second: a push is counted from its arrival.
+            if sa.ends > key.announced_end + READING {
                 let (ends, end) = (sa.ends, key.announced_end);
                 return Err(format!("member {member} keeps {spi:08x} until {ends:?}, its end is {end:?}"));
             }

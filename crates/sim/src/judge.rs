@@ -1,9 +1,7 @@
 //! The world as its own judge: notes who holds and sends with what, and calls the [`Court`].
 
-use proto::timeline::Timeline;
-
 use crate::bits::Bits;
-use crate::invariants::{Court, DRIFT};
+use crate::invariants::{Court, last_seconds};
 use crate::keys::Key;
 use crate::parties::Party;
 use crate::plan::VPN;
@@ -72,7 +70,7 @@ impl World<'_> {
         let watched = &self.watched[index];
         for spi in lost.iter().filter(|_| watched.up_since.is_some() && watched.began < now) {
             let Some(key) = self.keys.find(*spi) else { continue };
-            if key.ends - now > Timeline::pull(key.lifetime).switch + DRIFT {
+            if !key.retired && key.ends - now > last_seconds(key) {
                 return Err(format!("member {index} drops {spi:08x} {:?} before its end", key.ends - now));
             }
         }

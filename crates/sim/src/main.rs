@@ -9,6 +9,7 @@ const USAGE: &str = "\
 usage: sim [--seeds N] [--first SEED] [--members M]    worlds of an hour, 10 to 50 members each if M is not given
        sim --large [--seeds N] [--first SEED] [--members M] [--hours H]
                                                        10,000 members for 24 hours, or as many for as long
+       sim ... --pull                                  only worlds whose members pull
        sim ... --seeds 1 --of MEMBER                   prints what happens to one member";
 
 struct Arguments {
@@ -18,6 +19,7 @@ struct Arguments {
     large: bool,
     hours: u64,
     of: Option<usize>,
+    pull: bool,
 }
 
 fn main() -> ExitCode {
@@ -57,8 +59,13 @@ fn main() -> ExitCode {
 }
 
 fn read(mut words: impl Iterator<Item = String>) -> Option<Arguments> {
-    let mut arguments = Arguments { seeds: 0, first: 0, members: None, large: false, hours: 24, of: None };
+    let mut arguments =
+        Arguments { seeds: 0, first: 0, members: None, large: false, hours: 24, of: None, pull: false };
     while let Some(name) = words.next() {
+        if name == "--pull" {
+            arguments.pull = true;
+            continue;
+        }
         if name == "--large" {
             arguments.large = true;
             continue;
@@ -81,6 +88,11 @@ fn read(mut words: impl Iterator<Item = String>) -> Option<Arguments> {
 
 impl Arguments {
     fn scenario(&self, seed: u64) -> Scenario {
+        let drawn = self.drawn(seed);
+        if self.pull { drawn.pulling() } else { drawn }
+    }
+
+    fn drawn(&self, seed: u64) -> Scenario {
         match (self.large, self.members) {
             (true, members) => {
                 Scenario::large(seed, members.unwrap_or(10_000), Duration::from_secs(3600 * self.hours))
@@ -95,6 +107,9 @@ impl Arguments {
         let mut words = format!("--first {seed} --seeds 1");
         if let Some(members) = self.members {
             words += &format!(" --members {members}");
+        }
+        if self.pull {
+            words += " --pull";
         }
         if self.large {
             words += &format!(" --large --hours {}", self.hours);

@@ -67,6 +67,8 @@ pub struct Scenario {
     pub server_restarts: bool,
     /// Whether somebody changes the configuration and types commands, now and then.
     pub operator: bool,
+    /// Whether that somebody also changes between pull and push, and replaces all keys.
+    pub rekeys: bool,
     /// Whether somebody sends garbage, replays and first messages from invented addresses.
     pub attacker: bool,
 }
@@ -103,6 +105,7 @@ impl Scenario {
             restarts: chance.percent(50),
             server_restarts: chance.percent(20),
             operator: chance.percent(50),
+            rekeys: chance.percent(60),
             attacker: chance.percent(30),
         }
     }
@@ -111,6 +114,12 @@ impl Scenario {
     pub fn ordinary(seed: u64) -> Self {
         let members = Chance::new(seed ^ 0x6d65_6d62_6572).within(10..51);
         Self::from_seed(seed, members as usize)
+    }
+
+    /// The same circumstances where members pull, from the beginning to the end.
+    #[must_use]
+    pub fn pulling(self) -> Self {
+        Self { communication: Communication::Pull, rekeys: false, ..self }
     }
 
     /// The large tier: an hour's TEKs of a whole company for a day.

@@ -463,8 +463,8 @@ impl<'a> World<'a> {
     /// Sends a rekey to whom it is for, and to those who listen although it is not for them any more.
     fn push(&mut self, server: usize, batch: PushBatch) -> Result<(), String> {
         self.note(&batch.datagram);
-        let host = &self.parties.servers[server];
-        self.keys.note_push(&batch.datagram, host, host.local(self.now))?;
+        self.keys.learn_keks(self.now, &self.parties.servers[server])?;
+        self.keys.note_push(&batch.datagram)?;
         let octets = &batch.datagram;
         let mut copies = Vec::new();
         match &batch.to {

@@ -11,7 +11,7 @@ fn survive(scenario: &Scenario) -> sim::Report {
 #[test]
 fn worlds_of_ten_to_fifty_members_hold_every_invariant() {
     for seed in 0..12 {
-        let mut scenario = Scenario::ordinary(seed);
+        let mut scenario = Scenario::ordinary(seed).pulling();
         // The ordinary run has seconds, not minutes.
         scenario.duration = Duration::from_secs(400);
         let report = survive(&scenario);
@@ -39,7 +39,7 @@ fn short_lives_under_heavy_loss_leave_nobody_behind() {
             loss: 20,
             partitions: false,
             restarts: false,
-            ..Scenario::from_seed(seed, 8)
+            ..Scenario::from_seed(seed, 8).pulling()
         };
         survive(&scenario);
     }
