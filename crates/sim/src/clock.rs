@@ -1,8 +1,8 @@
 //! The clock of one party: monotonic, with an origin of its own that a restart changes, and a quartz that is not quite
 //! right.
 //!
-//! There is no wall clock here, because nothing in `proto` could read one (`crates/proto/clippy.toml` forbids it): a step
-//! of the wall clock has no way in. What could go wrong is that a time of one party is taken for a time of another, or
+//! There is no wall clock here, because nothing in `proto` takes one: time comes in as an argument, and a step of the wall
+//! clock has no way in. What could go wrong is that a time of one party is taken for a time of another, or
 //! of an earlier life of the same one; different origins bring that to light.
 
 use proto::time::Instant;

@@ -6,8 +6,10 @@
 //!
 //! | invariant | here |
 //! |---|---|
+//! | 2 a rekey sequence number never goes back | per KEK, as its server shows it |
 //! | 4 no sending before activation or after the hard lifetime | what a member sends with is alive at the server that made it, and active |
 //! | 5 bounded state for the unauthenticated | an attacker's datagrams neither stop registrations nor register anybody |
+//! | (eviction) | who is out never gets a newer key, although he overhears every push |
 //! | 6 nobody who can reach a server lacks a key that others send with | `invariants.rs`, which says who is owed what |
 //! | 7 state is a function of the input | the same seed gives the same hash of all events and datagrams |
 
