@@ -16,6 +16,7 @@ use crate::phase1::{AssociationId, CloseReason, Failure, Phase2Message, VENDOR_I
 use crate::policy::{KekRefusal, Offer, PolicyError};
 use crate::pull::{self, MessageError, NONCE_LENGTH, Received};
 use crate::time::Instant;
+use crate::timeline::TRIES_PER_SERVER;
 
 /// First two waits before a message of GROUPKEY-PULL is sent again; each further one is twice as long.
 const REPEAT_AFTER: Duration = Duration::from_secs(1);
@@ -66,12 +67,23 @@ impl Member {
     pub(super) fn handle_vpn_timeout(&mut self, now: Instant, index: usize) {
         let vpn = &mut self.vpns[index];
         let try_ended = vpn.try_ends <= now;
+        // Half of it is done, and done again it would take as long: message 3 goes on for three tries of its own.
+        let patience = vpn.try_interval() * TRIES_PER_SERVER;
+        let half_done = matches!(
+            &vpn.state,
+            State::Pulling(pull) if matches!(pull.awaiting, Awaiting::Message4 { heard, .. } if now - heard < patience)
+        );
         match &mut vpn.state {
             State::Down => {}
             State::Connecting(_) if try_ended => self.continue_connecting(now, index),
             State::Connecting(_) => {}
             // Once is bad luck, twice is a server that has perhaps forgotten the phase 1 SA. What the server says of
             // times is counted from the first message, so an exchange must not go on for much longer than that.
+            State::Pulling(_) if try_ended && half_done => {
+                vpn.counters.pulls_timed_out += 1;
+                vpn.try_ends = now + vpn.try_interval();
+                self.repeat_pull(now, index);
+            }
             State::Pulling(_) if try_ended && vpn.tries == 0 => {
                 vpn.counters.pulls_timed_out += 1;
                 vpn.count_try();

@@ -323,9 +323,9 @@ impl Members {
             leaves(member)
                 && match member.standing {
                     Standing::OnlyFailures => false,
-                    // It was pushed later keys than we know it to hold.
-                    Standing::Active => member.kek != 0 || member.keys_until > now,
-                    Standing::Lost => member.keys_until > now,
+                    // It was pushed later keys than we know it to hold; and of one that is lost we only know that its
+                    // acknowledgements did not come, while it may read every push on its way to others.
+                    Standing::Active | Standing::Lost => member.kek != 0 || member.keys_until > now,
                 }
         });
         (self.retain(|member| !leaves(member)), holds_keys)
