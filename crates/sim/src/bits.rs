@@ -61,8 +61,8 @@ mod tests {
     #[test]
     fn what_is_in_one_set_and_not_in_the_other() {
         let (mut all, mut some) = (Bits::default(), Bits::default());
-        [3, 63, 64, 200].map(|number| all.insert(number));
-        [63, 64].map(|number| some.insert(number));
+        [3, 63, 64, 200].into_iter().for_each(|number| all.insert(number));
+        [63, 64].into_iter().for_each(|number| some.insert(number));
         some.remove(64);
         assert_eq!(all.without(&some).collect::<Vec<_>>(), [3, 64, 200]);
         assert_eq!((all.first(), some.contains(63), some.contains(900)), (Some(3), true, false));
