@@ -146,7 +146,7 @@ impl PlannedSa {
     fn settings(&self) -> IpsecSaSettings {
         let net = |address: u32, length| Ipv4Net::new_assert(Ipv4Addr::from(address), length).into();
         let source = net(0x1f00_0000 + (self.number << 8), 24);
-        let destination = net(0x2900_0000 + (self.number << 16) + (self.variant % 256 << 8), 24);
+        let destination = net(0x2900_0000 + (self.number << 16) + ((self.variant % 256) << 8), 24);
         let policy = |name: &str, selector| MatchPolicy { name: name.to_owned(), selector };
         IpsecSaSettings {
             name: self.name(),
