@@ -82,10 +82,17 @@ pub(crate) struct SessionRef {
 /// The sessions of one lane.
 #[derive(Debug)]
 pub struct SessionTable {
+    /// What a look-up reads first, one cache line for a set.
+    heads: Box<[Heads]>,
     slots: Box<[Slot]>,
     created: AtomicU64,
     not_tracked: AtomicU64,
 }
+
+/// Of each slot of a set: a part of the flow's hash above, the second in which it expires below; 0 if it is free.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Heads([AtomicU64; WAYS]);
 
 /// What every packet changes, in one cache line, and what says which flow it is.
 #[derive(Debug, Default)]
@@ -94,6 +101,9 @@ struct Slot {
     /// Counts how often the slot was given away; odd while it is being given.
     stamp: AtomicU32,
     is_closed: AtomicU32,
+    /// As in its head.
+    tag: AtomicU32,
+    expiry_second: AtomicU32,
     last_seen: AtomicU64,
     counts: [Counts; 2],
     key: [AtomicU64; 5],
@@ -120,6 +130,7 @@ impl Counts {
 impl SessionTable {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
+            heads: (0..SESSIONS / WAYS).map(|_| Heads::default()).collect(),
             slots: (0..SESSIONS).map(|_| Slot::default()).collect(),
             created: AtomicU64::new(0),
             not_tracked: AtomicU64::new(0),
@@ -147,9 +158,9 @@ impl SessionTable {
 
     /// Forgets all sessions. The lane goes on with new ones.
     pub fn clear(&self) {
-        for slot in &self.slots {
-            slot.is_closed.store(1, Ordering::Relaxed);
+        for (at, slot) in self.slots.iter().enumerate() {
             slot.last_seen.store(0, Ordering::Relaxed);
+            self.head(at).store(0, Ordering::Relaxed);
         }
     }
 
@@ -163,15 +174,19 @@ impl SessionTable {
     ) -> Option<SessionRef> {
         let forward = key_of(flow);
         let backward = key_of(&flow.mirrored());
-        let first = hash(&forward, &backward) as usize % (SESSIONS / WAYS) * WAYS;
+        let hash = hash(&forward, &backward);
+        let (set, tag) = (hash as usize % self.heads.len(), (hash >> 32) as u32);
         let mut free = None;
-        for at in first..first + WAYS {
-            let slot = &self.slots[at];
-            if slot.expires_at() <= now {
+        for (way, head) in self.heads[set].0.iter().enumerate() {
+            let (at, head) = (set * WAYS + way, head.load(Ordering::Relaxed));
+            if (head & u64::from(u32::MAX)) * 1_000_000 <= now.as_micros() {
                 free.get_or_insert(at);
-            } else if slot.has_key(&forward) || slot.has_key(&backward) {
-                let stamp = slot.stamp.load(Ordering::Relaxed);
-                return Some(SessionRef { slot: at as u32, stamp, is_forward: slot.has_key(&forward) });
+            } else if (head >> 32) as u32 == tag {
+                let slot = &self.slots[at];
+                if slot.has_key(&forward) || slot.has_key(&backward) {
+                    let stamp = slot.stamp.load(Ordering::Relaxed);
+                    return Some(SessionRef { slot: at as u32, stamp, is_forward: slot.has_key(&forward) });
+                }
             }
         }
         let Some(at) = free else {
@@ -181,11 +196,10 @@ impl SessionTable {
         let number = self.created.load(Ordering::Relaxed) + 1;
         self.created.store(number, Ordering::Relaxed);
         let direction = u64::from(direction == Direction::Outward);
-        let stamp = self.slots[at].give(
-            now,
-            &forward,
-            [number, now.as_micros(), u64::from(interface.0) << 1 | direction],
-        );
+        let about = [number, now.as_micros(), u64::from(interface.0) << 1 | direction];
+        self.slots[at].tag.store(tag, Ordering::Relaxed);
+        let stamp = self.slots[at].give(now, &forward, about);
+        self.show_expiry(at);
         Some(SessionRef { slot: at as u32, stamp, is_forward: true })
     }
 
@@ -213,7 +227,23 @@ impl SessionTable {
         if closes {
             slot.is_closed.store(1, Ordering::Relaxed);
         }
+        self.show_expiry(session.slot as usize);
         true
+    }
+
+    fn head(&self, at: usize) -> &AtomicU64 {
+        &self.heads[at / WAYS].0[at % WAYS]
+    }
+
+    /// Writes the head of a slot, if its second of expiry has changed.
+    fn show_expiry(&self, at: usize) {
+        let slot = &self.slots[at];
+        let second = slot.expires_at().as_micros().div_ceil(1_000_000) as u32;
+        if slot.expiry_second.load(Ordering::Relaxed) != second {
+            slot.expiry_second.store(second, Ordering::Relaxed);
+            let tag = u64::from(slot.tag.load(Ordering::Relaxed));
+            self.head(at).store(tag << 32 | u64::from(second), Ordering::Relaxed);
+        }
     }
 }
 
@@ -235,6 +265,7 @@ impl Slot {
             counts.spi.store(0, Ordering::Relaxed);
         }
         self.is_closed.store(0, Ordering::Relaxed);
+        self.expiry_second.store(0, Ordering::Relaxed);
         self.last_seen.store(now.as_micros().max(1), Ordering::Relaxed);
         self.stamp.store(stamp.wrapping_add(2), Ordering::Release);
         stamp.wrapping_add(2)
@@ -312,7 +343,9 @@ fn hash(forward: &[u64; 5], backward: &[u64; 5]) -> u64 {
     let one = |key: &[u64; 5]| {
         key.iter().fold(0u64, |hash, word| (hash.rotate_left(5) ^ word).wrapping_mul(ODD)) >> 20
     };
-    one(forward).wrapping_add(one(backward)).wrapping_mul(ODD) >> 40
+    let mixed = one(forward).wrapping_add(one(backward)).wrapping_mul(ODD);
+    // The upper bits are the good ones; the set is taken from below.
+    mixed.rotate_right(24)
 }
 
 #[cfg(test)]
