@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * The three tc programs of the data path. Row numbers are those of docs/datapath.md.
+ * The three tc programs of the data path, and the XDP program of the interfaces where AF_XDP receives. Row numbers are those of docs/datapath.md.
  *
  * They decide what prefix maps can express exactly and send the rest to the engine by redirecting it to the interface's
  * TAP. They outlive the daemon; the TAP does not: what would have gone to the engine is then dropped.
@@ -9,7 +9,8 @@
 #include <linux/pkt_cls.h>
 #include <stddef.h>
 
-#include "classify.h"
+#include "route.h"
+#include "xdp.h"
 
 char _license[] SEC("license") = "Dual MIT/GPL";
 
@@ -17,11 +18,6 @@ static __always_inline bool is_tagged(const struct __sk_buff *skb)
 {
 	return skb->vlan_present || skb->protocol == bpf_htons(ETH_P_8021Q) ||
 	       skb->protocol == bpf_htons(ETH_P_8021AD);
-}
-
-static __always_inline bool is_external(__u32 interface)
-{
-	return bpf_map_lookup_elem(&interfaces, &interface);
 }
 
 /*
@@ -132,40 +128,6 @@ int gvpn_egress(struct __sk_buff *skb)
 			 COUNTER_LEAVING_TO_ENGINE);
 }
 
-enum route { ROUTE_HERE, ROUTE_INWARD, ROUTE_OUTWARD };
-
-/* Where a unicast packet that arrived would go next. */
-static __always_inline enum route find_route(struct __sk_buff *skb, const struct packet *p)
-{
-	struct bpf_fib_lookup fib = {};
-	long result;
-
-	fib.ifindex = skb->ifindex;
-	fib.l4_protocol = p->protocol;
-	fib.tot_len = 1; /* the packet's size is not the question */
-	if (p->is_ip6) {
-		fib.family = 10; /* AF_INET6 */
-		__builtin_memcpy(fib.ipv6_src, p->outer.source, 16);
-		__builtin_memcpy(fib.ipv6_dst, p->outer.destination, 16);
-	} else {
-		fib.family = 2; /* AF_INET */
-		fib.tos = p->tos;
-		fib.ipv4_src = p->outer.source[0];
-		fib.ipv4_dst = p->outer.destination[0];
-	}
-	result = bpf_fib_lookup(skb, &fib, sizeof(fib), 0);
-	switch (result) {
-	case BPF_FIB_LKUP_RET_SUCCESS:
-	case BPF_FIB_LKUP_RET_NO_NEIGH:
-	case BPF_FIB_LKUP_RET_FRAG_NEEDED:
-		return is_external(fib.ifindex) ? ROUTE_OUTWARD : ROUTE_INWARD;
-	case BPF_FIB_LKUP_RET_UNSUPP_LWT:
-		return ROUTE_INWARD; /* through an encapsulation: never a plain external interface */
-	default:
-		return ROUTE_HERE; /* for us, or for nobody: the kernel drops it */
-	}
-}
-
 SEC("classifier")
 int gvpn_ingress(struct __sk_buff *skb)
 {
@@ -213,7 +175,7 @@ int gvpn_ingress(struct __sk_buff *skb)
 			return TC_ACT_UNSPEC;
 	}
 	/* Row 1 is asked last because the question is dear. */
-	route = is_multicast(&p) ? ROUTE_INWARD : find_route(skb, &p);
+	route = is_multicast(&p) ? ROUTE_INWARD : find_route(skb, index, &p);
 	if (route == ROUTE_OUTWARD) {
 		if (mine)
 			count(index, COUNTER_TRANSIT_ESP);

@@ -34,8 +34,11 @@ struct interface {
 	__u32 tap;   /* kernel index of the TAP that leads to the engine */
 	__u32 table; /* generation of its prefixes */
 	__u32 flags;
-	__u32 reserved;
+	__u32 wires; /* its first slot among the AF_XDP sockets, plus one; 0: none */
 };
+
+/* AF_XDP sockets of an interface: one for each receive queue; frames of further queues take the other way. */
+#define QUEUES_PER_INTERFACE 16
 
 /* Longest-prefix-match keys: the table's number is always matched in full, then the address. */
 struct prefix4_key {

@@ -57,6 +57,13 @@ struct {
 	__type(value, struct counters);
 } statistics SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_XSKMAP);
+	__uint(max_entries, 256 * QUEUES_PER_INTERFACE);
+	__type(key, __u32);
+	__type(value, __u32);
+} wires SEC(".maps");
+
 static __always_inline void count(__u32 interface, enum counter counter)
 {
 	struct counters *counters = bpf_map_lookup_elem(&statistics, &interface);

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::clock::Clock;
 use crate::command_line::CommandLine;
 use crate::configuration::Loaded;
-use crate::datapath::{DataPath, Options, Publication, StopBehaviour};
+use crate::datapath::{DataPath, Options, Publication, StopBehaviour, WireIo};
 use crate::interfaces::Interfaces;
 use crate::netlink::Links;
 use crate::protection::Protection;
@@ -28,7 +28,8 @@ pub fn close(command_line: &CommandLine, loaded: &Loaded) -> Result<()> {
     let tables = Arc::new(protection.tables(&loaded.model, &interfaces, &links));
     let peers: Vec<_> = member.gateways.iter().flat_map(|gateway| gateway.servers.clone()).collect();
     let mut data_path =
-        DataPath::start(Options { clock_origin: Clock::start().origin() }).context("data path")?;
+        DataPath::start(Options { wire_io: WireIo::Packet, ..Options::at(Clock::start().origin()) })
+            .context("data path")?;
     let errors = data_path.publish(Publication { tables: &tables, links: &links, peers: &peers });
     data_path.stop(StopBehaviour::Closed)?;
     if !errors.is_empty() {

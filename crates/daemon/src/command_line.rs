@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
+use crate::datapath::WireIo;
+
 /// Group VPN daemon: key server, group member, or both, as its configuration says. Runs in the foreground.
 #[derive(Parser, Debug)]
 #[command(name = "gvpnd", version)]
@@ -46,6 +48,14 @@ pub struct CommandLine {
     /// Register and show keys, but attach nothing and protect nothing: for load tests of a key server
     #[arg(long)]
     pub control_plane_only: bool,
+
+    /// Sockets that carry ESP: `auto`; `xdp` for AF_XDP both ways; `packet` for AF_PACKET
+    #[arg(long, value_name = "HOW", default_value = "auto")]
+    pub wire_io: WireIo,
+
+    /// How long the data path looks for more packets before it sleeps, in microseconds: less delay for a whole core's time
+    #[arg(long, value_name = "MICROSECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=1_000_000))]
+    pub busy_poll: u64,
 }
 
 #[cfg(test)]

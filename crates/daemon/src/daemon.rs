@@ -214,7 +214,12 @@ impl Daemon {
             && !self.command_line.control_plane_only;
         let data_path = match starts_data_path {
             true => {
-                Some(DataPath::start(Options { clock_origin: self.clock.origin() }).context("data path")?)
+                let options = Options {
+                    wire_io: self.command_line.wire_io,
+                    busy_poll: Duration::from_micros(self.command_line.busy_poll),
+                    ..Options::at(self.clock.origin())
+                };
+                Some(DataPath::start(options).context("data path")?)
             }
             false => None,
         };

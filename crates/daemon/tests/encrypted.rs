@@ -7,7 +7,8 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
-use gateway::{Vpn, gateway, publish};
+use daemon::datapath::WireIo;
+use gateway::{Vpn, gateway, gateway_with, publish};
 use network::{Capture, Network, privileged};
 
 const UDP: u8 = 17;
@@ -88,6 +89,71 @@ fn hosts_talk_and_only_esp_crosses_the_core() {
             eprintln!("{}: {:?}", interface.interface, interface.counters);
         }
     }
+}
+
+/// Value of a counter of a gateway's only external interface.
+fn counter(gateway: &gateway::Running, name: &str) -> u64 {
+    let counters = gateway.with(|datapath| datapath.statistics()).remove(0).counters;
+    counters.iter().find(|(counter, _)| *counter == name).expect("a counter").1
+}
+
+#[test]
+fn every_kind_of_wire_socket_carries_the_same() {
+    if !privileged("every_kind_of_wire_socket_carries_the_same") {
+        return;
+    }
+    for (a, b) in [
+        (WireIo::Xdp, WireIo::Xdp),
+        (WireIo::Packet, WireIo::Xdp),
+        (WireIo::Xdp, WireIo::Packet),
+        (WireIo::Packet, WireIo::Packet),
+    ] {
+        let network = Network::new();
+        let mut capture = Capture::start(&network, "core");
+        let ga = gateway_with(&network, "ga", a, Vpn::keyed().tables());
+        let gb = gateway_with(&network, "gb", b, Vpn::keyed().tables());
+        assert!(network.pings("ha", "10.2.0.2"), "{a:?} {b:?}");
+        assert!(network.pings("ha", "-s 3000 10.2.0.2"), "fragments, {a:?} {b:?}");
+        assert!(network.pings("ha", "-f -c 300 10.2.0.2"), "a flood, {a:?} {b:?}");
+        assert!(network.pings("ga", "-I 10.1.0.1 10.2.0.1"), "from gateway to gateway, {a:?} {b:?}");
+        assert!(network.pings("ha", "-I 20.1.0.2 20.2.0.2"), "outside the policy, in clear");
+        let octets = 4 << 20;
+        let time = echo_by_tcp(&network, octets);
+        eprintln!("{a:?} {b:?}: TCP echo of {octets} octets took {time:?}");
+        assert!(only_esp(&mut capture) > octets / 1500);
+        for (gateway, io) in [(&ga, a), (&gb, b)] {
+            assert_eq!(counter(gateway, "foreign-frames"), 0);
+            assert!(counter(gateway, "esp-to-engine") as usize > octets / 1500);
+            assert_eq!(counter(gateway, "received-by-af-xdp") > 0, io == WireIo::Xdp, "{a:?} {b:?}");
+        }
+    }
+}
+
+#[test]
+fn a_queueing_discipline_that_comes_and_goes_is_honoured() {
+    if !privileged("a_queueing_discipline_that_comes_and_goes_is_honoured") {
+        return;
+    }
+    let network = Network::new();
+    let tables = Vpn::keyed();
+    let ga = gateway_with(&network, "ga", WireIo::Xdp, tables.clone().tables());
+    let _gb = gateway_with(&network, "gb", WireIo::Xdp, Vpn::keyed().tables());
+    assert!(network.pings("ha", "10.2.0.2"));
+    network.run(
+        "ga",
+        &[
+            "tc", "qdisc", "add", "dev", "wan", "root", "tbf", "rate", "2gbit", "burst", "256k", "latency",
+            "50ms",
+        ],
+    );
+    let again = tables.clone();
+    ga.with(move |datapath| publish(datapath, &again.clone().tables()));
+    assert!(network.pings("ha", "10.2.0.2"), "through the queueing discipline");
+    let shown = network.run("ga", &["tc", "-s", "qdisc", "show", "dev", "wan", "root"]);
+    assert!(!shown.contains("Sent 0 bytes"), "{shown}");
+    network.run("ga", &["tc", "qdisc", "del", "dev", "wan", "root"]);
+    ga.with(move |datapath| publish(datapath, &tables.clone().tables()));
+    assert!(network.pings("ha", "10.2.0.2"), "past it again");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::net::Ipv4Addr;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use daemon::datapath::{DataPath, Options, WireIo};
 use gateway::{Vpn, gateway, publish};
 use network::{Capture, Network, enter, privileged};
 
@@ -32,8 +33,9 @@ fn spawn(network: &Network, node: &str) -> Child {
 fn child() {
     let Ok(namespace) = std::env::var(NAMESPACE) else { return };
     enter(&namespace);
-    let options = daemon::datapath::Options { clock_origin: std::time::Instant::now() };
-    let mut datapath = daemon::datapath::DataPath::start(options).expect("can start");
+    // With the XDP program, which must not outlive the process.
+    let options = Options { wire_io: WireIo::Xdp, ..Options::at(std::time::Instant::now()) };
+    let mut datapath = DataPath::start(options).expect("can start");
     publish(&mut datapath, &Vpn::keyed().tables());
     println!("attached");
     loop {

@@ -75,3 +75,10 @@ fn build_release(packages: &[&str]) -> Result<PathBuf> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
     Ok(std::path::absolute(target.join("release"))?)
 }
+
+/// Build an example program of a package for release; it is in `examples` beside the programs.
+fn build_release_example(package: &str, example: &str) -> Result<()> {
+    let mut command = Command::new(env!("CARGO"));
+    command.args(["build", "--quiet", "--release", "--package", package, "--example", example]);
+    if command.status().context("running cargo")?.success() { Ok(()) } else { bail!("the build failed") }
+}

@@ -10,7 +10,7 @@ use super::lane::{Lane, Order, Port, PortCounters};
 use super::programs::{InterfaceEntry, Programs, Table};
 use super::tap::{self, Tap};
 use super::tc::{self, Hook};
-use super::wire::{self, Wire};
+use super::wire::{self, Wire, WireIo};
 use crate::netlink::Link;
 
 /// What was made for one external interface. The TAP and the sockets are the lane's.
@@ -19,6 +19,7 @@ pub(super) struct Attached {
     entry: InterfaceEntry,
     classification: Classification,
     counters: Arc<PortCounters>,
+    wire_io: WireIo,
     /// Both programs are attached. Where one failed, the other stays: it keeps its direction closed.
     hooked: bool,
 }
@@ -30,6 +31,7 @@ impl Attached {
         lane: &Lane,
         link: &Link,
         tables: &Tables,
+        wire_io: WireIo,
     ) -> io::Result<Self> {
         if !link.ethernet {
             return Err(io::Error::new(
@@ -38,18 +40,20 @@ impl Attached {
             ));
         }
         let tap = Tap::create(link, &programs.inject)?;
-        let wire = Wire::open(link)?;
+        let mut wire = Wire::open(link, wire_io)?;
+        let wires = receive_by(programs, link, &mut wire)?;
         let counters = Arc::<PortCounters>::default();
         let (table, classification) = store(programs, link, tables)?;
-        let entry = entry(tap.index, table, link, tables);
+        let entry = InterfaceEntry { wires, ..entry(tap.index, table, link, tables) };
         let attached = Self {
             link: link.clone(),
             entry,
             classification,
             counters: Arc::clone(&counters),
+            wire_io,
             hooked: false,
         };
-        let port = Port { interface: link.index, mac: link.mac, tap, wire, counters };
+        let port = Port { interface: link.index, mac: link.mac, tap, wire, counters, lives: true };
         let made = programs.set_interface(link.index, entry).and_then(|()| lane.order(Order::Add(port)));
         if let Err(error) = made {
             attached.forget(programs);
@@ -84,14 +88,21 @@ impl Attached {
         link: &Link,
         tables: &Tables,
     ) -> io::Result<()> {
-        if self.link.mac != link.mac || wire::bypasses(&self.link) != wire::bypasses(link) {
-            let wire = Wire::open(link)?;
-            lane.order(Order::Change { interface: link.index, mac: link.mac, wire })?;
+        let mut wires = self.entry.wires;
+        if wire::bypasses(&self.link) != wire::bypasses(link) {
+            // First without AF_XDP: a queue is bound to one socket at a time.
+            programs.unwire(link.index);
+            lane.replace_wire(link.index, link.mac, Wire::open(link, WireIo::Packet)?)?;
+            let mut wire = Wire::open(link, self.wire_io)?;
+            wires = receive_by(programs, link, &mut wire)?;
+            lane.replace_wire(link.index, link.mac, wire)?;
+        } else if self.link.mac != link.mac {
+            lane.order(Order::Rename { interface: link.index, mac: link.mac })?;
         }
         self.link = link.clone();
 
         let wanted = classification(link, tables);
-        let mut entry = entry(self.entry.tap, self.entry.table, link, tables);
+        let mut entry = InterfaceEntry { wires, ..entry(self.entry.tap, self.entry.table, link, tables) };
         if wanted == self.classification {
             if entry != self.entry {
                 programs.set_interface(link.index, entry)?;
@@ -130,6 +141,21 @@ impl Attached {
     /// The lane's counters.
     pub(super) fn counters(&self) -> impl Iterator<Item = (&'static str, u64)> {
         self.counters.iter()
+    }
+}
+
+/// Attaches the XDP program where the sockets want to receive; where that fails, they are exchanged for such as do not.
+fn receive_by(programs: &mut Programs, link: &Link, wire: &mut Wire) -> io::Result<u32> {
+    if !wire.receives {
+        return Ok(0);
+    }
+    match programs.wire(link.index, wire.receiving()) {
+        Ok(wires) => Ok(wires),
+        Err(error) => {
+            wire.close_rings();
+            *wire = Wire::without_receiving(link, &error)?;
+            Ok(0)
+        }
     }
 }
 

@@ -1,26 +1,29 @@
 //! The lane: a thread with the packet engine, between the TAPs and the wire sockets.
 //!
-//! It waits for any TAP, reads a batch, lets the engine work on it and sends what comes out. Everything it needs is
-//! reserved before; per packet there is only the read of a TAP or the write to it.
+//! It goes round the TAPs and wire sockets as long as there is something, a batch from each: lets the engine work on it and
+//! sends what comes out. It sleeps only when a whole round has found nothing; while it is awake nobody wakes it, which
+//! spares the kernel a wake-up for every packet. Everything it needs is reserved before; per packet there is only the read
+//! of a TAP or the write to it.
 
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
-use std::time::Instant as Clock;
+use std::time::{Duration, Instant as Clock};
 
 use arc_swap::ArcSwap;
 use crypto::OsRandom;
 use dataplane::{
-    Destination, DropReason, Engine, FrameBuffer, FrameIn, FrameOut, Instant, InterfaceId, Tables, VnetHeader,
+    Destination, DropReason, Engine, FrameBuffer, FrameIn, FrameOut, Instant, InterfaceId, Origin, Tables,
+    VnetHeader,
 };
-use rustix::event::{EventfdFlags, epoll, eventfd};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 use tokio::sync::Notify;
 
+use super::Options;
 use super::icmp::HostSender;
 use super::metadata::{self, ETHERNET_HEADER};
 use super::tap::Tap;
@@ -35,6 +38,8 @@ const LARGEST_FRAME: usize = VnetHeader::LENGTH + ETHERNET_HEADER + 8 + 65536;
 const ARENA: usize = 16 * LARGEST_FRAME;
 /// Batches from one TAP before the others get their turn.
 const TURNS: usize = 8;
+/// When a device's queue was full, the lane tries again after so long.
+const FULL_QUEUE_PAUSE: Duration = Duration::from_micros(500);
 
 /// One external interface, as the lane serves it.
 #[derive(Debug)]
@@ -44,12 +49,15 @@ pub(super) struct Port {
     pub(super) tap: Tap,
     pub(super) wire: Wire,
     pub(super) counters: Arc<PortCounters>,
+    /// The TAP can be read. It cannot once somebody has deleted the device; a new one comes with the next publication.
+    pub(super) lives: bool,
 }
 
 /// What the lane counts for one interface.
 #[derive(Debug, Default)]
 pub(super) struct PortCounters {
     read: AtomicU64,
+    rings: AtomicU64,
     foreign: AtomicU64,
     wire: AtomicU64,
     wire_refused: AtomicU64,
@@ -62,6 +70,7 @@ impl PortCounters {
     pub(super) fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
         [
             ("frames-to-engine", &self.read),
+            ("received-by-af-xdp", &self.rings),
             ("foreign-frames", &self.foreign),
             ("frames-to-wire", &self.wire),
             ("wire-refused", &self.wire_refused),
@@ -78,8 +87,10 @@ impl PortCounters {
 pub(super) enum Order {
     /// Serves one more interface.
     Add(Port),
-    /// The interface has another address or another queueing discipline.
-    Change { interface: u32, mac: [u8; 6], wire: Wire },
+    /// The interface has another address.
+    Rename { interface: u32, mac: [u8; 6] },
+    /// Other sockets for the interface; the former ones are closed, then `done` is dropped.
+    Rewire { interface: u32, mac: [u8; 6], wire: Wire, done: Sender<()> },
     /// Closes TAP and sockets of an interface, then drops `done`.
     Remove { interface: u32, done: Sender<()> },
     /// Ends the thread.
@@ -100,12 +111,12 @@ pub(super) struct Lane {
 
 impl Lane {
     /// Starts the thread, in the network namespace of the caller.
-    pub(super) fn start(clock_origin: Clock, tables: Arc<Tables>) -> io::Result<Self> {
+    pub(super) fn start(options: &Options, tables: Arc<Tables>) -> io::Result<Self> {
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let tables = Arc::new(ArcSwap::new(tables));
         let (orders, receiver) = channel();
         let failure = Arc::new(Mutex::new(None));
-        let mut worker = Worker::new(clock_origin, Arc::clone(&tables), receiver, Arc::clone(&wake))?;
+        let mut worker = Worker::new(options, Arc::clone(&tables), receiver, Arc::clone(&wake))?;
         let unknown_spi = Arc::clone(&worker.unknown_spi);
         let reported = Arc::clone(&failure);
         let thread = Builder::new().name("lane".into()).spawn(move || {
@@ -136,6 +147,14 @@ impl Lane {
         io::Error::other(format!("the lane has ended: {reason}"))
     }
 
+    /// Gives an interface other sockets; the former ones are gone on return.
+    pub(super) fn replace_wire(&self, interface: u32, mac: [u8; 6], wire: Wire) -> io::Result<()> {
+        let (done, closed) = channel();
+        self.order(Order::Rewire { interface, mac, wire, done })?;
+        let _ = closed.recv();
+        Ok(())
+    }
+
     /// Closes TAP and sockets of an interface; they are gone on return.
     pub(super) fn remove(&self, interface: u32) {
         let (done, closed) = channel();
@@ -159,7 +178,7 @@ struct Worker {
     tables: Arc<ArcSwap<Tables>>,
     orders: Receiver<Order>,
     wake: Arc<OwnedFd>,
-    epoll: OwnedFd,
+    busy_poll: Duration,
     ports: Vec<Port>,
     engine: Engine,
     arena: Box<[u8]>,
@@ -171,24 +190,19 @@ struct Worker {
     unknown_spi: Arc<Notify>,
 }
 
-/// Marks the eventfd among epoll's data; no interface has this index.
-const WAKE: u64 = u64::MAX;
-
 impl Worker {
     fn new(
-        clock_origin: Clock,
+        options: &Options,
         tables: Arc<ArcSwap<Tables>>,
         orders: Receiver<Order>,
         wake: Arc<OwnedFd>,
     ) -> io::Result<Self> {
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        epoll::add(&epoll, &*wake, epoll::EventData::new_u64(WAKE), epoll::EventFlags::IN)?;
         Ok(Self {
-            clock_origin,
+            clock_origin: options.clock_origin,
+            busy_poll: options.busy_poll,
             tables,
             orders,
             wake,
-            epoll,
             ports: Vec::new(),
             engine: Engine::new(&mut OsRandom::new().map_err(io::Error::other)?),
             arena: vec![0; ARENA].into_boxed_slice(),
@@ -201,47 +215,70 @@ impl Worker {
     }
 
     fn run(&mut self) -> io::Result<()> {
-        let mut events = [MaybeUninit::uninit(); 64];
+        let mut last_work = Clock::now();
         loop {
-            let ready = match epoll::wait(&self.epoll, &mut events, None) {
-                Ok((ready, _)) => ready,
-                Err(Errno::INTR) => continue,
-                Err(error) => return Err(error.into()),
-            };
-            let mut ordered = false;
-            for event in ready.iter() {
-                match event.data.u64() {
-                    WAKE => ordered = true,
-                    interface => self.serve(interface as u32)?,
-                }
+            let mut worked = false;
+            for at in 0..self.ports.len() {
+                worked |= self.serve_tap(at);
+                worked |= self.serve_rings(at);
             }
-            if ordered && !self.obey()? {
+            // The first look is free; the clock is asked only where somebody wants to wait in this way.
+            let stays_awake = worked || !self.busy_poll.is_zero() && last_work.elapsed() < self.busy_poll;
+            if worked && !self.busy_poll.is_zero() {
+                last_work = Clock::now();
+            }
+            if !self.obey()? {
                 return Ok(());
+            }
+            if !stays_awake {
+                self.sleep()?;
             }
         }
     }
 
-    /// Carries out all waiting orders. False: stop.
-    fn obey(&mut self) -> io::Result<bool> {
-        let mut count = [0; 8];
-        match rustix::io::read(&*self.wake, &mut count) {
-            Ok(_) | Err(Errno::AGAIN) => {}
+    /// Waits until there is something to read or an order.
+    fn sleep(&mut self) -> io::Result<()> {
+        let is_waiting = self.ports.iter().any(|port| port.wire.is_waiting());
+        let timeout = is_waiting.then_some(FULL_QUEUE_PAUSE);
+        let timeout = timeout.map(|pause| Timespec { tv_sec: 0, tv_nsec: pause.subsec_nanos().into() });
+        let mut ready: Vec<PollFd<'_>> = vec![PollFd::new(&*self.wake, PollFlags::IN)];
+        for port in self.ports.iter().filter(|port| port.lives) {
+            ready.push(PollFd::new(&port.tap.file, PollFlags::IN));
+            ready.extend(port.wire.readable().map(|ring| PollFd::from_borrowed_fd(ring, PollFlags::IN)));
+        }
+        match poll(&mut ready, timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
+        let is_called = !ready[0].revents().is_empty();
+        drop(ready);
+        if is_called {
+            match rustix::io::read(&*self.wake, &mut [0; 8]) {
+                Ok(_) | Err(Errno::AGAIN) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.ports.iter_mut().for_each(|port| port.wire.kick());
+        Ok(())
+    }
+
+    /// Carries out all waiting orders. False: stop.
+    fn obey(&mut self) -> io::Result<bool> {
         while let Ok(order) = self.orders.try_recv() {
             match order {
-                Order::Add(port) => {
-                    let data = epoll::EventData::new_u64(port.interface.into());
-                    epoll::add(&self.epoll, &port.tap.file, data, epoll::EventFlags::IN)?;
-                    self.ports.push(port);
+                Order::Add(port) => self.ports.push(port),
+                Order::Rename { interface, mac } => {
+                    if let Some(port) = self.ports.iter_mut().find(|port| port.interface == interface) {
+                        port.mac = mac;
+                    }
                 }
-                Order::Change { interface, mac, wire } => {
+                Order::Rewire { interface, mac, wire, done } => {
                     if let Some(port) = self.ports.iter_mut().find(|port| port.interface == interface) {
                         port.mac = mac;
                         port.wire = wire;
                     }
+                    drop(done);
                 }
-                // Closing the file removes it from the epoll set too.
                 Order::Remove { interface, done } => {
                     self.ports.retain(|port| port.interface != interface);
                     drop(done);
@@ -252,50 +289,110 @@ impl Worker {
         Ok(true)
     }
 
-    /// Works on what waits in one TAP, at most [`TURNS`] batches.
-    fn serve(&mut self, interface: u32) -> io::Result<()> {
-        for _ in 0..TURNS {
-            let Some(port) = self.ports.iter().find(|port| port.interface == interface) else {
-                return Ok(());
-            };
+    /// Works on what waits in one TAP, at most [`TURNS`] batches. True: there was something.
+    fn serve_tap(&mut self, at: usize) -> bool {
+        for turn in 0..TURNS {
+            let port = &mut self.ports[at];
+            if !port.lives {
+                return turn > 0;
+            }
             let (input, more) = match read_batch(port, &mut self.arena) {
                 Ok(read) => read,
-                // Somebody deleted the device. It is made again with the next publication.
                 Err(error) => {
+                    let interface = port.interface;
                     tracing::warn!(%error, interface, "cannot read from the TAP; the interface is closed");
-                    let _ = epoll::delete(&self.epoll, &port.tap.file);
-                    return Ok(());
+                    port.lives = false;
+                    return turn > 0;
                 }
             };
             if !input.is_empty() {
-                let now = Instant::from_micros(self.clock_origin.elapsed().as_micros() as u64);
-                self.output.clear();
                 let tables = self.tables.load();
+                self.output.clear();
+                let now = now(self.clock_origin);
                 self.engine.process(now, &tables, &input.frames[..input.count], &mut self.output);
-                let unknown_spis = unknown_spis(&tables);
-                if std::mem::replace(&mut self.unknown_spis, unknown_spis) < unknown_spis {
-                    self.unknown_spi.notify_one();
-                }
+                self.note_unknown_spis(&tables);
                 drop(tables);
                 self.send();
+            } else if !more {
+                return turn > 0;
             }
             if !more {
-                return Ok(());
+                return true;
             }
         }
-        Ok(())
+        true
+    }
+
+    /// Works on what AF_XDP has received. True: there was something.
+    fn serve_rings(&mut self, at: usize) -> bool {
+        let mut worked = false;
+        for queue in 0..self.ports[at].wire.rings.len() {
+            let port = &mut self.ports[at];
+            if !port.wire.receives {
+                return worked;
+            }
+            for _ in 0..TURNS {
+                let port = &mut self.ports[at];
+                if port.wire.rings[queue].receive() == 0 {
+                    break;
+                }
+                worked = true;
+                let interface = InterfaceId(port.interface);
+                let mut batch = InputBatch::new(interface);
+                let (mut read, mut foreign) = (0, 0);
+                for bytes in port.wire.rings[queue].frames() {
+                    // In promiscuous mode there are frames to others, too.
+                    if bytes.len() < ETHERNET_HEADER || bytes[..6] != port.mac && bytes[0] & 1 == 0 {
+                        foreign += 1;
+                        continue;
+                    }
+                    let (origin, vnet) = (Origin::Wire, VnetHeader::default());
+                    batch.frames[batch.count] = FrameIn { interface, origin, vnet, bytes };
+                    batch.count += 1;
+                    read += 1;
+                }
+                port.counters.read.fetch_add(read, Ordering::Relaxed);
+                port.counters.rings.fetch_add(read, Ordering::Relaxed);
+                port.counters.foreign.fetch_add(foreign, Ordering::Relaxed);
+                let tables = self.tables.load();
+                self.output.clear();
+                let now = now(self.clock_origin);
+                self.engine.process(now, &tables, &batch.frames[..batch.count], &mut self.output);
+                self.note_unknown_spis(&tables);
+                drop(tables);
+                self.ports[at].wire.rings[queue].release();
+                self.send();
+            }
+        }
+        worked
+    }
+
+    fn note_unknown_spis(&mut self, tables: &Tables) {
+        let unknown_spis = unknown_spis(tables);
+        if std::mem::replace(&mut self.unknown_spis, unknown_spis) < unknown_spis {
+            self.unknown_spi.notify_one();
+        }
     }
 
     /// Sends the engine's output: runs of frames with the same way out together.
     fn send(&mut self) {
         let mut frames = self.output.iter().peekable();
         while let Some(first) = frames.next() {
-            let Some(port) = self.ports.iter().find(|port| port.interface == first.interface.0) else {
+            let Some(port) = self.ports.iter_mut().find(|port| port.interface == first.interface.0) else {
                 continue;
             };
-            let socket = match first.destination {
-                Destination::WireEsp => port.wire.esp(),
-                Destination::WireClear => port.wire.clear(),
+            let same = |next: &FrameOut<'_>| {
+                next.interface == first.interface && next.destination == first.destination
+            };
+            let sent = match first.destination {
+                Destination::WireEsp => {
+                    let run = std::iter::once(first).chain(std::iter::from_fn(|| frames.next_if(same)));
+                    port.wire.send_esp(&mut self.batch, run)
+                }
+                Destination::WireClear => {
+                    let run = std::iter::once(first).chain(std::iter::from_fn(|| frames.next_if(same)));
+                    port.wire.send_clear(&mut self.batch, run)
+                }
                 Destination::Inject => {
                     inject(port, &first);
                     continue;
@@ -305,15 +402,14 @@ impl Worker {
                     continue;
                 }
             };
-            let same = |next: &FrameOut<'_>| {
-                next.interface == first.interface && next.destination == first.destination
-            };
-            let run = std::iter::once(first).chain(std::iter::from_fn(|| frames.next_if(same)));
-            let sent = self.batch.send(socket, run.map(|frame| frame.bytes_with_vnet_header()));
             port.counters.wire.fetch_add(sent.frames, Ordering::Relaxed);
             port.counters.wire_refused.fetch_add(sent.refused, Ordering::Relaxed);
         }
     }
+}
+
+fn now(origin: Clock) -> Instant {
+    Instant::from_micros(origin.elapsed().as_micros() as u64)
 }
 
 /// ESP with an unknown SPI that was dropped because a policy matches it, over all VPNs.
@@ -327,6 +423,11 @@ struct InputBatch<'a> {
 }
 
 impl InputBatch<'_> {
+    fn new(interface: InterfaceId) -> Self {
+        let nothing = FrameIn { interface, origin: Origin::Wire, vnet: VnetHeader::default(), bytes: &[] };
+        Self { frames: [nothing; BATCH], count: 0 }
+    }
+
     fn is_empty(&self) -> bool {
         self.count == 0
     }
@@ -335,9 +436,7 @@ impl InputBatch<'_> {
 /// Reads frames until the TAP has no more or the batch is full; the flag says which.
 fn read_batch<'a>(port: &Port, arena: &'a mut [u8]) -> io::Result<(InputBatch<'a>, bool)> {
     let interface = InterfaceId(port.interface);
-    let nothing =
-        FrameIn { interface, origin: dataplane::Origin::Wire, vnet: VnetHeader::default(), bytes: &[] };
-    let mut batch = InputBatch { frames: [nothing; BATCH], count: 0 };
+    let mut batch = InputBatch::new(interface);
     let (mut read, mut foreign) = (0, 0);
     let mut rest = arena;
     let more = loop {

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use dataplane::{InterfaceId, Tables, TablesBuilder};
 use tokio::sync::Notify;
@@ -33,6 +34,8 @@ use attached::Attached;
 use lane::Lane;
 use programs::Programs;
 
+pub use wire::WireIo;
+
 pub use marks::{CLEAR_MARK, CONTROL_MARK, INJECT_MARK, TX_MARK};
 
 /// How to start.
@@ -40,6 +43,17 @@ pub use marks::{CLEAR_MARK, CONTROL_MARK, INJECT_MARK, TX_MARK};
 pub struct Options {
     /// Origin of the clock by which the tables' SAs are activated and expire: moment zero of [`dataplane::Instant`].
     pub clock_origin: std::time::Instant,
+    /// Which sockets carry ESP.
+    pub wire_io: WireIo,
+    /// How long the lane looks for more packets before it sleeps: less delay for a whole core's time. Zero: never.
+    pub busy_poll: Duration,
+}
+
+impl Options {
+    /// The usual, for a clock that began then.
+    pub fn at(clock_origin: std::time::Instant) -> Self {
+        Self { clock_origin, wire_io: WireIo::Auto, busy_poll: Duration::ZERO }
+    }
 }
 
 /// Everything the data path goes by, as of now.
@@ -100,6 +114,7 @@ pub struct DataPath {
     programs: Programs,
     lane: Lane,
     attached: BTreeMap<u32, Attached>,
+    wire_io: WireIo,
     /// Interfaces that were found free of a predecessor's programs, or have ours.
     searched: BTreeSet<u32>,
 }
@@ -109,9 +124,9 @@ impl DataPath {
     /// Blocks for some milliseconds. All of it is in the network namespace of the calling thread.
     pub fn start(options: Options) -> Result<Self, StartError> {
         let programs = Programs::load().map_err(StartError::Programs)?;
-        let lane = Lane::start(options.clock_origin, Arc::new(TablesBuilder::new().build()))
-            .map_err(StartError::Lane)?;
-        Ok(Self { programs, lane, attached: BTreeMap::new(), searched: BTreeSet::new() })
+        let lane = Lane::start(&options, Arc::new(TablesBuilder::new().build())).map_err(StartError::Lane)?;
+        let wire_io = options.wire_io;
+        Ok(Self { programs, lane, attached: BTreeMap::new(), wire_io, searched: BTreeSet::new() })
     }
 
     /// Makes all of this valid: to be called after every change of any of it. Attaches to interfaces that are new,
@@ -190,7 +205,8 @@ impl DataPath {
                 attached
             }
             Entry::Vacant(entry) => {
-                entry.insert(Attached::prepare(&mut self.programs, &self.lane, link, tables)?)
+                let (programs, lane) = (&mut self.programs, &self.lane);
+                entry.insert(Attached::prepare(programs, lane, link, tables, self.wire_io)?)
             }
         };
         attached.hook(&self.programs)

@@ -1,15 +1,16 @@
-//! The tc programs in the kernel and their maps (`bpf/layout.h`).
+//! The tc and XDP programs in the kernel and their maps (`bpf/layout.h`).
 //!
 //! Each start loads programs and maps afresh; what a predecessor left attached keeps its own until it is replaced.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
-use aya::maps::{HashMap, Map, MapData, MapError, PerCpuHashMap};
-use aya::programs::SchedClassifier;
+use aya::maps::{HashMap, Map, MapData, MapError, PerCpuHashMap, XskMap};
+use aya::programs::xdp::XdpLinkId;
+use aya::programs::{SchedClassifier, Xdp, XdpMode};
 use aya::{Ebpf, Pod};
 use dataplane::Candidates;
 use ipnet::IpNet;
@@ -17,6 +18,12 @@ use ipnet::IpNet;
 use super::classification::{Classification, PrefixValue};
 
 const OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/gvpn.bpf.o"));
+
+/// AF_XDP sockets that an interface can have (`bpf/layout.h`).
+pub(super) const QUEUES_PER_INTERFACE: u32 = 16;
+/// External interfaces that can have AF_XDP sockets (`bpf/maps.h`).
+const INTERFACES_WITH_WIRES: u32 = 256;
+const XDP_PROGRAM: &str = "gvpn_wire";
 
 const ALL_LEAVING: u32 = 0x1;
 const ALL_ARRIVING: u32 = 0x2;
@@ -50,15 +57,17 @@ pub(super) struct InterfaceEntry {
     pub(super) all_leaving: bool,
     /// Every clear packet that arrives and would go inward goes to the engine.
     pub(super) all_arriving: bool,
+    /// Its first slot among the AF_XDP sockets, plus one; 0: none.
+    pub(super) wires: u32,
 }
 
 impl InterfaceEntry {
     pub(super) fn new(tap: u32, table: Table, egress: &Candidates, ingress: &Candidates) -> Self {
-        Self { tap, table, all_leaving: egress.all_forwarded, all_arriving: ingress.all_forwarded }
+        Self { tap, table, all_leaving: egress.all_forwarded, all_arriving: ingress.all_forwarded, wires: 0 }
     }
 }
 
-/// Loaded programs and maps. Dropping them detaches nothing: attached filters hold them.
+/// Loaded programs and maps. Dropping them detaches the XDP program and no tc program: attached filters hold theirs.
 pub(super) struct Programs {
     /// Leaving by an external interface.
     pub(super) egress: OwnedFd,
@@ -73,6 +82,11 @@ pub(super) struct Programs {
     spis: HashMap<MapData, [u32; 2], u32>,
     peers: HashMap<MapData, [u32; 4], u32>,
     statistics: PerCpuHashMap<MapData, u32, [u64; COUNTERS.len()]>,
+    wires: XskMap<MapData>,
+    /// Interfaces by slots of [`QUEUES_PER_INTERFACE`] sockets, with the XDP program's attachment.
+    wired: BTreeMap<u32, (u32, XdpLinkId)>,
+    /// Keeps the XDP program, whose attachments live as long as this.
+    object: Ebpf,
     known_spis: BTreeSet<[u32; 2]>,
     known_peers: BTreeSet<[u32; 4]>,
     last_table: u32,
@@ -101,6 +115,9 @@ impl Programs {
             spis: map(&mut object, "spis")?,
             peers: map(&mut object, "peers")?,
             statistics: map(&mut object, "statistics")?,
+            wires: map(&mut object, "wires")?,
+            wired: BTreeMap::new(),
+            object,
             known_spis: BTreeSet::new(),
             known_peers: BTreeSet::new(),
             last_table: 0,
@@ -141,14 +158,55 @@ impl Programs {
         self.taps.insert(entry.tap, interface, 0).map_err(io::Error::other)?;
         let flags = if entry.all_leaving { ALL_LEAVING } else { 0 }
             | if entry.all_arriving { ALL_ARRIVING } else { 0 };
-        self.interfaces.insert(interface, [entry.tap, entry.table.0, flags, 0], 0).map_err(io::Error::other)
+        self.interfaces
+            .insert(interface, [entry.tap, entry.table.0, flags, entry.wires], 0)
+            .map_err(io::Error::other)
     }
 
     /// Forgets an interface that is attached to no longer.
     pub(super) fn remove_interface(&mut self, interface: u32, tap: u32) {
+        self.unwire(interface);
         let _ = self.interfaces.remove(&interface);
         let _ = self.taps.remove(&tap);
         let _ = self.statistics.remove(&interface);
+    }
+
+    /// Lets AF_XDP sockets receive the interface's ESP, one for each queue in their order: attaches the XDP program in
+    /// the driver. Returns what [`InterfaceEntry::wires`] is to be. The attachment ends with this process.
+    pub(super) fn wire(&mut self, interface: u32, sockets: impl Iterator<Item = RawFd>) -> io::Result<u32> {
+        let slot = (0..INTERFACES_WITH_WIRES)
+            .find(|slot| self.wired.values().all(|(taken, _)| taken != slot))
+            .ok_or(io::ErrorKind::StorageFull)?;
+        let first = slot * QUEUES_PER_INTERFACE;
+        for (queue, socket) in (0..QUEUES_PER_INTERFACE).zip(sockets) {
+            self.wires.set(first + queue, socket, 0).map_err(io::Error::other)?;
+        }
+        let program = self.xdp_program()?;
+        let link = program.attach_to_if_index(interface, XdpMode::Driver).map_err(io::Error::other)?;
+        self.wired.insert(interface, (slot, link));
+        Ok(first + 1)
+    }
+
+    /// Undoes [`Programs::wire`]; nothing happens where it was not done.
+    pub(super) fn unwire(&mut self, interface: u32) {
+        let Some((slot, link)) = self.wired.remove(&interface) else { return };
+        if let Ok(program) = self.xdp_program() {
+            // The interface may be gone, and the attachment with it.
+            let _ = program.detach(link);
+        }
+        for queue in 0..QUEUES_PER_INTERFACE {
+            // A slot is empty already where the socket was closed.
+            let _ = self.wires.unset(slot * QUEUES_PER_INTERFACE + queue);
+        }
+    }
+
+    fn xdp_program(&mut self) -> io::Result<&mut Xdp> {
+        let program = self.object.program_mut(XDP_PROGRAM).ok_or(io::ErrorKind::NotFound)?;
+        let program: &mut Xdp = program.try_into().map_err(io::Error::other)?;
+        if program.fd().is_err() {
+            program.load().map_err(io::Error::other)?;
+        }
+        Ok(program)
     }
 
     /// Sets the SPIs that are the engine's on each of the interfaces.

@@ -9,6 +9,9 @@ const PACKET_VNET_HDR: c_int = 15;
 /// `linux/if_packet.h`: frames go to the driver without passing the interface's queueing discipline.
 const PACKET_QDISC_BYPASS: c_int = 20;
 
+/// Octets that may be on their way to the device.
+const SEND_BUFFER: c_int = 8 << 20;
+
 /// Opens a socket that sends frames by one interface and receives nothing. Frames are written as to a TAP: behind the
 /// ten octets of `struct virtio_net_hdr`.
 ///
@@ -24,6 +27,8 @@ pub fn open_sender(interface: u32, mark: Option<u32>) -> io::Result<OwnedFd> {
         OwnedFd::from_raw_fd(descriptor)
     };
     set_option(socket.as_fd(), libc::SOL_PACKET, PACKET_VNET_HDR, 1)?;
+    // A super-frame becomes some fifty frames at once; the default holds fewer than a hundred on their way.
+    super::xsk::set_send_buffer(socket.as_raw_fd(), SEND_BUFFER);
     match mark {
         None => set_option(socket.as_fd(), libc::SOL_PACKET, PACKET_QDISC_BYPASS, 1)?,
         Some(mark) => set_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_MARK, mark as c_int)?,

@@ -5,7 +5,7 @@ use std::time::Instant as Clock;
 
 use crypto::esp::EspSuite;
 use crypto::{CbcCipher, Integrity};
-use daemon::datapath::{DataPath, Options, Publication};
+use daemon::datapath::{DataPath, Options, Publication, WireIo};
 use daemon::netlink::Links;
 use dataplane::{
     AddressPair, Binding, DefaultPolicy, DfBit, GroupSa, Instant, InterfaceId, Policy, Registration,
@@ -129,13 +129,25 @@ fn prefix(text: &str) -> ipnet::IpNet {
 pub type Running = Resident<DataPath>;
 
 /// Starts a data path on a node; returns when the interfaces are attached.
+#[allow(dead_code, reason = "each test program uses a part")]
 pub fn gateway(
     network: &Network,
     node: &str,
     tables: impl Fn(&Links) -> Arc<Tables> + Send + 'static,
 ) -> Resident<DataPath> {
+    gateway_with(network, node, WireIo::Auto, tables)
+}
+
+/// The same with ESP carried by certain sockets.
+pub fn gateway_with(
+    network: &Network,
+    node: &str,
+    wire_io: WireIo,
+    tables: impl Fn(&Links) -> Arc<Tables> + Send + 'static,
+) -> Resident<DataPath> {
     network.resident(node, move || {
-        let mut datapath = DataPath::start(Options { clock_origin: Clock::now() }).expect("can start");
+        let options = Options { wire_io, ..Options::at(Clock::now()) };
+        let mut datapath = DataPath::start(options).expect("can start");
         publish(&mut datapath, &tables);
         datapath
     })

@@ -1,0 +1,325 @@
+//! What `cargo xtask bench data-path` needs beside the shipped programs: a gateway with fixed keys, which is the shipped data
+//! path without registration; traffic at a steady rate; and what a packet costs the engine as tables grow.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::{Duration, Instant as Clock};
+
+use clap::{Parser, Subcommand, ValueEnum};
+use crypto::esp::{EspSuite, GcmKeyLen};
+use crypto::{CbcCipher, Integrity, SeededRandom};
+use daemon::datapath::{DataPath, Options, Publication, WireIo};
+use daemon::netlink::Links;
+use dataplane::{
+    Binding, DefaultPolicy, DfBit, Engine, FrameBuffer, FrameIn, GroupSa, Instant, InterfaceId, Origin,
+    Policy, Registration, SaSettings, Selector, SenderIdLength, SenderIds, Tables, TablesBuilder, VnetHeader,
+    Vpn,
+};
+
+#[derive(Parser)]
+enum Command {
+    /// Protect 172.16.0.0/16 on the interface wan0 until killed.
+    Gateway {
+        #[arg(long)]
+        suite: Suite,
+        /// Another one for each gateway: counter-mode nonces are made of it.
+        #[arg(long)]
+        sender: u32,
+        #[arg(long, default_value = "auto")]
+        wire_io: WireIo,
+        /// Microseconds.
+        #[arg(long, default_value_t = 0)]
+        busy_poll: u64,
+    },
+    /// Count datagrams and answer them.
+    Reflect,
+    #[command(subcommand)]
+    Measure(Measure),
+    /// Print what a packet costs the engine, in nanoseconds, as tables grow: `what count cost`.
+    Flat,
+}
+
+#[derive(Subcommand)]
+enum Measure {
+    /// Print the median time of a datagram to the reflector and back, in microseconds.
+    RoundTrip { to: SocketAddr },
+    /// Print the highest steady rate of 64-octet datagrams of which no more than one in a thousand is lost, each second.
+    Rate { to: SocketAddr },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Suite {
+    Aes128Gcm,
+    Aes256Gcm,
+    Aes128CbcSha1,
+}
+
+impl Suite {
+    fn suite(self) -> EspSuite {
+        match self {
+            Self::Aes128Gcm => EspSuite::Gcm { key: GcmKeyLen::Aes128 },
+            Self::Aes256Gcm => EspSuite::Gcm { key: GcmKeyLen::Aes256 },
+            Self::Aes128CbcSha1 => {
+                EspSuite::Cbc { cipher: CbcCipher::Aes128, integrity: Integrity::HmacSha1_96 }
+            }
+        }
+    }
+}
+
+fn main() {
+    match Command::parse() {
+        Command::Gateway { suite, sender, wire_io, busy_poll } => {
+            gateway(suite.suite(), sender, wire_io, Duration::from_micros(busy_poll));
+        }
+        Command::Reflect => reflect(),
+        Command::Measure(Measure::RoundTrip { to }) => println!("{:.2}", round_trip(to)),
+        Command::Measure(Measure::Rate { to }) => println!("{:.0}", best_rate(to)),
+        Command::Flat => flat(),
+    }
+}
+
+fn key(suite: EspSuite, spi: u32, sender: u32) -> Arc<GroupSa> {
+    let ids = SenderIds::new(SenderIdLength::Bits16);
+    ids.begin_period();
+    ids.grant(sender).expect("an identifier of 16 bits");
+    GroupSa::new(&SaSettings {
+        spi,
+        suite,
+        cipher_key: &vec![1; suite.cipher_key_len()],
+        integrity_key: &vec![2; suite.integrity_key_len()],
+        activate_at: Instant::ZERO,
+        hard_expiry: Instant::FAR_FUTURE,
+        sender_ids: Some(&ids),
+        pseudo_clock: None,
+    })
+    .expect("the key has the suite's length")
+}
+
+fn vpn(interface: InterfaceId, policies: Vec<Policy>) -> Vpn {
+    Vpn {
+        name: "bench".into(),
+        interfaces: vec![interface],
+        binding: Binding::Zone,
+        registration: Registration::Registered,
+        df_bit: DfBit::Clear,
+        tunnel_mtu: None,
+        policies,
+        exclude: vec![],
+        fail_open: vec![],
+        counters: Arc::default(),
+    }
+}
+
+fn policy(source: &str, destination: &str, sa: &Arc<GroupSa>) -> Policy {
+    let prefix = |text: &str| text.parse().expect("a prefix");
+    let selector = Selector::between(prefix(source), prefix(destination));
+    Policy { selector, sas: vec![Arc::clone(sa)], drop_clear_from: Instant::ZERO }
+}
+
+fn gateway(suite: EspSuite, sender: u32, wire_io: WireIo, busy_poll: Duration) {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    let links = Links::read().expect("netlink works");
+    let wan = links.by_name("wan0").expect("there is a wan0");
+    let sa = key(suite, 4096, sender);
+    let mut builder = TablesBuilder::new();
+    builder.interface(InterfaceId(wan.index), wan.mtu);
+    builder.default_policy(DefaultPolicy::PermitAll).local_addresses(links.local_addresses());
+    builder.vpn(vpn(InterfaceId(wan.index), vec![policy("172.16.0.0/16", "172.16.0.0/16", &sa)]));
+    let tables = Arc::new(builder.build());
+    let options = Options { wire_io, busy_poll, ..Options::at(Clock::now()) };
+    let mut data_path = DataPath::start(options).expect("root may start it");
+    let errors = data_path.publish(Publication { tables: &tables, links: &links, peers: &[] });
+    assert!(errors.is_empty(), "{errors:?}");
+    loop {
+        std::thread::sleep(Duration::from_secs(3600));
+    }
+}
+
+/// First octet of a datagram: counted only, answered by itself, answered by the count of its run.
+const COUNTED: u8 = 0;
+const ECHOED: u8 = 1;
+const ASKED: u8 = 2;
+const SIZE: usize = 64;
+const PORT: u16 = 4000;
+
+/// A datagram of a run; bytes 1 to 5 say which.
+fn datagram(kind: u8, run: u32) -> [u8; SIZE] {
+    let mut datagram = [0; SIZE];
+    datagram[0] = kind;
+    datagram[1..5].copy_from_slice(&run.to_be_bytes());
+    datagram
+}
+
+fn reflect() {
+    let socket = UdpSocket::bind(("0.0.0.0", PORT)).expect("the port is free");
+    let mut buffer = [0; 2048];
+    let (mut run, mut count) = (0, 0u64);
+    loop {
+        let Ok((length, from)) = socket.recv_from(&mut buffer) else { continue };
+        if length < SIZE {
+            continue;
+        }
+        let of = u32::from_be_bytes(buffer[1..5].try_into().expect("four octets"));
+        if of != run {
+            (run, count) = (of, 0);
+        }
+        match buffer[0] {
+            COUNTED => count += 1,
+            ECHOED => drop(socket.send_to(&buffer[..length], from)),
+            _ => {
+                buffer[5..13].copy_from_slice(&count.to_be_bytes());
+                drop(socket.send_to(&buffer[..SIZE], from));
+            }
+        }
+    }
+}
+
+fn connected(to: SocketAddr) -> UdpSocket {
+    let socket = UdpSocket::bind("0.0.0.0:0").expect("a free port");
+    socket.connect(to).expect("a route");
+    socket.set_read_timeout(Some(Duration::from_millis(100))).expect("a time");
+    socket
+}
+
+fn round_trip(to: SocketAddr) -> f64 {
+    let socket = connected(to);
+    let mut times = Vec::new();
+    let end = Clock::now() + Duration::from_millis(700);
+    let mut buffer = [0; SIZE];
+    while Clock::now() < end {
+        let begin = Clock::now();
+        let sent = socket.send(&datagram(ECHOED, u32::MAX));
+        if sent.is_ok() && socket.recv(&mut buffer).is_ok() {
+            times.push(begin.elapsed().as_secs_f64() * 1e6);
+        }
+    }
+    assert!(!times.is_empty(), "no answer");
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+/// Doubles the rate until too much is lost, then halves the interval.
+fn best_rate(to: SocketAddr) -> f64 {
+    let socket = connected(to);
+    let mut run = std::process::id().wrapping_mul(1000);
+    let mut passes = |rate: f64| {
+        // A scheduler's hiccup is no limit: two attempts.
+        (0..2).any(|_| {
+            run = run.wrapping_add(1);
+            is_carried(&socket, run, rate)
+        })
+    };
+    let (mut good, mut bad) = (0.0, 10_000.0);
+    while bad < 4e6 && passes(bad) {
+        (good, bad) = (bad, bad * 2.0);
+    }
+    for _ in 0..4 {
+        let middle = (good + bad) / 2.0;
+        if passes(middle) { good = middle } else { bad = middle }
+    }
+    good
+}
+
+fn is_carried(socket: &UdpSocket, run: u32, rate: f64) -> bool {
+    const TIME: f64 = 0.2;
+    let wanted = (rate * TIME) as u64;
+    let begin = Clock::now();
+    let (counted, mut sent) = (datagram(COUNTED, run), 0);
+    while sent < wanted {
+        let due = ((begin.elapsed().as_secs_f64() * rate) as u64).min(wanted);
+        while sent < due {
+            let _ = socket.send(&counted);
+            sent += 1;
+        }
+        if begin.elapsed().as_secs_f64() > 1.5 * TIME {
+            return false; // the sender itself cannot
+        }
+        // Not by waiting in a loop: the gateway runs on this core.
+        std::thread::sleep(Duration::from_micros(50));
+    }
+    std::thread::sleep(Duration::from_millis(20));
+    let mut buffer = [0; SIZE];
+    for _ in 0..10 {
+        let _ = socket.send(&datagram(ASKED, run));
+        while socket.recv(&mut buffer).is_ok() {
+            if buffer[0] == ASKED && buffer[1..5] == run.to_be_bytes() {
+                let count = u64::from_be_bytes(buffer[5..13].try_into().expect("eight octets"));
+                return count as f64 >= sent as f64 * 0.999;
+            }
+        }
+    }
+    false
+}
+
+const WAN: InterfaceId = InterfaceId(1);
+const BATCH: usize = 64;
+
+/// Tables whose last policy matches the packets of [`frames`].
+fn tables(policies: u32, sas: u32) -> Tables {
+    let suite = Suite::Aes128CbcSha1.suite();
+    let keys: Vec<_> = (0..sas).map(|index| key(suite, 4096 + index, 1)).collect();
+    let net = |base: u32, index: u32| {
+        ipnet::Ipv4Net::new((base | index << 8).into(), 24).expect("24 is a prefix length").to_string()
+    };
+    let other = |index: u32| {
+        policy(&net(0x0a00_0000, index), &net(0x6400_0000, index), &keys[index as usize % keys.len()])
+    };
+    let last = policy("31.1.0.0/16", "41.1.0.0/16", keys.last().expect("at least one"));
+    let mut builder = TablesBuilder::new();
+    builder.interface(WAN, 1500);
+    builder.vpn(vpn(WAN, (1..policies).map(other).chain([last]).collect()));
+    builder.build()
+}
+
+fn frames(flows: u32) -> Vec<Vec<u8>> {
+    (0..flows)
+        .map(|flow| {
+            let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0, 0, 64];
+            frame.extend([0, 1, 0, 0, 64, 17, 0, 0, 31, 1, (flow >> 16) as u8, 2, 41, 1]);
+            frame.extend((flow as u16).to_be_bytes());
+            frame.extend([0x10, 0, 0x20, 0, 0, 44]);
+            frame.resize(14 + 64, 0x5c);
+            frame
+        })
+        .collect()
+}
+
+/// Nanoseconds of a packet, the best of several rounds: what else the machine does only adds.
+fn cost(tables: &Tables, flows: u32) -> f64 {
+    let frames = frames(flows);
+    let mut engine = Engine::new(&mut SeededRandom::new(1));
+    let mut output = FrameBuffer::new();
+    let origin = Origin::Egress { own: false, injected: false };
+    let mut batches = frames.chunks(BATCH).cycle();
+    let mut best = f64::MAX;
+    for _ in 0..40 {
+        let begin = Clock::now();
+        for _ in 0..128 {
+            let batch = batches.next().expect("it cycles");
+            let input: Vec<FrameIn<'_>> = batch
+                .iter()
+                .map(|bytes| FrameIn { interface: WAN, origin, vnet: VnetHeader::default(), bytes })
+                .collect();
+            output.clear();
+            engine.process(Instant::from_micros(1_000_000), tables, &input, &mut output);
+            assert_eq!(output.len(), batch.len(), "all are protected");
+        }
+        best = best.min(begin.elapsed().as_secs_f64() * 1e9 / (128 * BATCH) as f64);
+    }
+    best
+}
+
+fn flat() {
+    for policies in [3, 300, 12_000, 120_000] {
+        println!("policies {policies} {:.1}", cost(&tables(policies, 1), BATCH as u32));
+    }
+    for policies in [3, 300, 12_000, 120_000] {
+        println!("policies-new-flows {policies} {:.1}", cost(&tables(policies, 1), 65_536));
+    }
+    for sas in [1, 16, 400] {
+        println!("sas {sas} {:.1}", cost(&tables(1200, sas), BATCH as u32));
+    }
+    for flows in [64, 4096, 65_536] {
+        println!("flows {flows} {:.1}", cost(&tables(300, 1), flows));
+    }
+}

@@ -1,0 +1,148 @@
+//! What is measured, from host to host.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use lab::runner::Runner;
+
+use super::{helper, output};
+
+const RECEIVER: &str = "172.16.2.2";
+
+/// One kind of figure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Measure {
+    /// One TCP stream.
+    Tcp,
+    /// UDP datagrams of 64 octets as fast as one socket sends.
+    Flood,
+    /// The highest steady rate of UDP datagrams of 64 octets with at most a thousandth lost.
+    Paced,
+    /// The median time of a UDP datagram of 64 octets there and back.
+    RoundTrip,
+}
+
+/// One figure.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sample {
+    /// In the measure's unit.
+    pub(super) value: f64,
+    /// Seconds of all processors, per gigabit or million packets received; zero where it says nothing.
+    pub(super) cpu: f64,
+}
+
+impl Measure {
+    pub(super) const ALL: [Self; 4] = [Self::Tcp, Self::Flood, Self::Paced, Self::RoundTrip];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Flood => "udp-64-flood",
+            Self::Paced => "udp-64-paced",
+            Self::RoundTrip => "round-trip",
+        }
+    }
+
+    pub(super) fn unit(self) -> &'static str {
+        match self {
+            Self::Tcp => "Gbit/s",
+            Self::Flood | Self::Paced => "thousand packets/s",
+            Self::RoundTrip => "microseconds",
+        }
+    }
+
+    /// Measures once.
+    pub(super) fn take(self, runner: &Runner, seconds: u64, programs: &Path) -> Result<Sample> {
+        match self {
+            Self::Tcp => tcp(runner, seconds),
+            Self::Flood => flood(runner, programs),
+            Self::Paced => {
+                let rate: f64 = reflected(runner, programs, "rate")?.parse()?;
+                Ok(Sample { value: rate / 1e3, cpu: 0.0 })
+            }
+            Self::RoundTrip => {
+                Ok(Sample { value: reflected(runner, programs, "round-trip")?.parse()?, cpu: 0.0 })
+            }
+        }
+    }
+}
+
+fn on(runner: &Runner, host: &str, core: &str) -> Command {
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", &runner.network().namespace(host), "taskset", "-c", core]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Starts the receiver's program and gives it time to listen.
+fn listen(command: &mut Command) -> Result<Child> {
+    let child = command.spawn().context("starting the receiver")?;
+    std::thread::sleep(Duration::from_millis(250));
+    Ok(child)
+}
+
+fn tcp(runner: &Runner, seconds: u64) -> Result<Sample> {
+    let mut sink = listen(on(runner, "h2", "1").args(["iperf3", "--server", "--one-off"]))?;
+    let before = busy_seconds()?;
+    let text = output(on(runner, "h1", "0").args([
+        "iperf3",
+        "--json",
+        "--congestion",
+        "cubic",
+        "--time",
+        &seconds.to_string(),
+        "--client",
+        RECEIVER,
+    ]));
+    let busy = busy_seconds()? - before;
+    if text.is_err() {
+        let _ = sink.kill();
+    }
+    sink.wait()?;
+    let report: serde_json::Value = serde_json::from_str(&text?)?;
+    let received = &report["end"]["sum_received"];
+    let bits = received["bits_per_second"].as_f64().context("iperf3 gave no rate")?;
+    let total = received["bytes"].as_f64().context("iperf3 gave no octets")? * 8.0;
+    Ok(Sample { value: bits / 1e9, cpu: busy / (total / 1e9).max(1e-9) })
+}
+
+fn flood(runner: &Runner, programs: &Path) -> Result<Sample> {
+    let lab = programs.join("lab");
+    let sink = listen(on(runner, "h2", "1").arg(&lab).args(["traffic", "sink"]))?;
+    let before = busy_seconds()?;
+    let sent = output(on(runner, "h1", "0").arg(&lab).args(["traffic", "flood", RECEIVER, "--seconds", "1"]));
+    let busy = busy_seconds()? - before;
+    let received = sink.wait_with_output()?;
+    sent?;
+    let text = String::from_utf8_lossy(&received.stdout).into_owned();
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let [_, packets, _, time] = words[..] else { bail!("the receiver said `{text}`") };
+    let (packets, time): (f64, f64) = (packets.parse()?, time.parse()?);
+    Ok(Sample { value: packets / time.max(1e-9) / 1e3, cpu: busy / (packets.max(1.0) / 1e6) })
+}
+
+/// Something the helper measures with its reflector at the other end.
+fn reflected(runner: &Runner, programs: &Path, what: &str) -> Result<String> {
+    let helper = helper(programs);
+    let mut reflector = listen(on(runner, "h2", "1").arg(&helper).arg("reflect"))?;
+    let text =
+        output(on(runner, "h1", "0").arg(&helper).args(["measure", what, &format!("{RECEIVER}:4000")]));
+    reflector.kill()?;
+    reflector.wait()?;
+    Ok(text?.trim().to_owned())
+}
+
+/// Seconds that the processors were not idle, all together, since boot.
+fn busy_seconds() -> Result<f64> {
+    let text = std::fs::read_to_string("/proc/stat")?;
+    let line = text.lines().next().context("/proc/stat is empty")?;
+    let ticks: Vec<f64> = line.split_whitespace().skip(1).filter_map(|word| word.parse().ok()).collect();
+    if ticks.len() < 8 {
+        bail!("/proc/stat begins with `{line}`");
+    }
+    // user nice system idle iowait irq softirq steal
+    let busy: f64 = ticks[..8].iter().sum::<f64>() - ticks[3] - ticks[4];
+    Ok(busy / 100.0)
+}
