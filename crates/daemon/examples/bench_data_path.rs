@@ -57,8 +57,8 @@ enum Suite {
 impl Suite {
     fn suite(self) -> EspSuite {
         match self {
-            Self::Aes128Gcm => EspSuite::Gcm { key: GcmKeyLen::Aes128 },
-            Self::Aes256Gcm => EspSuite::Gcm { key: GcmKeyLen::Aes256 },
+            Self::Aes128Gcm => EspSuite::Gcm { key: GcmKeyLen::Bits128 },
+            Self::Aes256Gcm => EspSuite::Gcm { key: GcmKeyLen::Bits256 },
             Self::Aes128CbcSha1 => {
                 EspSuite::Cbc { cipher: CbcCipher::Aes128, integrity: Integrity::HmacSha1_96 }
             }
