@@ -137,8 +137,12 @@ pub fn fitting_lifetime(push: Push) -> Duration {
 }
 
 /// Remaining life of a KEK at which its successor is pushed.
+///
+/// The rounds must be over before the first member falls back to a PULL, see [`kek_reregister_at`].
 pub fn kek_push_point(kek_lifetime: Duration, push: Push) -> Duration {
-    percent(kek_lifetime, 10).max(push.span() + 2 * push.activation_time_delay)
+    percent(kek_lifetime, 10)
+        .max(percent(kek_lifetime, 7) + push.span())
+        .max(push.span() + 2 * push.activation_time_delay)
 }
 
 /// Remaining life of a KEK at which a member that has no successor registers again; `fraction` is a random 32-bit number
@@ -302,7 +306,17 @@ mod tests {
     #[test]
     fn a_kek_is_replaced_at_a_tenth_or_when_all_rounds_still_fit() {
         assert_eq!(kek_push_point(Duration::from_secs(3600), push(10, 2, 15)), seconds(360.0));
-        assert_eq!(kek_push_point(Duration::from_secs(300), push(30, 3, 15)), seconds(120.0));
+        assert_eq!(kek_push_point(Duration::from_secs(300), push(10, 2, 60)), seconds(140.0));
+    }
+
+    #[test]
+    fn a_kek_is_replaced_before_any_member_falls_back_to_a_pull() {
+        assert_eq!(kek_push_point(Duration::from_secs(1800), push(30, 3, 15)), seconds(216.0));
+        for lifetime in [120, 300, 600, 1200, 3600, 86_400] {
+            let (lifetime, plan) = (Duration::from_secs(lifetime), push(2, 2, 10));
+            let fallback = kek_reregister_at(lifetime, u32::MAX);
+            assert!(kek_push_point(lifetime, plan) >= fallback + plan.span(), "{lifetime:?}");
+        }
     }
 
     #[test]

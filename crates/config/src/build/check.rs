@@ -61,8 +61,9 @@ fn check_timers(builder: &mut Builder, group: &Group) {
             builder.warn(Kind::Timing, sa.place.span, &sa.place.path, message, &remedy);
         }
     }
-    let push_point = timeline::kek_push_secs(group, communication);
-    if u64::from(communication.lifetime_secs) < 2 * push_point {
+    let push_point = timeline::kek_push_millis(group, communication);
+    if 1000 * u64::from(communication.lifetime_secs) < 2 * push_point {
+        let push_point = push_point.div_ceil(1000);
         let message = format!(
             "the key encryption key lives {} s, less than twice the {push_point} s its replacement takes",
             communication.lifetime_secs

@@ -38,10 +38,11 @@ pub(super) fn fitting_lifetime_secs(group: &Group, communication: &ServerMemberC
     (180..=86_400u64).step_by(10).find(|secs| needed(1000 * secs, span, delay) <= 500 * secs)
 }
 
-/// Seconds before a KEK's end at which its successor is pushed.
-pub(super) fn kek_push_secs(group: &Group, communication: &ServerMemberCommunication) -> u64 {
-    let tenth = u64::from(communication.lifetime_secs) / 10;
-    tenth.max(span_millis(communication) / 1000 + 2 * u64::from(group.activation_time_delay_secs))
+/// Milliseconds before a KEK's end at which its successor is pushed.
+pub(super) fn kek_push_millis(group: &Group, communication: &ServerMemberCommunication) -> u64 {
+    let lifetime = 1000 * u64::from(communication.lifetime_secs);
+    let (span, delay) = (span_millis(communication), 1000 * u64::from(group.activation_time_delay_secs));
+    (lifetime / 10).max(lifetime * 7 / 100 + span).max(span + 2 * delay)
 }
 
 #[cfg(test)]

@@ -129,7 +129,7 @@ fn a_kek_that_rolls_again_and_again_is_followed_through_losses() {
     let count = Cell::new(0_u64);
     world.set_network(move |_| {
         count.set(count.get() + 1);
-        if count.get() % 5 == 0 { Fate::Lose } else { Fate::Deliver }
+        if count.get().is_multiple_of(5) { Fate::Lose } else { Fate::Deliver }
     });
     run_watched(&mut world, seconds(10 * 600));
     for member in 0..3 {
