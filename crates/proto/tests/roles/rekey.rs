@@ -419,13 +419,13 @@ fn a_third_of_all_datagrams_lost_costs_no_key() {
     let mut count = 0_u32;
     world.set_network(move |_| {
         count = count.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        if (count >> 16) % 3 == 0 { Fate::Lose } else { Fate::Deliver }
+        if (count >> 16).is_multiple_of(3) { Fate::Lose } else { Fate::Deliver }
     });
     for _ in 0..10 {
         world.run(seconds(1800));
         let active = world.shown().ipsec_security_associations(world.now).remove(0).security_associations;
         let active =
-            active.iter().filter(|sa| sa.detail.as_ref().unwrap().activation_in_secs == 0).next_back().unwrap();
+            active.iter().rfind(|sa| sa.detail.as_ref().unwrap().activation_in_secs == 0).unwrap();
         for member in 0..4 {
             assert!(world.member_spis(member).contains(&active.spi.0), "{:#?}", world.member_log);
         }
