@@ -68,7 +68,8 @@ fn check_timers(builder: &mut Builder, group: &Group) {
             "the key encryption key lives {} s, less than twice the {push_point} s its replacement takes",
             communication.lifetime_secs
         );
-        let remedy = format!("use `lifetime-seconds {}` or more", 2 * push_point);
+        let fitting = timeline::fitting_kek_secs(group, communication);
+        let remedy = format!("use `lifetime-seconds {fitting}` or more");
         builder.error(Kind::Timing, communication.place.span, &communication.place.path, message, &remedy);
     }
 }

@@ -45,6 +45,12 @@ pub(super) fn kek_push_millis(group: &Group, communication: &ServerMemberCommuni
     (lifetime / 10).max(lifetime * 7 / 100 + span).max(span + 2 * delay)
 }
 
+/// The least lifetime in seconds of a KEK that is twice the time its replacement takes. That time grows with the lifetime.
+pub(super) fn fitting_kek_secs(group: &Group, communication: &ServerMemberCommunication) -> u64 {
+    let (span, delay) = (span_millis(communication), 1000 * u64::from(group.activation_time_delay_secs));
+    (200 * span).div_ceil(86).max(2 * (span + 2 * delay)).div_ceil(1000)
+}
+
 #[cfg(test)]
 mod tests {
     use super::needed;

@@ -424,8 +424,7 @@ fn a_third_of_all_datagrams_lost_costs_no_key() {
     for _ in 0..10 {
         world.run(seconds(1800));
         let active = world.shown().ipsec_security_associations(world.now).remove(0).security_associations;
-        let active =
-            active.iter().rfind(|sa| sa.detail.as_ref().unwrap().activation_in_secs == 0).unwrap();
+        let active = active.iter().rfind(|sa| sa.detail.as_ref().unwrap().activation_in_secs == 0).unwrap();
         for member in 0..4 {
             assert!(world.member_spis(member).contains(&active.spi.0), "{:#?}", world.member_log);
         }
