@@ -18,9 +18,15 @@ pub struct CommandLine {
     #[arg(long, value_name = "DIR", default_value = "/run/groupvpn")]
     pub runtime_dir: PathBuf,
 
-    /// What must survive a restart: which VPNs have ever registered, and their last known policies
+    /// What must survive a restart: the keys and members of a key server; which VPNs of a member have ever registered,
+    /// and their last known policies
     #[arg(long, value_name = "DIR", default_value = "/var/lib/groupvpn")]
     pub state_dir: PathBuf,
+
+    /// The key that seals the state of a key server: 32 octets, or 64 hexadecimal digits. Without it, and without a
+    /// credential `gvpn-state-key` of systemd, a key is made beside the state
+    #[arg(long, value_name = "FILE")]
+    pub state_key: Option<PathBuf>,
 
     /// Where `traceoptions` files without a directory are written
     #[arg(long, value_name = "DIR", default_value = "/var/log/groupvpn")]

@@ -1,6 +1,7 @@
 //! The event loop: one thread that owns everything but the packet path. One input, then every output, then the next.
 
 mod commit;
+mod persistence;
 mod recovery;
 mod rekey;
 mod show;
@@ -29,6 +30,7 @@ use crate::configuration::Loaded;
 use crate::control_socket::{Call, ControlSocket, Request};
 use crate::datapath::{DataPath, Options, Publication, StopBehaviour};
 use crate::dispatch::{Destination, Dispatch};
+use crate::durable::Durable;
 use crate::interfaces::{Interfaces, Readiness};
 use crate::lock::Lock;
 use crate::log::Log;
@@ -64,6 +66,8 @@ pub struct Daemon {
     /// From one role of this machine to the other.
     local: VecDeque<(Destination, Path, Vec<u8>)>,
     server: Option<Server>,
+    /// The state of the server: there is one as long as there is a server.
+    durable: Option<Durable>,
     member: Option<Member>,
     interfaces: Interfaces,
     /// What each VPN was told last.
@@ -122,6 +126,7 @@ pub async fn run(command_line: CommandLine, loaded: Loaded, log: Log) -> Result<
             () = timer => daemon.handle_timeout(),
             Some(call) = inputs.calls.recv() => daemon.handle_call(call),
             Some(outcome) = inputs.prepared.recv() => daemon.handle_prepared(outcome),
+            outcome = Durable::outcome(&mut daemon.durable) => daemon.handle_committed(outcome),
             () = daemon.recovery.alarm() => daemon.handle_unknown_spi(),
             Ok(()) = daemon.links.changed() => daemon.handle_links(),
             Some(()) = hangup.recv() => daemon.handle_hangup(),
@@ -161,6 +166,7 @@ impl Daemon {
             dispatch: Dispatch::default(),
             local: VecDeque::new(),
             server: None,
+            durable: None,
             member: None,
             interfaces: Interfaces::default(),
             readiness: BTreeMap::new(),
@@ -204,11 +210,15 @@ impl Daemon {
             trace_files.extend(file);
         }
         let random = || -> Result<Box<dyn Random + Send>> { Ok(Box::new(OsRandom::new()?)) };
-        let (server_random, member_random) = (random()?, random()?);
+        let member_random = random()?;
         let key =
             |group: &config::model::Group| self.signing_keys.key(&group.name, group.signature_algorithm);
         let server_settings =
             loaded.model.server.as_ref().map(|server| settings::server(server, key)).transpose()?;
+        let restored = match (&self.server, &server_settings) {
+            (None, Some(settings)) => Some(self.restore(settings.clone(), random()?)?),
+            (None | Some(_), _) => None,
+        };
         let starts_data_path = self.data_path.is_none()
             && loaded.model.member.is_some()
             && !self.command_line.control_plane_only;
@@ -240,9 +250,13 @@ impl Daemon {
         let now = self.clock.now();
         match (&mut self.server, server_settings) {
             (Some(server), Some(settings)) => server.configure(now, settings),
-            (None, Some(settings)) => self.server = Some(Server::new(now, settings, server_random)),
+            // What it has kept stays, for the day when it is configured again.
             (Some(server), None) => server.shut_down(now),
-            (None, None) => {}
+            (None, _) => {}
+        }
+        if let Some((server, durable)) = restored {
+            self.server = Some(server);
+            self.durable = Some(durable);
         }
         match (&mut self.member, loaded.model.member.as_ref().map(settings::member)) {
             (Some(member), Some(settings)) => member.configure(now, settings),
@@ -255,6 +269,7 @@ impl Daemon {
         self.interfaces = Interfaces::new(&self.active.model);
         self.drain();
         if self.active.model.server.is_none() {
+            self.close_state();
             self.server = None;
         }
         if self.active.model.member.is_none() {
@@ -287,7 +302,9 @@ impl Daemon {
         let now = self.clock.now();
         match destination {
             Destination::Server => {
-                if let Some(server) = &mut self.server {
+                if self.server_listens()
+                    && let Some(server) = &mut self.server
+                {
                     server.handle_datagram(now, path, octets);
                 }
             }
@@ -301,7 +318,12 @@ impl Daemon {
 
     fn handle_timeout(&mut self) {
         let now = self.clock.now();
-        if let Some(server) = &mut self.server {
+        if let Some(durable) = &mut self.durable {
+            durable.handle_timeout(now);
+        }
+        if self.server_listens()
+            && let Some(server) = &mut self.server
+        {
             server.handle_timeout(now);
         }
         if let Some(member) = &mut self.member {
@@ -345,9 +367,11 @@ impl Daemon {
 
     /// When the event loop must wake without other input.
     fn wake(&self) -> Option<tokio::time::Instant> {
-        let server = self.server.as_ref().and_then(|server| server.poll_timeout());
+        let server = self.server.as_ref().filter(|_| self.server_listens());
+        let server = server.and_then(|server| server.poll_timeout());
+        let durable = self.durable.as_ref().and_then(|durable| durable.poll_timeout());
         let member = self.member.as_ref().and_then(|member| member.poll_timeout());
-        [server, member, self.publish_again, self.join_again]
+        [server, durable, member, self.publish_again, self.join_again]
             .into_iter()
             .flatten()
             .min()
@@ -373,14 +397,10 @@ impl Daemon {
     }
 
     fn drain_server(&mut self) {
-        let mut buffer = std::mem::take(&mut self.buffer);
-        while let Some(path) = self.server.as_mut().and_then(|server| server.poll_transmit(&mut buffer)) {
-            self.transmit(Destination::Server, path, &buffer);
+        if let (Some(server), Some(durable)) = (&mut self.server, &mut self.durable) {
+            durable.collect(self.clock.now(), server, &mut self.buffer);
         }
-        self.buffer = buffer;
-        while let Some(batch) = self.server.as_mut().and_then(Server::poll_push) {
-            self.send_rekey(batch);
-        }
+        self.send_released();
         while let Some(event) = self.server.as_mut().and_then(|server| server.poll_event()) {
             match event {
                 proto::server::Event::Log(entry) => log::record("server", &entry),
@@ -514,6 +534,7 @@ impl Daemon {
             member.shut_down(now);
         }
         self.drain();
+        self.close_state();
         let behaviour = match self.active.model.member.as_ref().map(|member| member.stop_behaviour) {
             Some(config::model::StopBehaviour::Detach) => StopBehaviour::Detach,
             Some(config::model::StopBehaviour::Closed) | None => StopBehaviour::Closed,

@@ -11,6 +11,7 @@ pub mod control_socket;
 pub mod daemon;
 pub mod datapath;
 pub mod dispatch;
+pub mod durable;
 pub mod interfaces;
 pub mod lock;
 pub mod log;

@@ -362,3 +362,85 @@ pub fn control_selector(selector: &Selector) -> control::Selector {
         protocol: selector.protocol,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crypto::{CbcCipher, EspSuite, Integrity, Secret};
+    use proto::member::{Direction, Keys};
+
+    use super::*;
+
+    fn at(seconds: u64) -> proto::time::Instant {
+        proto::time::Instant::ORIGIN + Duration::from_secs(seconds)
+    }
+
+    fn now(seconds: u64) -> Instant {
+        engine_time(at(seconds))
+    }
+
+    fn policy(number: u8) -> wire::Selector {
+        let prefix = |first: u8| format!("{first}.0.{number}.0/24").parse().expect("a prefix");
+        wire::Selector::between(prefix(10), prefix(20))
+    }
+
+    fn sa(spi: u32, activate_at: u64, hard_expiry: u64, policies: &[u8]) -> member::GroupSa {
+        member::GroupSa {
+            spi,
+            suite: EspSuite::Cbc { cipher: CbcCipher::Aes128, integrity: Integrity::HmacSha1_96 },
+            keys: Arc::new(Keys { cipher: Secret::new(vec![7; 16]), integrity: Secret::new(vec![9; 20]) }),
+            selectors: policies.iter().map(|number| policy(*number)).collect(),
+            direction: Direction::Symmetric,
+            activate_at: at(activate_at),
+            soft_expiry: at(hard_expiry),
+            hard_expiry: at(hard_expiry),
+        }
+    }
+
+    fn empty() -> Protected {
+        Protected {
+            group_id: 1,
+            memory: Memory::Never,
+            policies: Vec::new(),
+            sas: Vec::new(),
+            counters: Arc::default(),
+        }
+    }
+
+    #[test]
+    fn a_life_that_is_cut_ends_earlier_and_the_counters_go_on() {
+        let mut vpn = empty();
+        vpn.install("vpn", &[sa(256, 0, 1000, &[1])], &[], now(0));
+        let before = Arc::clone(&vpn.sas[0].runtime);
+        vpn.install("vpn", &[sa(256, 0, 1000, &[1])], &[], now(10));
+        assert!(Arc::ptr_eq(&before, &vpn.sas[0].runtime), "nothing has changed");
+        vpn.install("vpn", &[sa(256, 0, 90, &[1]), sa(257, 60, 2000, &[1])], &[], now(20));
+        assert_eq!(vpn.sas[0].runtime.hard_expiry(), now(90));
+        assert!(std::ptr::eq(before.encrypted(), vpn.sas[0].runtime.encrypted()), "one count");
+        assert_eq!(vpn.sas[1].runtime.activate_at(), now(60));
+        // A deleted predecessor lets the next one encrypt at once.
+        vpn.install("vpn", &[sa(257, 30, 2000, &[1])], &[], now(30));
+        assert!(vpn.sas[0].runtime.is_active(now(30)));
+    }
+
+    #[test]
+    fn a_new_policy_drops_clear_packets_from_the_end_of_the_keys_before_it_even_if_that_comes_nearer() {
+        let mut vpn = empty();
+        vpn.install("vpn", &[sa(256, 0, 1000, &[1])], &[], now(0));
+        vpn.install("vpn", &[sa(256, 0, 500, &[1]), sa(257, 400, 2000, &[2])], &[], now(20));
+        let from = |vpn: &Protected, number: u8| {
+            let selector = selector_of_wire(&policy(number));
+            vpn.policies.iter().find(|(known, _)| *known == selector).map(|(_, from)| *from)
+        };
+        assert_eq!(from(&vpn, 2), Some(now(500)));
+        vpn.install("vpn", &[sa(256, 0, 100, &[1]), sa(257, 60, 2000, &[2])], &[], now(30));
+        assert_eq!(from(&vpn, 2), Some(now(100)));
+        vpn.install("vpn", &[sa(257, 60, 2000, &[2])], &[], now(101));
+        assert_eq!(from(&vpn, 2), Some(now(100)));
+        assert_eq!(from(&vpn, 1), None, "the server's policy does not have it any more");
+        // What has lost its key without a word of the server stays.
+        vpn.install("vpn", &[sa(257, 60, 2000, &[2])], &[policy(1)], now(102));
+        assert!(from(&vpn, 1).is_some());
+    }
+}

@@ -188,8 +188,11 @@ fn make(path: &Path, wanted: &Wanted) -> Result<SigningKey, KeyError> {
     Ok(key)
 }
 
-fn store(path: &Path, octets: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension("pkcs8.new");
+/// Writes a file that only its owner may read, durably and as a whole, unless there is one.
+pub(crate) fn store(path: &Path, octets: &[u8]) -> io::Result<()> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
+    let temporary = PathBuf::from(temporary);
     // Nobody ever used what a crash left there.
     match fs::remove_file(&temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -116,6 +116,11 @@ impl Daemon {
     /// `clear security group-vpn server [group G] [now]`.
     fn evict(&mut self, filter: &Filter) -> Reply {
         let now = self.clock.now();
+        let silent = self.durable.as_ref().filter(|durable| !durable.lets_in());
+        if let Some(durable) = silent {
+            let busy = || "the state of the key server waits for the disk; try again".to_owned();
+            return Err(Refusal::internal(durable.warning().unwrap_or_else(busy)));
+        }
         let server = self.server.as_mut().ok_or_else(|| Refusal::not_found(NO_SERVER))?;
         let named = match filter.group_id {
             None => filter.group.clone(),
@@ -196,6 +201,7 @@ impl Daemon {
         let links = self.links.borrow().clone();
         let roles = [("server", self.server.is_some()), ("member", self.member.is_some())];
         let mut warnings: Vec<String> = self.attach_problems.clone();
+        warnings.extend(self.durable.iter().filter_map(|durable| durable.warning()));
         warnings.extend(self.protection.warnings());
         for (vpn, readiness) in &self.readiness {
             if let Readiness::Down(reason) = readiness {

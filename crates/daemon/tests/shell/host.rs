@@ -96,17 +96,22 @@ impl Host {
 
     /// Starts the daemon and waits for its control socket.
     pub fn start(&mut self, configuration: &str, options: &[&str]) {
-        self.rewrite(configuration);
-        let log = std::fs::File::options().create(true).append(true).open(self.folder.join("log")).unwrap();
-        let mut command = self.command(options);
-        command.stderr(log).stdout(Stdio::null()).stdin(Stdio::null());
-        self.daemon = Some(command.spawn().unwrap());
+        self.launch(configuration, options);
         let socket = self.folder.join("gvpnd.sock");
         within(Duration::from_secs(20), || {
             let ended = self.daemon.as_mut().unwrap().try_wait().unwrap();
             assert!(ended.is_none(), "gvpnd ended: {}", self.log());
             UnixStream::connect(&socket).is_ok()
         });
+    }
+
+    /// Starts the daemon.
+    pub fn launch(&mut self, configuration: &str, options: &[&str]) {
+        self.rewrite(configuration);
+        let log = std::fs::File::options().create(true).append(true).open(self.folder.join("log")).unwrap();
+        let mut command = self.command(options);
+        command.stderr(log).stdout(Stdio::null()).stdin(Stdio::null());
+        self.daemon = Some(command.spawn().unwrap());
     }
 
     /// Runs a daemon that is expected to end by itself.

@@ -2,6 +2,7 @@
 //!
 //! Needs root; without it every test says so and passes.
 
+mod durable;
 mod host;
 mod push;
 

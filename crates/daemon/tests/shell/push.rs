@@ -6,10 +6,10 @@ use std::time::Duration;
 use super::host::{Host, skip, within};
 use super::{MEMBER, SERVER, pair};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The server with a push statement; ECDSA, so that a key is made in no time.
-fn pushing(statements: &str) -> String {
+pub fn pushing(statements: &str) -> String {
     SERVER.replace(
         "group-id 1;",
         &format!(
@@ -19,7 +19,8 @@ fn pushing(statements: &str) -> String {
     )
 }
 
-fn spis(host: &Host, path: &str) -> Vec<String> {
+/// SPIs of all SAs that a reply lists.
+pub fn spis(host: &Host, path: &str) -> Vec<String> {
     let text = host.get(path);
     let mut spis: Vec<String> =
         text.split("\"spi\":\"").skip(1).map(|rest| rest[..rest.find('"').unwrap()].to_owned()).collect();
@@ -28,8 +29,8 @@ fn spis(host: &Host, path: &str) -> Vec<String> {
     spis
 }
 
-const AT_SERVER: &str = "/v1/server/ipsec-security-associations";
-const AT_MEMBER: &str = "/v1/member/ipsec-security-associations?detail";
+pub const AT_SERVER: &str = "/v1/server/ipsec-security-associations";
+pub const AT_MEMBER: &str = "/v1/member/ipsec-security-associations?detail";
 
 /// Changes a policy at the server, and waits until the member has the new key because the server said so.
 fn change_policy(server: &Host, member: &Host, configuration: &str, accepted: u32) {
