@@ -173,7 +173,8 @@ impl Durable {
         if !changes.is_empty() {
             let stamp = Stamp::now(self.boot);
             let stamped = |content: Secret| stamp.before(&content);
-            self.changes.extend(changes.into_iter().map(|change| (change.place, change.content.map(stamped))));
+            self.changes
+                .extend(changes.into_iter().map(|change| (change.place, change.content.map(stamped))));
         }
         self.advance(now);
     }
@@ -260,8 +261,7 @@ impl Durable {
             return self.release(now, waiting);
         }
         let changes = std::mem::take(&mut self.changes);
-        let changes =
-            changes.into_iter().map(|(place, content)| store::Change { place, content }).collect();
+        let changes = changes.into_iter().map(|(place, content)| store::Change { place, content }).collect();
         self.in_flight = Some(waiting);
         self.writer.commit(changes);
     }
