@@ -426,6 +426,10 @@ impl Daemon {
                     self.protection.install(&vpn, &sas, &closed, now, &self.state);
                     self.stale = true;
                 }
+                proto::member::Event::SenderIds { vpn, sender_ids, spis } => {
+                    self.protection.take_sender_ids(&vpn, &sender_ids, &spis);
+                    self.recovery.watch_sender_ids();
+                }
                 proto::member::Event::RemoveSas { vpn, spis, .. } => {
                     self.protection.remove(&vpn, &spis);
                     self.stale = true;

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use config::model::{self, Configuration};
 use dataplane::{
     AddressPair, Binding, Counters, DefaultPolicy, DfBit, GroupSa, Instant, InterfaceId, Policy,
-    Registration, SaSettings, Selector, Tables, TablesBuilder, Vpn,
+    Registration, SaSettings, Selector, SenderIdLength, SenderIds, Tables, TablesBuilder, Vpn,
 };
 use ipnet::{Ipv4Net, Ipv6Net};
 use proto::member;
+use proto::policy::SenderIdDownload;
 
 use crate::interfaces::Interfaces;
 use crate::netlink::Links;
@@ -20,6 +21,8 @@ use crate::state::{Known, Record, StateDirectory};
 #[derive(Default)]
 pub struct Protection {
     vpns: BTreeMap<String, Protected>,
+    /// By VPN and group. They outlive the configuration: what was used with a key must not be forgotten before the key.
+    sender_ids: BTreeMap<(String, u32, SenderIdLength), Arc<SenderIds>>,
     /// Of packets that belong to no VPN.
     counters: Arc<Counters>,
 }
@@ -32,6 +35,8 @@ struct Protected {
     policies: Vec<(Selector, Instant)>,
     /// Live SAs, oldest first within a policy, with what each protects.
     sas: Vec<Installed>,
+    /// Those of the last PULL.
+    sender_ids: Option<Arc<SenderIds>>,
     counters: Arc<Counters>,
 }
 
@@ -60,6 +65,38 @@ impl Protection {
         for vpn in configured {
             self.vpns.entry(vpn.name.clone()).or_insert_with(|| Protected::remembered(vpn, state));
         }
+    }
+
+    /// Takes the sender ids that a PULL brought for these SAs, before they are installed.
+    ///
+    /// They are kept nowhere but here, so no later process uses them: it gets its own.
+    pub fn take_sender_ids(&mut self, name: &str, download: &SenderIdDownload, spis: &[u32]) {
+        let Some(vpn) = self.vpns.get_mut(name) else { return };
+        let Some(length) = SenderIdLength::from_bits(download.bits.into()) else { return };
+        let key = (name.to_owned(), vpn.group_id, length);
+        let ids = self.sender_ids.entry(key).or_insert_with(|| SenderIds::new(length));
+        ids.begin_period();
+        for id in &download.ids {
+            if let Err(error) = ids.grant(*id) {
+                tracing::error!(target: "policy-manager", vpn = name, id, %error, "sender id not usable");
+            }
+        }
+        for sa in vpn.sas.iter().filter(|sa| spis.contains(&sa.runtime.spi())) {
+            sa.runtime.renew_sender_ids();
+        }
+        vpn.sender_ids = Some(Arc::clone(ids));
+    }
+
+    /// Whether a VPN has lanes that cannot send for want of a sender id, or soon cannot.
+    pub fn wants_sender_ids(&self, vpn: &str) -> bool {
+        let ids = self.vpns.get(vpn).and_then(|vpn| vpn.sender_ids.as_ref());
+        ids.is_some_and(|ids| ids.wanted() > 0)
+    }
+
+    /// Frees what belongs to keys that have ended. Returns whether there is anything that will have to be freed.
+    pub fn forget_expired_senders(&self, now: Instant) -> bool {
+        self.sender_ids.values().for_each(|ids| ids.forget_expired(now));
+        !self.sender_ids.is_empty()
     }
 
     /// Installs SAs, and records the registration durably first.
@@ -194,7 +231,14 @@ impl Protected {
                 (Memory::Damaged(why), Vec::new())
             }
         };
-        Protected { group_id: vpn.group_id, memory, policies, sas: Vec::new(), counters: Arc::default() }
+        Protected {
+            group_id: vpn.group_id,
+            memory,
+            policies,
+            sas: Vec::new(),
+            sender_ids: None,
+            counters: Arc::default(),
+        }
     }
 
     fn install(&mut self, name: &str, sas: &[member::GroupSa], closed: &[wire::Selector], now: Instant) {
@@ -215,7 +259,7 @@ impl Protected {
                     integrity_key: sa.keys.integrity.expose(),
                     activate_at,
                     hard_expiry,
-                    sender_ids: None,
+                    sender_ids: self.sender_ids.as_ref(),
                     pseudo_clock: None,
                 }),
             };

@@ -15,6 +15,10 @@ use wire::registry::{Doi, IdType};
 /// The port of GDOI.
 pub const GDOI_PORT: u16 = 848;
 
+/// Lanes of the data path, each of which sends with a sender id of its own, and further ids for when a count ends.
+const LANES: u16 = 1;
+const SPARES: u16 = 3;
+
 /// Settings of the key server. `key` gives each group that pushes the key that signs its rekeys; `None` where it has
 /// none is the first such group.
 pub fn server<'k>(
@@ -66,6 +70,7 @@ pub fn member(configured: &model::Member) -> member::Settings {
             routing_instance: vpn.gateway.routing_instance.clone().unwrap_or_else(|| "default".to_owned()),
             recovery_probe: vpn.recovery_probe,
             heartbeat_threshold: vpn.heartbeat_threshold.into(),
+            sender_ids: LANES + SPARES,
             rsa_bare_hash: vpn.rsa_bare_hash,
         });
     }
@@ -176,6 +181,7 @@ pub fn group(group: &model::Group, push: Option<server::PushSettings>) -> server
             _ => LengthWidth::One,
         },
         push,
+        sender_id_bits: group.sender_id_bits,
         ipsec_sas: group
             .security_associations
             .iter()

@@ -47,6 +47,7 @@ impl DataPath {
             }
             Event::Registered { .. }
             | Event::RegistrationFailed { .. }
+            | Event::SenderIds { .. }
             | Event::JoinGroup { .. }
             | Event::LeaveGroup { .. }
             | Event::Log(_) => false,

@@ -96,6 +96,7 @@ impl Plan {
                 activation_time_delay: self.push.activation_delay,
                 multicast_group: (self.communication == Communication::Multicast).then_some(MULTICAST_GROUP),
                 id_length: LengthWidth::One,
+                sender_id_bits: 16,
                 push: self.push_settings(),
                 ipsec_sas: self.sas.iter().map(PlannedSa::settings).collect(),
             }],
@@ -179,6 +180,7 @@ pub(crate) fn member_settings(scenario: &Scenario, index: usize) -> member::Sett
             routing_instance: "default".to_owned(),
             recovery_probe: false,
             heartbeat_threshold: 3,
+            sender_ids: 4,
             rsa_bare_hash: false,
         }],
     }

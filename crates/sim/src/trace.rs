@@ -16,6 +16,9 @@ impl World<'_> {
                     times.iter().for_each(|time| self.note(&time.to_be_bytes()));
                 }
             }
+            Event::SenderIds { sender_ids, .. } => {
+                sender_ids.ids.iter().for_each(|id| self.note(&id.to_be_bytes()));
+            }
             Event::RemoveSas { spis, .. } => spis.iter().for_each(|spi| self.note(&spi.to_be_bytes())),
             Event::JoinGroup { .. } => self.note(b"join"),
             Event::LeaveGroup { .. } => self.note(b"leave"),

@@ -61,7 +61,7 @@ pub struct Group {
     pub signature_algorithm: SignatureAlgorithm,
     /// Members that never acknowledge are removed as well.
     pub acknowledgement_required: bool,
-    /// Width of a sender identifier in bits: 8, 12, 16, 24 (not active yet).
+    /// Width of a sender identifier in bits: 8, 12, 16, 24.
     pub sender_id_bits: u8,
     /// `activation-time-delay` in seconds, 10..900; 1..900 in tests.
     pub activation_time_delay_secs: u16,

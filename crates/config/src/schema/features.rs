@@ -1,7 +1,6 @@
 //! Names of features whose statements are accepted before they act.
 
 pub(super) const ANTI_REPLAY: &str = "time-based anti-replay";
-pub(super) const COUNTER_MODE: &str = "AES-GCM";
 pub(super) const SERVICE_SETS: &str = "service sets";
 pub(super) const ROUTING_INSTANCES: &str = "routing instances";
 pub(super) const SERVER_CLUSTER: &str = "server clusters";

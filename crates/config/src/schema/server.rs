@@ -49,9 +49,9 @@ pub(super) const ESP_CIPHERS: &[Choice] = &[
     choice("aes-128-cbc", "AES-CBC with a 128-bit key"),
     choice("aes-192-cbc", "AES-CBC with a 192-bit key"),
     choice("aes-256-cbc", "AES-CBC with a 256-bit key"),
-    later("aes-128-gcm", "AES-GCM with a 128-bit key, authenticates by itself", COUNTER_MODE),
-    later("aes-192-gcm", "AES-GCM with a 192-bit key, authenticates by itself", COUNTER_MODE),
-    later("aes-256-gcm", "AES-GCM with a 256-bit key, authenticates by itself", COUNTER_MODE),
+    choice("aes-128-gcm", "AES-GCM with a 128-bit key, authenticates by itself"),
+    choice("aes-192-gcm", "AES-GCM with a 192-bit key, authenticates by itself"),
+    choice("aes-256-gcm", "AES-GCM with a 256-bit key, authenticates by itself"),
 ];
 pub(super) const SIGNATURE_HASHES: &[Choice] = &[
     choice("md5", "MD5 (weak)"),
@@ -223,7 +223,7 @@ pub(super) const ROWS: &[Row] = &[
         .meaning("Three consecutive rekeys without acknowledgement remove a member from the active list; without this statement only one that has ever acknowledged, since others may not know how."),
     leaf("security / group-vpn / server / group <name> / sender-id-bits", Words(SENDER_ID_BITS), "Width of a sender identifier")
         .default("16")
-        .not_yet(COUNTER_MODE),
+        .meaning("Ciphers in GCM only: each registration takes some of the group's identifiers, four for one of our members. When all are given, all keys are replaced at once, as RFC 6407 says; so are they when this statement changes."),
     leaf("security / group-vpn / server / group <name> / activation-time-delay", Timer { min: 10, max: 900, test_min: 1 }, "Time until a new key is used for sending")
         .default("15"),
     list("security / group-vpn / server / group <name> / ipsec-sa <name>", &[Name(32)], "One traffic key"),

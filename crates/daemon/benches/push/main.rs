@@ -115,6 +115,7 @@ fn settings(members: u32) -> Result<Settings> {
         activation_time_delay: Duration::from_secs(15),
         multicast_group: None,
         id_length: wire::codec::LengthWidth::One,
+        sender_id_bits: 16,
         ipsec_sas: vec![IpsecSaSettings {
             name: "sa".into(),
             suite: EspSuite::Cbc { cipher: CbcCipher::Aes128, integrity: Integrity::HmacSha256_128 },

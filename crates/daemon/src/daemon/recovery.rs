@@ -1,4 +1,4 @@
-//! Recovery probes: the data path drops ESP under keys that we lack, and the member asks for them.
+//! What the data path lacks, the member asks for: keys of ESP that is dropped, and sender ids.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,11 +12,16 @@ use super::Daemon;
 /// How often the counters are looked at, at most: whoever can send us datagrams can make us look.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
+/// How often sender ids are looked at. A lane asks for its next one eight seconds before it needs it, at the least.
+const SENDER_IDS: Duration = Duration::from_secs(2);
+
 /// What the data path said last.
 #[derive(Default)]
 pub(super) struct Recovery {
     unknown_spi: Option<Arc<Notify>>,
     not_before: Option<tokio::time::Instant>,
+    /// When to see whether sender ids run out.
+    sender_ids_at: Option<tokio::time::Instant>,
     /// Packets dropped, by VPN.
     seen: BTreeMap<String, u64>,
 }
@@ -30,16 +35,28 @@ impl Recovery {
     /// Waits until there is something to look at.
     pub(super) async fn alarm(&self) {
         let Some(unknown_spi) = &self.unknown_spi else { return std::future::pending().await };
-        if let Some(moment) = self.not_before {
-            tokio::time::sleep_until(moment).await;
+        let seen = async {
+            if let Some(moment) = self.not_before {
+                tokio::time::sleep_until(moment).await;
+            }
+            unknown_spi.notified().await;
+        };
+        match self.sender_ids_at {
+            Some(moment) => _ = tokio::time::timeout_at(moment, seen).await,
+            None => seen.await,
         }
-        unknown_spi.notified().await;
+    }
+
+    /// There are keys that need sender ids.
+    pub(super) fn watch_sender_ids(&mut self) {
+        self.sender_ids_at.get_or_insert_with(|| tokio::time::Instant::now() + SENDER_IDS);
     }
 }
 
 impl Daemon {
-    /// Tells the member of VPNs that dropped ESP under a key they lack.
+    /// Tells the member of VPNs that lack something.
     pub(super) fn handle_unknown_spi(&mut self) {
+        self.look_at_sender_ids();
         self.recovery.not_before = Some(tokio::time::Instant::now() + LOOK_AGAIN);
         let now = self.clock.now();
         let Some(member) = &mut self.member else { return };
@@ -49,6 +66,22 @@ impl Daemon {
             let before = self.recovery.seen.insert(vpn.name.clone(), dropped).unwrap_or(0);
             if dropped > before {
                 member.unknown_spi(now, &vpn.name);
+            }
+        }
+    }
+
+    /// Asks for sender ids where lanes run out of them, and frees what belongs to ended keys.
+    fn look_at_sender_ids(&mut self) {
+        if self.recovery.sender_ids_at.is_none_or(|moment| moment > tokio::time::Instant::now()) {
+            return;
+        }
+        let now = self.clock.now();
+        let goes_on = self.protection.forget_expired_senders(crate::protection::engine_time(now));
+        self.recovery.sender_ids_at = goes_on.then(|| tokio::time::Instant::now() + SENDER_IDS);
+        let Some(member) = &mut self.member else { return };
+        for vpn in self.active.model.member.iter().flat_map(|member| &member.vpns) {
+            if self.protection.wants_sender_ids(&vpn.name) {
+                member.need_sender_ids(now, &vpn.name);
             }
         }
     }

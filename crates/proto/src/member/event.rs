@@ -8,6 +8,7 @@ use crypto::{EspSuite, Secret};
 use wire::registry::NotifyType;
 use wire::selector::Selector;
 
+use crate::policy::SenderIdDownload;
 use crate::time::Instant;
 use crate::{log, phase1, policy};
 
@@ -24,6 +25,16 @@ pub enum Event {
         /// Policies of the server for which we have no usable SA (an algorithm we refuse): what they match and no
         /// SA does is dropped, never sent in clear. They come after the selectors of all SAs.
         closed: Vec<Selector>,
+    },
+    /// A PULL brought sender ids for TEKs of counter modes; `InstallSas` follows. They replace those of earlier PULLs for
+    /// every SA named here, which may be known already; SAs that are not named keep what they have.
+    SenderIds {
+        /// Name of the VPN.
+        vpn: Arc<str>,
+        /// The ids: no other member has them.
+        sender_ids: SenderIdDownload,
+        /// SPIs of the SAs that they may be used with; later ones by push are others.
+        spis: Vec<u32>,
     },
     /// The data path shall forget these SAs. Their policies stay closed until others are installed; only
     /// [`Removal::Reconfigured`] says that the policies are gone too (then `spis` may be empty).

@@ -13,8 +13,7 @@
 //! round and round. Unexpired SAs keep working throughout. VPNs whose gateways are the same share phase 1 SAs.
 //!
 //! [`Member`] routes; [`registration`] does the exchanges, [`vpn`] and [`state`] hold where a VPN stands, [`sa_set`]
-//! its TEKs, [`kek_set`] its KEKs, [`push`] takes what the server sends unasked, [`recovery`] decides to ask again. Not
-//! here yet: sender ids.
+//! its TEKs, [`kek_set`] its KEKs, [`push`] takes what the server sends unasked, [`recovery`] decides to ask again.
 
 mod event;
 mod kek_set;
@@ -167,6 +166,23 @@ impl Member {
                 self.begin_try(now, index);
                 true
             }
+        }
+    }
+
+    /// The sender ids of a VPN run out: new ones come with the next PULL, which begins now unless the last one was a moment
+    /// ago.
+    pub fn need_sender_ids(&mut self, now: Instant, vpn: &str) {
+        let Some(index) = self.find(vpn) else { return };
+        let vpn = &mut self.vpns[index];
+        let rested = vpn.last_pull.is_none_or(|last| now >= last + vpn.try_interval());
+        if matches!(vpn.state, State::Registered) && rested {
+            self.journal.record(
+                now,
+                Entry::new(Level::Info, Facility::PolicyManager, "sender ids run out: registering again")
+                    .with("vpn", &vpn.name),
+            );
+            vpn.restart_tries();
+            self.begin_try(now, index);
         }
     }
 

@@ -4,8 +4,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use crypto::Random;
-use wire::isakmp::Notification;
-use wire::registry::{ExchangeType, NotifyType};
+use wire::attribute::{Attribute, Attributes};
+use wire::gdoi::GroupAssociatedPolicy;
+use wire::isakmp::{Notification, PayloadBody};
+use wire::registry::{ExchangeType, GapAttribute, NotifyType};
 
 use super::event::{Event, RegistrationFailure};
 use super::kek_set::Origin;
@@ -327,8 +329,21 @@ impl Member {
             Err(error) => return self.unacceptable(now, 2, error),
         };
         let server_is_ours = association.has_vendor_id(&VENDOR_ID_GROUPVPN);
-        let encoded = pull::message_3(association, message.message_id, &state.ni, &reply.nonce, None)?;
         let offer = Offer::judge(&reply.sa, server_is_ours)?;
+        //= https://www.rfc-editor.org/rfc/rfc6407#section-3.5
+        //# A
+        //# group member MUST request as many SIDs matching the number of
+        //# encryption modules in which it will be installing the TEKs in the
+        //# outbound direction.
+        let request = offer.wants_sender_ids().then(|| GroupAssociatedPolicy {
+            attributes: Attributes::from([Attribute::basic(
+                GapAttribute::SENDER_ID_REQUEST,
+                vpn.settings.sender_ids.max(1),
+            )]),
+        });
+        let request = request.map(|request| request.to_octets()).transpose()?;
+        let (id, nr) = (message.message_id, &reply.nonce);
+        let encoded = pull::message_3(association, id, &state.ni, nr, request.as_deref())?;
         for refused in &offer.refused {
             vpn.counters.unsupported_algorithms += 1;
             self.journal.record(
@@ -390,6 +405,8 @@ impl Member {
         //# values previously sent in the SA payloads.
         let keys = offer.keys(&reply.keys)?;
         let kek_keys = offer.kek_keys(&reply.keys)?;
+        let sender_ids = offer.sender_ids(&reply.keys)?;
+        let spis: Vec<u32> = offer.teks.iter().map(|tek| tek.spi).collect();
         let own_address = association.path().local.ip();
         let _ = self.endpoint.accept(now, message);
         self.endpoint.end_phase2(message.association, message.message_id);
@@ -440,6 +457,10 @@ impl Member {
         );
         self.tune_phase1(now);
         self.removed(index, replaced, Removal::Deleted);
+        self.vpns[index].sender_ids.clone_from(&sender_ids);
+        if let Some(sender_ids) = sender_ids {
+            self.events.push_back(Event::SenderIds { vpn: name.clone(), sender_ids, spis });
+        }
         self.install(index);
         self.events.push_back(Event::Registered { vpn: name, server });
         self.sync_multicast(index);
@@ -483,6 +504,8 @@ impl Member {
             }
             PolicyError::Key { .. }
             | PolicyError::WeakKey { .. }
+            | PolicyError::SenderIds
+            | PolicyError::NoSenderIds
             | PolicyError::Kek(
                 KekRefusal::KeyPacket
                 | KekRefusal::KeyLength

@@ -49,6 +49,8 @@ pub struct VpnSettings {
     pub recovery_probe: bool,
     /// Heartbeats that may be missed in a row before the member registers again, 0 to 10; 0: any number.
     pub heartbeat_threshold: u32,
+    /// Sender ids to ask for where TEKs are of a counter mode: one for each core that encrypts, and spares. At least 1.
+    pub sender_ids: u16,
     /// Whether RSA signatures over the bare hash are accepted besides those of RFC 6407 (`compatibility rsa-bare-hash`).
     pub rsa_bare_hash: bool,
 }

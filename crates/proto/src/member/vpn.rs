@@ -14,6 +14,7 @@ use super::sa_set::SaSet;
 use super::settings::{GatewaySettings, VpnSettings};
 use super::state::State;
 use crate::phase1::AssociationId;
+use crate::policy::SenderIdDownload;
 use crate::time::Instant;
 use crate::timeline::TRIES_PER_SERVER;
 
@@ -79,6 +80,8 @@ pub(super) struct Vpn {
     /// A registration that waits for its moment.
     pub(super) planned: Option<Planned>,
     pub(super) probes: Probes,
+    /// The sender ids of the last PULL.
+    pub(super) sender_ids: Option<SenderIdDownload>,
     known_interval: Option<Duration>,
     tunnels: BTreeMap<Arc<[Selector]>, u32>,
 }
@@ -108,6 +111,7 @@ impl Vpn {
             server_is_ours: false,
             planned: None,
             probes: Probes::default(),
+            sender_ids: None,
             known_interval: None,
             tunnels: BTreeMap::new(),
         }

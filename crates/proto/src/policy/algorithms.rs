@@ -1,6 +1,6 @@
 //! ESP suites and the numbers that name them in a SAT.
 
-use crypto::{CbcCipher, EspSuite, Integrity};
+use crypto::{CbcCipher, EspSuite, GcmKeyLen, Integrity};
 use wire::registry::{AuthenticationAlgorithm, EspTransform};
 
 /// What a SAT says about a suite.
@@ -40,10 +40,19 @@ pub(super) fn names(suite: EspSuite) -> Names {
     }
 }
 
-/// The suite with these numbers, if it is one we use: counter modes are not, without sender ids.
+/// The suite with these numbers, if it is one we use.
 ///
 /// Ciphers with a fixed key length may state it, with or without parity bits.
 pub(super) fn suite(names: Names) -> Option<EspSuite> {
+    if names.transform == EspTransform::AES_GCM_16 {
+        let key = match (names.key_length?, names.authentication) {
+            (128, None) => GcmKeyLen::Bits128,
+            (192, None) => GcmKeyLen::Bits192,
+            (256, None) => GcmKeyLen::Bits256,
+            _ => return None,
+        };
+        return Some(EspSuite::Gcm { key });
+    }
     let cipher = match (names.transform, names.key_length) {
         (EspTransform::DES, None | Some(56 | 64)) => CbcCipher::Des,
         (EspTransform::TRIPLE_DES, None | Some(168 | 192)) => CbcCipher::TripleDes,
@@ -68,13 +77,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_cbc_suite_survives_a_round_trip_and_no_counter_mode_does() {
+    fn every_suite_survives_a_round_trip() {
         for candidate in EspSuite::all() {
-            match candidate {
-                EspSuite::Cbc { .. } => assert_eq!(suite(names(candidate)), Some(candidate)),
-                EspSuite::Gcm { .. } => assert_eq!(suite(names(candidate)), None),
-            }
+            assert_eq!(suite(names(candidate)), Some(candidate));
         }
+    }
+
+    #[test]
+    fn a_counter_mode_with_an_integrity_algorithm_or_another_key_length_is_no_suite() {
+        let full = names(EspSuite::Gcm { key: GcmKeyLen::Bits128 });
+        assert_eq!(suite(Names { authentication: Some(AuthenticationAlgorithm::HMAC_SHA1), ..full }), None);
+        // The key length counts the key only, not the salt.
+        assert_eq!(suite(Names { key_length: Some(160), ..full }), None);
+        assert_eq!(suite(Names { key_length: None, ..full }), None);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use wire::selector::Selector;
 use super::algorithms::{Names, suite};
 use super::decode_kek::{KekKeys, KekRefusal, ReceivedKek};
 use super::encode::LIFE_TYPE_SECONDS;
+use super::sender_ids::SenderIdDownload;
 use super::{ACTIVATION_DELAY, CONFIGURED_LIFETIME, PRIVATE_USE};
 use crate::member::{Direction, Keys};
 
@@ -84,6 +85,12 @@ pub enum PolicyError {
         /// SPI of the TEK.
         spi: u32,
     },
+    /// The sender ids are not well formed, or of a width that RFC 6054 and we do not know.
+    #[error("the sender ids cannot be used")]
+    SenderIds,
+    /// There is a TEK of a counter mode and no sender id to use it with.
+    #[error("no sender id came with a TEK of a counter mode")]
+    NoSenderIds,
     /// A TEK's key is one that must not be used.
     #[error("weak key for TEK {spi:08x}")]
     WeakKey {
@@ -279,6 +286,24 @@ impl Offer {
                 packet.ok_or(PolicyError::Key { spi: tek.spi }).and_then(|packet| keys_of(tek, packet))
             })
             .collect()
+    }
+
+    /// Whether there is a TEK that needs sender ids to send with.
+    pub fn wants_sender_ids(&self) -> bool {
+        let sends = |tek: &&ReceivedTek| tek.direction != Direction::ReceiverOnly;
+        self.teks.iter().filter(sends).any(|tek| !tek.suite.wants_random_iv())
+    }
+
+    /// The sender ids that came in a PULL, where a TEK needs them.
+    //= https://www.rfc-editor.org/rfc/rfc6407#section-4.4
+    //# If it is a
+    //# sender and does not hold a current SID value, it MUST NOT install the
+    //# Data-Security SAs.
+    pub fn sender_ids(&self, download: &KeyDownload<'_>) -> Result<Option<SenderIdDownload>, PolicyError> {
+        if !self.wants_sender_ids() {
+            return Ok(None);
+        }
+        SenderIdDownload::of(download)?.ok_or(PolicyError::NoSenderIds).map(Some)
     }
 
     fn read_group_policy(&mut self, policy: &GroupAssociatedPolicy<'_>) -> Result<(), PolicyError> {

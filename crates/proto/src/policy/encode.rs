@@ -14,6 +14,7 @@ use wire::selector::Selector;
 
 use super::algorithms::{Names, names};
 use super::encode_kek::{KekView, kek_packet, sa_kek};
+use super::sender_ids::SenderIdDownload;
 use super::{ACTIVATION_DELAY, CONFIGURED_LIFETIME};
 use crate::time::Instant;
 use crate::timeline::{wire_seconds, wire_seconds_short};
@@ -27,6 +28,8 @@ const VARIABLE_U32: usize = 8;
 const SA_HEADER: usize = 12;
 /// Octets of the generic payload header.
 const GENERIC_HEADER: usize = 4;
+/// Octets of the number of key packets and RESERVED2.
+const KD_HEADER: usize = 4;
 
 /// What encoding needs to know of a TEK.
 #[derive(Debug, Clone, Copy)]
@@ -85,6 +88,8 @@ pub struct Template {
     spis: Vec<u32>,
     first_expiry: Instant,
     last_expiry: Instant,
+    last_tek_expiry: Instant,
+    wants_sender_ids: bool,
 }
 
 impl Template {
@@ -136,6 +141,8 @@ impl Template {
         Ok(Self {
             first_expiry: teks.iter().map(|tek| tek.expires).min().unwrap_or(Instant::from_micros(u64::MAX)),
             last_expiry: expiries.max().unwrap_or_default(),
+            last_tek_expiry: teks.iter().map(|tek| tek.expires).max().unwrap_or_default(),
+            wants_sender_ids: teks.iter().any(|tek| !tek.suite.wants_random_iv()),
             sa: GroupSecurityAssociation { kek: sak, policy, teks: sats }.to_octets()?,
             lives,
             delays,
@@ -156,9 +163,39 @@ impl Template {
         sa
     }
 
-    /// Body of the KD payload.
+    /// Body of the KD payload, without sender ids.
     pub fn kd(&self) -> &[u8] {
         self.kd.expose()
+    }
+
+    /// Body of the KD payload for a member that gets these sender ids.
+    ///
+    /// Fails if it does not fit the length fields of the payload.
+    //= https://www.rfc-editor.org/rfc/rfc6407#section-5.6.4.4
+    //# If any KD payload includes keying material that is associated with a
+    //# counter-mode of operation, a SID Download Type KD payload containing
+    //# at least one SID_VALUE attribute MUST be included.
+    pub fn kd_with(&self, sender_ids: &SenderIdDownload) -> wire::Result<Secret> {
+        let sids = KeyDownload { packets: vec![sender_ids.packet()] }.to_octets()?;
+        let kd = self.kd.expose();
+        let mut joined = Vec::with_capacity(kd.len() + sids.len());
+        joined.extend_from_slice(kd);
+        joined.extend_from_slice(&sids[KD_HEADER..]);
+        let packets = u16::from_be_bytes([kd[0], kd[1]]).checked_add(1);
+        let error =
+            wire::Error { violation: wire::Violation::BadLength, field: "Number of Key Packets", offset: 0 };
+        joined[..2].copy_from_slice(&packets.ok_or(error)?.to_be_bytes());
+        Ok(Secret::new(joined))
+    }
+
+    /// Whether a TEK is of a counter mode.
+    pub fn wants_sender_ids(&self) -> bool {
+        self.wants_sender_ids
+    }
+
+    /// When the last of the TEKs is gone.
+    pub fn last_tek_expiry(&self) -> Instant {
+        self.last_tek_expiry
     }
 
     /// SPIs of the TEKs, in order.

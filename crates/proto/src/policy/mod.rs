@@ -11,19 +11,23 @@
 //! first SAT, and only to members that show our vendor id: [`CONFIGURED_LIFETIME`] and [`ACTIVATION_DELAY`]; likewise
 //! [`KEK_HEARTBEAT`] and [`KEK_CONFIGURED_LIFETIME`] in a SAK.
 //!
-//! Not implemented here: counter-mode TEKs (they need sender ids), LKH, AH.
+//! TEKs of a counter mode come with a SID key packet ([`SenderIdDownload`]), in a PULL only.
+//!
+//! Not implemented here: LKH, AH.
 
 mod algorithms;
 mod decode;
 mod decode_kek;
 mod encode;
 mod encode_kek;
+mod sender_ids;
 mod size;
 
 pub use decode::{MAXIMUM_TEKS, Offer, PolicyError, ReceivedTek, RefusedTek, TekRefusal};
 pub use decode_kek::{KekKeys, KekRefusal, ReceivedKek};
 pub use encode::{GroupPolicy, PendingTimes, TekView, Template};
 pub use encode_kek::KekView;
+pub use sender_ids::SenderIdDownload;
 pub use size::{DATAGRAM_LIMIT, MessageSize};
 
 /// Private SAT attribute: the TEK's configured lifetime in seconds, four octets.

@@ -10,6 +10,7 @@ use wire::selector::Selector;
 
 use super::encode::{GroupPolicy, TekView, Template};
 use super::encode_kek::KekView;
+use super::sender_ids;
 use crate::pull;
 use crate::push::{AcknowledgementPrf, Kek, KekSpi};
 use crate::time::Instant;
@@ -68,6 +69,9 @@ impl MessageSize {
         };
         let alive = if signing.is_some() { TEKS_PUSHED } else { TEKS };
         let mut largest = 0;
+        if teks.clone().any(|(suite, _)| !suite.wants_random_iv()) {
+            size.keys += sender_ids::PACKET + sender_ids::MOST_AT_A_TIME * sender_ids::VALUE;
+        }
         for (suite, selectors) in teks {
             let (mut tek_policy, mut tek_keys) = (0, encoded(&[(suite, &[])]).1 - empty_keys);
             for (index, chunk) in selectors.chunks(CHUNK).enumerate() {

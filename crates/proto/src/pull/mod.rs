@@ -223,7 +223,7 @@ pub fn read_message_2<'a>(
     Ok(Message2 { nonce, sa })
 }
 
-/// Reads message 3. The requests of a GAP payload are returned; there is nothing to request without counter modes.
+/// Reads message 3. The requests of a GAP payload are returned: a member may ask for sender ids.
 pub fn read_message_3<'a>(
     prf: &impl Prf,
     message: Received<'a>,

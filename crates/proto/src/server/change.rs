@@ -9,6 +9,7 @@ use super::group::{Group, Numbers, gateway_names, is_active};
 use super::kek::current;
 use super::progress::Cause;
 use super::rekey::Subject;
+use super::sender_ids::SenderIds;
 use super::settings::GroupSettings;
 use super::tek::IpsecSa;
 use crate::time::Instant;
@@ -32,9 +33,18 @@ impl Group {
         let pushed = self.settings.push.is_some();
         let fresh_in = self.change_sas(now, &settings, numbers);
         self.gateways = gateway_names(&settings);
+        let widths = (self.sender_ids.bits(), settings.sender_id_bits);
         self.settings = settings;
         self.forget_offers();
         self.change_push(now, pushed);
+        // The same IV would stand for different senders.
+        if widths.0 != widths.1 {
+            if self.sas.iter().any(IpsecSa::has_counter_mode) {
+                self.replace_all_keys(now, random, numbers, "sender ids have another width");
+            }
+            self.sender_ids = SenderIds::new(widths.1);
+            self.note_keys_changed();
+        }
         let before = self.members.count();
         let (left, holds_keys) = self.members.keep_gateways(now, &self.gateways);
         self.left(&left);

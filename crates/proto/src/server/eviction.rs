@@ -16,6 +16,8 @@ use super::group::{Group, Numbers};
 use super::kek::KekState;
 use super::progress::Cause;
 use super::rekey::Subject;
+use super::sender_ids::SenderIds;
+use crate::log::{Entry, Facility, Level};
 use crate::time::Instant;
 use crate::timeline::EVICTION_SPREAD;
 
@@ -115,11 +117,7 @@ impl Group {
         random: &mut dyn Random,
         numbers: &mut Numbers,
     ) -> Duration {
-        self.rekeys.clear();
-        for sa in &mut self.sas {
-            sa.start_over(&mut numbers.spis);
-        }
-        self.sas.retain(|sa| !sa.is_gone());
+        self.drop_teks(numbers);
         let rounds = self.without_switch().max(EVICTION_SPREAD);
         self.revoke_keks(now + rounds);
         self.make_kek(now, random, numbers);
@@ -128,6 +126,38 @@ impl Group {
             self.note_eviction(now, Cause::EvictionNow, rekey, Duration::ZERO, rounds);
         }
         EVICTION_SPREAD
+    }
+
+    /// All keys are replaced because no sender id is left, or because nobody could use them together with new ones. Where
+    /// members pull, they keep what they have until it ends or they meet a key that they do not know.
+    //= https://www.rfc-editor.org/rfc/rfc6407#section-3.5
+    //# The GCKS SHOULD send a GROUPKEY-PUSH message deleting all Data-
+    //# Security SAs and the Rekey SA for the group.
+    pub(super) fn replace_all_keys(
+        &mut self,
+        now: Instant,
+        random: &mut dyn Random,
+        numbers: &mut Numbers,
+        reason: &'static str,
+    ) {
+        let entry = Entry::new(Level::Warn, Facility::PolicyManager, "all keys are replaced");
+        self.log(entry.with("reason", reason));
+        if self.settings.push.is_some() {
+            self.start_over(now, random, numbers);
+        } else {
+            self.drop_teks(numbers);
+            self.forget_offers();
+        }
+    }
+
+    fn drop_teks(&mut self, numbers: &mut Numbers) {
+        self.rekeys.clear();
+        for sa in &mut self.sas {
+            sa.start_over(&mut numbers.spis);
+        }
+        self.sas.retain(|sa| !sa.is_gone());
+        self.sender_ids = SenderIds::new(self.settings.sender_id_bits);
+        self.fresh_starts += 1;
     }
 
     /// Members that hold a KEK shall forget it: the server will not push any more.

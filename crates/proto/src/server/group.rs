@@ -14,12 +14,13 @@ use super::kek::Kek;
 use super::members::{MemberKey, Members, Registration};
 use super::progress::{Progress, Report};
 use super::rekey::Rekey;
+use super::sender_ids::SenderIds;
 use super::settings::{GroupSettings, IpsecSaSettings};
 use super::tek::{IpsecSa, SHORTEST_LIFE_TOLD};
 use super::transmit::PushBatch;
 use crate::log::Entry;
 use crate::path::Path;
-use crate::policy::{GroupPolicy, PendingTimes, Template};
+use crate::policy::{GroupPolicy, PendingTimes, SenderIdDownload, Template};
 use crate::pull::Refusal;
 use crate::push::AcknowledgementError;
 use crate::time::Instant;
@@ -65,6 +66,17 @@ pub(super) struct Offer {
     pub(super) kek: u32,
     /// The last rekey that had begun then.
     pub(super) rekey: u64,
+    /// How often the group had started over then.
+    fresh_starts: u64,
+}
+
+/// Why there are no sender ids for an offer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SenderIdShortage {
+    /// Its keys have been dropped.
+    Outdated,
+    /// All have been given: everything has to start over.
+    Exhausted,
 }
 
 /// One group.
@@ -90,16 +102,16 @@ pub(super) struct Group {
     /// What is handed out now: without private attributes, and with them.
     offers: [Option<Arc<Offer>>; 2],
     pub(super) distributed: bool,
+    pub(super) sender_ids: SenderIds,
+    /// How often all keys were dropped for new ones.
+    pub(super) fresh_starts: u64,
     /// Whether keys, or what is to be deleted, are not durable as they are.
     keys_changed: bool,
 }
 
-/// Whether TEKs of this suite can be handed out: a counter mode needs sender ids.
+/// Whether there is something that its TEKs protect.
 pub(super) fn is_active(sa: &IpsecSaSettings) -> bool {
-    match sa.suite {
-        crypto::EspSuite::Cbc { .. } => !sa.policies.is_empty(),
-        crypto::EspSuite::Gcm { .. } => false,
-    }
+    !sa.policies.is_empty()
 }
 
 pub(super) fn gateway_names(settings: &GroupSettings) -> BTreeSet<Arc<str>> {
@@ -113,7 +125,6 @@ impl Group {
         Self {
             gateways: gateway_names(&settings),
             sas: active.map(|sa| IpsecSa::new(sa, push)).collect(),
-            settings,
             keks: Vec::new(),
             members: Members::default(),
             statistics: Statistics::default(),
@@ -126,7 +137,10 @@ impl Group {
             notes: Vec::new(),
             offers: [None, None],
             distributed: false,
+            sender_ids: SenderIds::new(settings.sender_id_bits),
+            fresh_starts: 0,
             keys_changed: true,
+            settings,
         }
     }
 
@@ -213,6 +227,7 @@ impl Group {
             template: Template::new(&policy).map_err(|_| Refusal::TooLarge)?,
             kek: kek.map_or(0, |kek| kek.index),
             rekey: self.last_rekey,
+            fresh_starts: self.fresh_starts,
         });
         *cached = Some(Arc::clone(&offer));
         Ok(offer)
@@ -230,6 +245,31 @@ impl Group {
         // Somebody who was evicted meanwhile holds it: the member must ask again.
         let usable = kek.filter(|kek| kek.is_alive(now) && kek.state != super::kek::KekState::Revoked);
         usable.map(|kek| Some(kek.sequence())).ok_or(Refusal::NoTek)
+    }
+
+    /// The sender ids that go with the TEKs of an offer, which may be a while old.
+    ///
+    /// When there are none left, all keys are replaced, and the member must ask again.
+    //= https://www.rfc-editor.org/rfc/rfc6407#section-3.5
+    //# Before
+    //# distributing any new SID values, the GCKS MUST delete the Data-
+    //# Security SAs for the group, followed by creation of new Data-
+    //# Security SAs, and resetting the SID-counter to its initial value.
+    pub(super) fn sender_ids_for(
+        &mut self,
+        now: Instant,
+        offer: &Offer,
+        asked: u64,
+    ) -> Result<Option<SenderIdDownload>, SenderIdShortage> {
+        // Ids of the new count must not meet keys of the old one.
+        if offer.fresh_starts != self.fresh_starts {
+            return Err(SenderIdShortage::Outdated);
+        }
+        if !offer.template.wants_sender_ids() {
+            return Ok(None);
+        }
+        let last_expiry = (offer.kek == 0).then(|| offer.template.last_tek_expiry());
+        self.sender_ids.give(now, asked, last_expiry).map(Some).ok_or(SenderIdShortage::Exhausted)
     }
 
     /// A member proved to be live and is given the keys of `offer`.
@@ -301,12 +341,13 @@ impl Group {
 
     /// Whether the record of the keys is behind.
     pub(super) fn keys_changed(&self) -> bool {
-        self.keys_changed || self.keks.iter().any(Kek::reserves)
+        self.keys_changed || self.sender_ids.changed() || self.keks.iter().any(Kek::reserves)
     }
 
     /// The record of the keys is written.
     pub(super) fn keys_are_stored(&mut self) {
         self.keys_changed = false;
+        self.sender_ids.is_stored();
         self.keks.iter_mut().for_each(Kek::is_stored);
     }
 

@@ -42,6 +42,7 @@ fn settings() -> Settings {
         activation_time_delay: Duration::from_secs(15),
         multicast_group: None,
         id_length: LengthWidth::One,
+        sender_id_bits: 16,
         ipsec_sas: vec![sa],
         push: Some(push),
     };

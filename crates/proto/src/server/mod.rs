@@ -11,7 +11,7 @@
 //! Where the server pushes, [`rekey`] says what is told to whom until when, [`rounds`] sends it, [`acknowledgement`]
 //! notes who has it, [`eviction`] and [`change`] are what commands do, and [`progress`] measures them.
 //!
-//! Not here yet: sender ids for counter modes, pseudo-time, server clusters.
+//! Not here yet: pseudo-time, server clusters.
 
 mod acknowledgement;
 mod change;
@@ -29,6 +29,7 @@ mod progress;
 mod registration;
 mod rekey;
 mod rounds;
+mod sender_ids;
 mod settings;
 mod show;
 mod tek;
@@ -156,7 +157,6 @@ impl Server {
                 }
                 None => Group::new(wanted.clone()),
             };
-            self.note_limits(now, wanted);
             self.groups.push(group);
         }
         for removed in old {
@@ -225,19 +225,6 @@ impl Server {
         let groups = self.groups.iter().enumerate();
         self.kek_spis =
             groups.flat_map(|(index, group)| group.keks.iter().map(move |kek| (kek.spi(), index))).collect();
-    }
-
-    fn note_limits(&mut self, now: Instant, group: &GroupSettings) {
-        for sa in &group.ipsec_sas {
-            if matches!(sa.suite, crypto::EspSuite::Gcm { .. }) {
-                self.journal.record(
-                    now,
-                    Entry::new(Level::Warn, Facility::Config, "counter-mode suites are not active yet")
-                        .with("group", &group.name)
-                        .with("ipsec-sa", &sa.name),
-                );
-            }
-        }
     }
 
     /// Takes what a group has to send and to say.

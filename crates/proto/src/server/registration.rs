@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use crypto::Random;
 use wire::isakmp::{Identity, MessageId};
-use wire::registry::{ExchangeType, IdType};
+use wire::registry::{ExchangeType, GapAttribute, IdType};
 
-use super::group::Offer;
+use super::group::{Offer, SenderIdShortage};
 use super::{Event, Server};
 use crate::log::{Entry, Facility, Level};
 use crate::phase1::{AssociationId, Phase2Message};
@@ -202,14 +202,18 @@ impl Server {
             }
             Err(_) | Ok(_) => {}
         }
-        let verdict = verdict.map(|_requests| ());
+        let verdict = verdict.map(|requests| {
+            let asked = requests.and_then(|it| it.attributes.number(GapAttribute::SENDER_ID_REQUEST));
+            asked.unwrap_or(1)
+        });
         let path = association.path();
         let remote = path.remote;
         let state = self.registrations.awaiting.remove(&key).expect("it was there a few lines above");
         let index = self.by_id.get(&state.group).copied();
-        if let Err(error) = verdict {
-            return self.refuse(now, message, index, &error.into());
-        }
+        let asked = match verdict {
+            Ok(asked) => asked,
+            Err(error) => return self.refuse(now, message, index, &error.into()),
+        };
         // The configuration may have changed since message 1, and others may have registered.
         let Some(index) = index else {
             let group = Identity::key_id(state.group);
@@ -227,18 +231,28 @@ impl Server {
             Ok(sequence) => sequence,
             Err(refusal) => return self.refuse(now, message, Some(index), &refusal),
         };
+        let sender_ids = match group.sender_ids_for(now, &state.offer, asked) {
+            Ok(sender_ids) => sender_ids,
+            Err(shortage) => {
+                if shortage == SenderIdShortage::Exhausted {
+                    let reason = "all sender ids have been given";
+                    group.replace_all_keys(now, &mut *self.random, &mut self.numbers, reason);
+                    group.advance(now, &mut *self.random, &mut self.numbers);
+                    self.collect_notes(now, index);
+                    self.update_due(now);
+                }
+                return self.refuse(now, message, Some(index), &Refusal::NoTek);
+            }
+        };
+        let kd = sender_ids.map(|ids| state.offer.template.kd_with(&ids)).transpose();
         let Some(association) = self.endpoint.association(message.association) else { return };
         //= https://www.rfc-editor.org/rfc/rfc6407#section-3.2
         //# The SEQ payload has no other use and is omitted from the GROUPKEY-
         //# PULL exchange when a KEK attribute is not included in the SA payload.
-        let reply = pull::message_4(
-            association,
-            message.message_id,
-            &state.ni,
-            &state.nr,
-            sequence,
-            state.offer.template.kd(),
-        );
+        let reply = kd.and_then(|kd| {
+            let kd = kd.as_ref().map_or(state.offer.template.kd(), |kd| kd.expose());
+            pull::message_4(association, message.message_id, &state.ni, &state.nr, sequence, kd)
+        });
         let Ok(reply) = reply else {
             return self.refuse(now, message, Some(index), &Refusal::TooLarge);
         };

@@ -39,6 +39,8 @@ pub struct GroupSettings {
     pub multicast_group: Option<Ipv4Addr>,
     /// Width of the identification lengths in the policy we send: one octet, or two for members that want them.
     pub id_length: LengthWidth,
+    /// Bits of a sender id of a counter mode: 8, 12, 16 or 24. Where it changes, all keys are replaced at once.
+    pub sender_id_bits: u8,
     /// The TEKs, in the order of the configuration, which is also the order of the policies.
     pub ipsec_sas: Vec<IpsecSaSettings>,
     /// `server-member-communication`; `None`: members pull.

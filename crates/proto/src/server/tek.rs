@@ -251,6 +251,11 @@ impl IpsecSa {
         self.teks.clear();
     }
 
+    /// Whether one of the TEKs is of a counter mode.
+    pub(super) fn has_counter_mode(&self) -> bool {
+        self.teks.iter().any(|tek| !tek.settings.suite.wants_random_iv())
+    }
+
     /// In how long everybody uses keys that nobody has now, if nothing but time passes.
     pub(super) fn fresh_in(&self, now: Instant) -> Duration {
         self.teks.iter().rfind(|tek| tek.distributed).map_or(Duration::ZERO, |tek| {

@@ -13,6 +13,7 @@ mod rekey;
 mod rekeyed;
 mod rollover;
 mod scale;
+mod sender_ids;
 mod sessions;
 mod stranger;
 mod world;

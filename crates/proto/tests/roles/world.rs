@@ -483,6 +483,7 @@ pub fn group(id: u32, sas: usize, policies: &[MatchPolicy]) -> GroupSettings {
         activation_time_delay: seconds(15),
         multicast_group: None,
         id_length: LengthWidth::One,
+        sender_id_bits: 16,
         push: None,
         ipsec_sas: (0..sas)
             .map(|index| IpsecSaSettings {
@@ -561,6 +562,7 @@ pub fn member_of_servers(index: usize, groups: &[u32], servers: Vec<IpAddr>) -> 
                 routing_instance: "default".to_owned(),
                 recovery_probe: false,
                 heartbeat_threshold: 3,
+                sender_ids: 4,
                 rsa_bare_hash: false,
             })
             .collect(),

@@ -235,6 +235,7 @@ impl Station {
             routing_instance: "default".into(),
             recovery_probe: false,
             heartbeat_threshold: 3,
+            sender_ids: 4,
             rsa_bare_hash: false,
         };
         let settings = Settings { gateways: vec![gateway], vpns: vec![vpn], ..Settings::default() };
@@ -256,6 +257,7 @@ impl Station {
                 Event::Registered { .. } => registered = true,
                 Event::RegistrationFailed { reason, .. } => bail!("a registration failed: {reason}"),
                 Event::InstallSas { .. }
+                | Event::SenderIds { .. }
                 | Event::RemoveSas { .. }
                 | Event::JoinGroup { .. }
                 | Event::LeaveGroup { .. }

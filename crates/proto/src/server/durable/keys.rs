@@ -14,12 +14,16 @@ use crate::push::{self, KekSpi};
 use crate::server::group::Group;
 use crate::server::kek::{KekState, Remembered};
 use crate::server::rekey::Subject;
+use crate::server::sender_ids::{RememberedSenderIds, Span};
 use crate::server::settings::{Communication, IpsecSaSettings, MatchPolicy, PushSettings};
 use crate::server::tek::{RememberedSa, RememberedTek, Tek};
 use crate::time::Instant;
 
 /// Layout of the record. A reader of a later layout reads this one too.
-const LAYOUT: u8 = 1;
+const LAYOUT: u8 = 2;
+
+/// The layout before sender ids.
+const LAYOUT_WITHOUT_SENDER_IDS: u8 = 1;
 
 /// What the record of a group holds.
 pub(super) struct GroupKeys {
@@ -28,6 +32,8 @@ pub(super) struct GroupKeys {
     pub(super) keks: Vec<Remembered>,
     /// What members are still to be told to forget, and until when.
     pub(super) deletions: Vec<(Subject, Instant)>,
+    /// `None`: nobody knew of any.
+    pub(super) sender_ids: Option<RememberedSenderIds>,
 }
 
 pub(super) fn write(group: &Group, now: Instant) -> Secret {
@@ -55,11 +61,13 @@ pub(super) fn write(group: &Group, now: Instant) -> Secret {
         output.count(spis.len());
         spis.iter().for_each(|spi| output.u32(*spi));
     }
+    write_sender_ids(&mut output, now, &group.sender_ids.remember());
     output.into_secret()
 }
 
 pub(super) fn read(mut input: Input<'_>) -> Result<GroupKeys> {
-    if input.u8("layout")? != LAYOUT {
+    let layout = input.u8("layout")?;
+    if ![LAYOUT, LAYOUT_WITHOUT_SENDER_IDS].contains(&layout) {
         return Err(input.error("layout"));
     }
     let keys = GroupKeys {
@@ -80,9 +88,42 @@ pub(super) fn read(mut input: Input<'_>) -> Result<GroupKeys> {
             };
             Ok((subject, ends))
         })?,
+        sender_ids: match layout {
+            LAYOUT_WITHOUT_SENDER_IDS => None,
+            _ => Some(read_sender_ids(&mut input)?),
+        },
     };
     input.finish()?;
     Ok(keys)
+}
+
+fn write_sender_ids(output: &mut Output, now: Instant, ids: &RememberedSenderIds) {
+    output.u8(ids.bits);
+    output.u64(ids.reserved);
+    output.count(ids.spans.len());
+    for span in &ids.spans {
+        output.u64(span.first);
+        output.flag(span.free_at.is_some());
+        output.moment(now, span.free_at.unwrap_or(now));
+    }
+}
+
+fn read_sender_ids(input: &mut Input<'_>) -> Result<RememberedSenderIds> {
+    let bits = input.u8("sender id bits")?;
+    if ![8, 12, 16, 24].contains(&bits) {
+        return Err(input.error("sender id bits"));
+    }
+    let reserved = input.u64("sender ids")?;
+    let spans: Vec<Span> = input.list("sender ids", |input| {
+        let first = input.u64("sender ids")?;
+        let is_freed = input.flag("sender ids")?;
+        let free_at = Some(input.moment("sender ids")?).filter(|_| is_freed);
+        Ok(Span { first, free_at })
+    })?;
+    if reserved >= 1 << 62 || !spans.iter().map(|span| span.first).chain([reserved]).is_sorted() {
+        return Err(input.error("sender ids"));
+    }
+    Ok(RememberedSenderIds { bits, reserved, spans })
 }
 
 /// The number of a subject that keys do not tell of themselves, and its SPIs.

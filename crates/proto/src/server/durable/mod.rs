@@ -31,6 +31,7 @@ use wire::codec;
 use super::group::Group;
 use super::kek::{Kek, KekState};
 use super::rekey::Subject;
+use super::sender_ids::SenderIds;
 use super::tek::IpsecSa;
 use super::{Server, Settings};
 use crate::log::{Entry, Facility, Level};
@@ -179,6 +180,9 @@ impl Group {
         spis: &mut BTreeSet<u32>,
     ) -> Vec<(Subject, Instant)> {
         self.last_rekey = keys.last_rekey;
+        if let Some(kept) = keys.sender_ids {
+            self.sender_ids = SenderIds::restored(kept);
+        }
         let push = self.settings.timing();
         for remembered in keys.sas {
             match self.sas.iter_mut().find(|sa| sa.settings.name == remembered.name) {
