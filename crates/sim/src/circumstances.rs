@@ -31,8 +31,8 @@ impl World<'_> {
         }
         if self.scenario.attacker {
             for _ in 0..self.chance.within(0..4) {
-                let datagram = self.attacker.act(self.scenario);
-                self.inject(datagram);
+                let (heard, datagram) = self.attacker.act(self.scenario);
+                self.inject(heard, datagram);
             }
         }
         Ok(())
@@ -195,9 +195,10 @@ impl World<'_> {
                 // Refused in a pull group.
                 let replaced = host.role.evict(now, None, eviction);
                 self.keys.replacing = replaced.is_ok() && self.plan.pushes();
+                self.keys.out_of_turn(self.now, self.keys.replacing);
+                self.drain_server(index)?;
                 self.learn(index)?;
                 self.keys.replacing = false;
-                self.drain_server(index)?;
             }
         }
         Ok(())

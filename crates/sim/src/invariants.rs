@@ -20,9 +20,12 @@
 //! - The periods need not be the last ones before the switch: any three in a row, once they have passed, oblige for
 //!   as long as the key lives. This is more than the sentence above asks.
 //! - A member that is not authorized any more is owed nothing, and one whose interface is down has no traffic.
-//! - With several servers nothing is owed yet, because they share no keys yet; see [`PERIODS_ELSEWHERE`].
+//! - With several servers nothing is owed yet, because they share no keys yet; see [`PERIODS_ELSEWHERE`]. They do not push
+//!   either: what one pushes would end what another gave (a DTD names no key).
 //!
-//! By a push group's pushes a member is owed a key earlier: three rounds of `retransmission-period` in touch, while it
+//! By a push group's pushes a member is owed a key earlier: three rounds of `retransmission-period` in which nothing
+//! between both was lost (a round of each `ipsec-sa` is a message of its own; of those sent at one moment only the last
+//! is sure not to be overtaken, which takes turns: so it is as many rounds as `ipsec-sa`s and one, if that is more), while it
 //! holds a KEK that its server has too and is on the active list, and the key is not one that an eviction made. What an
 //! eviction made it is owed after three rounds (the Delete), the spread J, and a registration.
 //!
@@ -34,12 +37,18 @@
 //! by then (`check_switched`). What a sender that was cut off at the switch sends in those last S, having no better key,
 //! may be lost: it is not connected, and the only remedy would be to keep keys beyond their lives.
 //!
+//! # A push that an attacker holds back
+//!
+//! Nothing in a GROUPKEY-PUSH of RFC 6407 tells its age, so a member that has missed the rounds counts the lives in one that
+//! an attacker brings later from its arrival. What such a member holds may end as much later as that push was old
+//! (`Watched::held_back`), and never more: everything else that it holds is judged as ever.
+//!
 //! # A server that starts anew
 //!
-//! It has no durable state yet, so it makes new keys and knows nobody. Members that hold keys of its earlier life go on
+//! In some worlds it finds what it has kept ([`proto::server::Server::restored`]), with every datagram that it had not
+//! kept the reasons of lost: its keys go on, and so do its debts. In the others it makes new keys and knows nobody. Members that hold keys of its earlier life go on
 //! with them and learn of the new ones when they have to ask, as above. The old keys have ended at their server with
-//! its life: they may be used to their announced ends, but nobody is owed them any more. When servers remember (see
-//! `World::start_server`), the keys go on and so do the debts.
+//! its life: they may be used to their announced ends, but nobody is owed them any more.
 
 use std::time::Duration;
 
@@ -124,7 +133,8 @@ impl Court<'_> {
         }
         let since = key.made.max(watched.began);
         let rounds = watched.push_touch[key.server].periods_since(self.now, since);
-        if !self.plan.pushes() || rounds < PERIODS {
+        let needed = PERIODS.max(self.plan.sas.len() as u32 + 1);
+        if !self.plan.pushes() || rounds < needed {
             return false;
         }
         if key.replaces {
@@ -173,10 +183,12 @@ impl Court<'_> {
                     && older.activates < key.activates
             });
             for (old, older) in older {
-                let both = older
-                    .senders
-                    .iter()
-                    .find(|member| key.holders.contains(*member) && !key.senders.contains(*member));
+                let both = older.senders.iter().find(|member| {
+                    let late = late + self.watched[*member].held_back;
+                    key.holders.contains(*member)
+                        && !key.senders.contains(*member)
+                        && key.activates + late < self.now
+                });
                 if let Some(member) = both {
                     return Err(format!(
                         "member {member} still sends with {old:08x}, {:?} after the switch to {spi:08x}",
@@ -240,7 +252,7 @@ impl Court<'_> {
         });
         common
             .filter_map(|sa| sa.detail?.lifetime_remaining_secs)
-            .map(|left| self.plan.ike_lifetime().saturating_sub(Duration::from_secs(left)))
+            .map(|left| self.plan.ike_lifetime().saturating_sub(Duration::from_secs(left) + READING))
             .max()
     }
 
@@ -257,7 +269,7 @@ impl Court<'_> {
                 return Err(format!("member {member} holds {spi:08x}, which no server made"));
             };
             // To the second: a push is counted from its arrival.
-            if sa.ends > key.announced_end + READING {
+            if sa.ends > key.announced_end + READING + watched.held_back {
                 let (ends, end) = (sa.ends, key.announced_end);
                 return Err(format!("member {member} keeps {spi:08x} until {ends:?}, its end is {end:?}"));
             }
@@ -269,7 +281,8 @@ impl Court<'_> {
             let Some(key) = self.keys.find(*spi) else { continue };
             let Some(own) = watched.data_path.live(now).find(|sa| sa.spi == *spi) else { continue };
             let others = watched.data_path.live(now).any(|other| {
-                other.spi != *spi && own.selectors.iter().all(|selector| other.selectors.contains(selector))
+                let older = self.keys.find(other.spi).is_some_and(|older| older.made < key.made);
+                older && own.selectors.iter().all(|selector| other.selectors.contains(selector))
             });
             let alone = self.parties.servers.len() == 1;
             if alone && others && key.activates > now + early(self.plan.try_interval()) {

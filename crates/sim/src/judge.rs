@@ -1,11 +1,16 @@
 //! The world as its own judge: notes who holds and sends with what, and calls the [`Court`].
 
+use std::time::Duration;
+
 use crate::bits::Bits;
 use crate::invariants::{Court, last_seconds};
 use crate::keys::Key;
 use crate::parties::Party;
 use crate::plan::VPN;
 use crate::world::{BEGINNING, Sleeper, World};
+
+/// Three rekeys, each with its rounds, the time that acknowledgements have, and a registration before.
+const LONG_ENOUGH: Duration = Duration::from_secs(300);
 
 impl World<'_> {
     pub(crate) fn learn(&mut self, index: usize) -> Result<(), String> {
@@ -152,6 +157,24 @@ impl World<'_> {
             let local = host.clock.local(self.now);
             host.role.unknown_spi(local, VPN);
             self.drain_member(member)?;
+        }
+        Ok(())
+    }
+
+    /// Where no datagram is lost, nobody is lost who was there all the time.
+    pub(crate) fn judge_server_event(
+        &self,
+        server: usize,
+        event: &proto::server::Event,
+    ) -> Result<(), String> {
+        let proto::server::Event::MemberLost { gateway, .. } = event else { return Ok(()) };
+        let index = gateway.strip_prefix("member-").and_then(|number| number.parse::<usize>().ok());
+        let Some(index) = index.filter(|_| self.scenario.loss == 0) else { return Ok(()) };
+        let watched = &self.watched[index];
+        let Some(up_since) = watched.up_since else { return Ok(()) };
+        let since = up_since.max(watched.began).max(watched.push_touch[server].good(self.now).0);
+        if self.now - since > LONG_ENOUGH {
+            return Err(format!("{gateway} is lost though nothing was, for {:?}", self.now - since));
         }
         Ok(())
     }

@@ -17,6 +17,9 @@ pub(crate) const READING: Duration = Duration::from_secs(1);
 /// Keys are remembered for this long after their end, to see whether anybody still uses them.
 const MEMORY: Duration = Duration::from_secs(600);
 
+/// For how long what somebody asked for may make a difference to the number of keys: a life and what it is cut to.
+const OUT_OF_TURN: Duration = Duration::from_secs(600);
+
 /// One TEK.
 #[derive(Debug)]
 pub(crate) struct Key {
@@ -62,6 +65,8 @@ pub(crate) struct Keys {
     keks: BTreeMap<Cookies, Kek>,
     /// An eviction is going on: keys made now are made for it.
     pub(crate) replacing: bool,
+    /// When somebody asked for new keys, and whether he evicted somebody.
+    out_of_turn: Vec<(Instant, bool)>,
 }
 
 impl Keys {
@@ -77,6 +82,20 @@ impl Keys {
         self.by_spi.iter().map(|(spi, key)| (*spi, key))
     }
 
+    /// Somebody asks for new keys out of their turn.
+    pub(crate) fn out_of_turn(&mut self, now: Instant, evicts: bool) {
+        self.out_of_turn.push((now, evicts));
+    }
+
+    /// TEKs of one `ipsec-sa` that may live at a time: two; a third one while a change of policy waits for a successor
+    /// that is out there; more when evictions follow each other before members can have come for new keys.
+    fn alive(&mut self, now: Instant) -> usize {
+        self.out_of_turn.retain(|(at, _)| *at + OUT_OF_TURN > now);
+        let evictions = self.out_of_turn.iter().filter(|(_, evicts)| *evicts).count();
+        let changes = self.out_of_turn.len() - evictions;
+        2 + (changes.min(1) + evictions).min(4)
+    }
+
     /// Looks at a server. Everything it has made since the last look is made now.
     pub(crate) fn learn(
         &mut self,
@@ -86,6 +105,7 @@ impl Keys {
         host: &Host<Server>,
     ) -> Result<u64, String> {
         let mut made = 0;
+        let allowed = self.alive(now);
         let local = host.local(now);
         let after = |seconds| host.clock.world(local + Duration::from_secs(seconds));
         let mut names: BTreeMap<Rc<str>, usize> = BTreeMap::new();
@@ -99,8 +119,8 @@ impl Keys {
             let name: Rc<str> = tek.name.into();
             let count = names.entry(Rc::clone(&name)).or_default();
             *count += 1;
-            if *count > 2 {
-                return Err(format!("{name} has more than two TEKs"));
+            if *count > allowed {
+                return Err(format!("{name} has more than {allowed} TEKs"));
             }
             if seen.contains(&tek.spi.0) {
                 return Err(format!("SPI {} is used twice", tek.spi));
@@ -139,6 +159,10 @@ impl Keys {
                         return Err(format!("the server keeps {} beyond its end {:?}", tek.spi, key.ends));
                     }
                     key.ends = key.ends.min(ends);
+                    let activates = after(detail.activation_in_secs);
+                    if detail.activation_in_secs > 0 && activates + READING < key.activates {
+                        key.activates = activates;
+                    }
                 }
             }
         }

@@ -19,6 +19,7 @@ mod chance;
 mod circumstances;
 mod clock;
 mod data_path;
+mod disk;
 mod invariants;
 mod judge;
 mod keys;

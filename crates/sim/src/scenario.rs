@@ -63,8 +63,10 @@ pub struct Scenario {
     pub partitions: bool,
     /// Whether members' interfaces go down and up, and their processes end and start, now and then.
     pub restarts: bool,
-    /// Whether servers are started anew, now and then. They remember nothing.
+    /// Whether servers are started anew, now and then.
     pub server_restarts: bool,
+    /// Whether they remember what they keep; they may die before or after keeping it. Else they remember nothing.
+    pub durable: bool,
     /// Whether somebody changes the configuration and types commands, now and then.
     pub operator: bool,
     /// Whether that somebody also changes between pull and push, and replaces all keys.
@@ -77,7 +79,7 @@ impl Scenario {
     /// Circumstances for so many members: an hour of TEKs that live one to five minutes. Most worlds have one server.
     pub fn from_seed(seed: u64, members: usize) -> Self {
         let mut chance = Chance::new(seed);
-        Self {
+        let drawn = Self {
             seed,
             members,
             servers: if chance.percent(90) { 1 } else { chance.within(2..5) as usize },
@@ -107,7 +109,10 @@ impl Scenario {
             operator: chance.percent(50),
             rekeys: chance.percent(60),
             attacker: chance.percent(30),
-        }
+            durable: chance.percent(60),
+        };
+        // Servers that share nothing do not push to the same members.
+        if drawn.servers > 1 { drawn.pulling() } else { drawn }
     }
 
     /// The ordinary tier: ten to fifty members.

@@ -18,6 +18,8 @@ pub(crate) enum Way {
 #[derive(Clone, Debug)]
 pub(crate) struct Touch {
     period: Duration,
+    /// Whether a period is good only if nothing was lost in it.
+    strict: bool,
     /// Beginning of the running period.
     begun: Instant,
     /// Beginning of the good periods before the running one; the beginning of the running one if there are none.
@@ -28,7 +30,12 @@ pub(crate) struct Touch {
 
 impl Touch {
     pub(crate) fn new(now: Instant, period: Duration) -> Self {
-        Self { period, begun: now, good_since: now, sent: [false; 2], passed: [false; 2] }
+        Self { period, strict: false, begun: now, good_since: now, sent: [false; 2], passed: [false; 2] }
+    }
+
+    /// One for messages of which each counts: a period is good if nothing was lost in it.
+    pub(crate) fn strict(now: Instant, period: Duration) -> Self {
+        Self { strict: true, ..Self::new(now, period) }
     }
 
     pub(crate) fn period(&self) -> Duration {
@@ -46,8 +53,9 @@ impl Touch {
     /// A datagram was sent.
     pub(crate) fn record(&mut self, now: Instant, way: Way, passed: bool) {
         self.close_periods(now);
+        let (sent, so_far) = (self.sent[way as usize], self.passed[way as usize]);
+        self.passed[way as usize] = if self.strict { passed && (so_far || !sent) } else { passed || so_far };
         self.sent[way as usize] = true;
-        self.passed[way as usize] |= passed;
     }
 
     /// One of both is not reachable, or not running, before `until`.

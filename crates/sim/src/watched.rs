@@ -1,5 +1,7 @@
 //! A member as the invariants see it.
 
+use std::time::Duration;
+
 use proto::time::Instant;
 
 use crate::data_path::DataPath;
@@ -23,6 +25,8 @@ pub(crate) struct Watched {
     pub(crate) joined: u32,
     /// When its gateway was taken out of the group; `None` while it is in.
     pub(crate) evicted_at: Option<Instant>,
+    /// How old the oldest push was that an attacker brought it: it may have counted lives from then.
+    pub(crate) held_back: Duration,
     /// For each server, by its own retry period.
     pub(crate) touch: Vec<Touch>,
     /// For each server, by the period of its rounds.

@@ -16,6 +16,7 @@ use crate::attacker::Attacker;
 use crate::bits::Bits;
 use crate::chance::Chance;
 use crate::clock::Clock;
+use crate::disk::Disk;
 use crate::keys::Keys;
 use crate::network::{Datagram, Network};
 use crate::parties::{Host, Parties, Party, member_address, server_address};
@@ -33,6 +34,15 @@ const START: u64 = 30_000;
 
 /// How often circumstances change and debts that only time makes are looked for.
 const BEAT: Duration = Duration::from_secs(1);
+
+/// Percent of the moments at which a server has something to keep that it does not survive.
+const DIES_KEEPING: u64 = 1;
+
+/// Exchange type of a GROUPKEY-PUSH.
+const PUSH: u8 = 33;
+
+/// A datagram takes less than this.
+const NETWORK: Duration = Duration::from_millis(500);
 
 /// Retry period of a member that never had a key.
 const FIRST_TRY_INTERVAL: Duration = Duration::from_secs(10);
@@ -159,6 +169,8 @@ pub(crate) struct World<'a> {
     /// Which life of each server this is, and until when it is down.
     pub(crate) generations: Vec<u32>,
     pub(crate) starting: Vec<Option<Instant>>,
+    /// What each server has kept.
+    pub(crate) disks: Vec<Disk>,
     pub(crate) watched: Vec<Watched>,
     pub(crate) up: Bits,
     pub(crate) keys: Keys,
@@ -196,7 +208,8 @@ impl<'a> World<'a> {
             registered: false,
             joined: 0,
             evicted_at: None,
-            push_touch: vec![Touch::new(BEGINNING, scenario.push.period); scenario.servers],
+            held_back: Duration::ZERO,
+            push_touch: vec![Touch::strict(BEGINNING, scenario.push.period); scenario.servers],
             touch: vec![Touch::new(BEGINNING, FIRST_TRY_INTERVAL); scenario.servers],
         };
         let mut world = Self {
@@ -206,6 +219,7 @@ impl<'a> World<'a> {
             parties: Parties { servers: Vec::new(), members: Vec::new() },
             generations: vec![0; scenario.servers],
             starting: vec![None; scenario.servers],
+            disks: vec![Disk::default(); scenario.servers],
             watched: (0..scenario.members).map(|_| watched()).collect(),
             up: Bits::default(),
             keys: Keys::default(),
@@ -339,6 +353,16 @@ impl<'a> World<'a> {
         Host { role: Server::new(clock.local(self.now), self.plan.server_settings(), random), clock }
     }
 
+    /// One that goes on with what was kept.
+    fn restored_server(&mut self, index: usize) -> Result<Host<Server>, String> {
+        let clock = Clock::draw(&mut self.chance);
+        let random = self.random();
+        let records = self.disks[index].records(self.now);
+        let role = Server::restored(clock.local(self.now), self.plan.server_settings(), random, &records)
+            .map_err(|error| error.to_string())?;
+        Ok(Host { role, clock })
+    }
+
     fn new_member(&mut self, index: usize) -> Host<Member> {
         let clock = Clock::draw(&mut self.chance);
         let random = self.random();
@@ -346,12 +370,21 @@ impl<'a> World<'a> {
         Host { role: Member::new(clock.local(self.now), settings, random), clock }
     }
 
-    /// A server begins a new life. This is the place where it will find what its store has kept; now there is none.
+    /// A server begins a new life, or goes on with the old one.
     fn start_server(&mut self, index: usize) -> Result<(), String> {
-        self.parties.servers[index] = self.new_server();
-        self.generations[index] += 1;
+        if self.scenario.durable {
+            self.parties.servers[index] = self.restored_server(index)?;
+            // It may have slept through a change, or through an eviction.
+            self.keys.replacing = self.plan.pushes();
+            self.keys.out_of_turn(self.now, self.keys.replacing);
+        } else {
+            self.parties.servers[index] = self.new_server();
+            self.generations[index] += 1;
+        }
         self.drain_server(index)?;
-        self.learn(index)
+        self.learn(index)?;
+        self.keys.replacing = false;
+        Ok(())
     }
 
     /// A server's life ends, in order or by a crash, and another begins at `until`.
@@ -363,7 +396,9 @@ impl<'a> World<'a> {
             self.drain_server(index)?;
         }
         self.starting[index] = Some(until);
-        self.keys.server_gone(self.now, index);
+        if !self.scenario.durable {
+            self.keys.server_gone(self.now, index);
+        }
         self.cut_off(Party::Server(index), until);
         self.set(Sleeper::Server(index), Some(until));
         Ok(())
@@ -429,6 +464,7 @@ impl<'a> World<'a> {
 
     /// Gives the servers their new settings.
     pub(crate) fn configure_servers(&mut self) -> Result<(), String> {
+        self.keys.out_of_turn(self.now, self.keys.replacing);
         for index in 0..self.parties.servers.len() {
             if self.starting[index].is_none() {
                 let settings = self.plan.server_settings();
@@ -444,6 +480,10 @@ impl<'a> World<'a> {
 
     /// Takes everything out of a server.
     pub(crate) fn drain_server(&mut self, index: usize) -> Result<(), String> {
+        if self.scenario.durable && !self.keep(index) {
+            let length = Duration::from_millis(self.chance.within(0..60_000));
+            return self.stop_server(index, self.now + length, false);
+        }
         let mut buffer = std::mem::take(&mut self.buffer);
         while let Some(path) = self.parties.servers[index].role.poll_transmit(&mut buffer) {
             self.transmit(Party::Server(index), path, &buffer);
@@ -454,10 +494,28 @@ impl<'a> World<'a> {
         }
         while let Some(event) = self.parties.servers[index].role.poll_event() {
             self.note_server_event(&event);
+            self.judge_server_event(index, &event)?;
         }
         let due = self.parties.servers[index].due();
         self.set(Sleeper::Server(index), due.map(|due| due.max(self.now)));
         Ok(())
+    }
+
+    /// Keeps what a server must not forget, before anything leaves it. Returns false if it died over it.
+    fn keep(&mut self, index: usize) -> bool {
+        let host = &mut self.parties.servers[index];
+        if !host.role.has_changes() {
+            return true;
+        }
+        let dies = self.scenario.server_restarts && self.chance.percent(DIES_KEEPING);
+        if dies && self.chance.percent(50) {
+            return false;
+        }
+        let local = host.clock.local(self.now);
+        while host.role.has_changes() {
+            self.disks[index].apply(self.now, host.role.take_changes(local));
+        }
+        !dies
     }
 
     /// Sends a rekey to whom it is for, and to those who listen although it is not for them any more.
@@ -549,7 +607,7 @@ impl<'a> World<'a> {
     fn put(&mut self, from: Party, datagram: Datagram) {
         self.report.datagrams += 1;
         if self.scenario.attacker {
-            self.attacker.overhear(&datagram);
+            self.attacker.overhear(self.now, &datagram);
         }
         let to = datagram.to;
         let length = datagram.octets.len();
@@ -570,7 +628,12 @@ impl<'a> World<'a> {
     }
 
     /// Hands a datagram of nobody to the network.
-    pub(crate) fn inject(&mut self, datagram: Datagram) {
+    pub(crate) fn inject(&mut self, heard: Option<Instant>, datagram: Datagram) {
+        let is_push = datagram.octets.get(18) == Some(&PUSH);
+        if let (Some(heard), Party::Member(member), true) = (heard, datagram.to, is_push) {
+            let held_back = &mut self.watched[member].held_back;
+            *held_back = (self.now - heard + NETWORK).max(*held_back);
+        }
         self.network.send(self.now, Party::Nobody, datagram);
     }
 }

@@ -34,6 +34,8 @@ pub(super) struct Held {
     follower: Option<u32>,
     /// Where in the window of re-registration this member stands.
     fraction: u32,
+    /// When it came.
+    since: Instant,
 }
 
 /// The TEKs of one VPN.
@@ -85,7 +87,9 @@ impl SaSet {
             }
             named.push(received(asked, now, tek, keys, known, &mut random));
         }
-        let mut unnamed: Vec<Held> = earlier.into_values().collect();
+        // What a push brought after we asked may be newer than the answer, which then says nothing about it.
+        let (mut unnamed, mut newer): (Vec<Held>, Vec<Held>) =
+            earlier.into_values().partition(|held| held.since < asked);
         for held in &mut unnamed {
             held.named = false;
             if let Some(delay) = offer.deactivation_delay {
@@ -94,12 +98,13 @@ impl SaSet {
         }
         unnamed.retain(|held| held.sa.hard_expiry > now);
         unnamed.sort_by_key(|held| (held.sa.hard_expiry, held.sa.spi));
-        let surplus = (named.len() + unnamed.len()).saturating_sub(2 * MAXIMUM_TEKS);
+        let surplus = (named.len() + newer.len() + unnamed.len()).saturating_sub(2 * MAXIMUM_TEKS);
         unnamed.drain(..surplus.min(unnamed.len()));
 
         activate(heard, now, offer, &mut named, &unnamed);
         self.held = named;
         self.held.append(&mut unnamed);
+        self.held.append(&mut newer);
         self.closed.clone_from(&offer.closed);
         self.mark_succeeded();
         replaced
@@ -424,6 +429,7 @@ fn received(
         succeeded: false,
         follower: known.as_ref().and_then(|known| known.follower),
         fraction,
+        since: known.map_or(now, |known| known.since),
     }
 }
 
@@ -441,13 +447,16 @@ fn activate(heard: Instant, now: Instant, offer: &Offer, named: &mut [Held], unn
         }
     };
     unnamed.iter().for_each(|held| remember(&mut older, held));
-    for (tek, held) in offer.teks.iter().zip(named) {
+    for (at, (tek, held)) in offer.teks.iter().zip(named).enumerate() {
+        // They are named oldest first. Of two that may both be used the later one is used, so they do not begin at the
+        // same moment, nor the older one later because its time is not told.
+        let first = heard + Duration::from_micros(at as u64);
         let predecessor = held.sa.selectors.iter().filter_map(|selector| older.get(selector)).max().copied();
         let computed = match predecessor {
-            None => now,
+            None => heard,
             Some((end, switch)) => {
                 let delay = tek.activation_delay.or(offer.activation_delay);
-                delay.map_or(end - switch, |delay| heard + delay).min(end)
+                delay.map_or(end - switch, |delay| first + delay).min(end).max(first)
             }
         };
         // One that encrypts already goes on.

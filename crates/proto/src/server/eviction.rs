@@ -193,5 +193,10 @@ impl Group {
         for kek in self.keks.iter_mut().filter(|kek| kek.state != KekState::Revoked) {
             kek.revoke(until);
         }
+        // New TEKs have not been handed out yet.
+        let teks = self.sas.iter().flat_map(|sa| &sa.teks).filter(|tek| tek.distributed);
+        let ends = teks.map(|tek| tek.expires).max().unwrap_or(until);
+        let newest = self.keks.iter().map(|kek| kek.index).max().unwrap_or_default();
+        self.members.revoke(newest, ends);
     }
 }

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::departed::Departed;
 use crate::path::Path;
 use crate::time::Instant;
 
@@ -108,6 +109,8 @@ pub(super) struct Members {
     foreign: usize,
     /// Active members that were given no KEK.
     without_kek: usize,
+    /// Those that are forgotten and may hold keys.
+    departed: Departed,
 }
 
 impl Members {
@@ -165,6 +168,10 @@ impl Members {
     ) -> MemberId {
         let Registration { path, ours, kek, keys_until } = registration;
         let id = self.entry(gateway.clone(), path);
+        if let Some(other) = self.get(id).filter(|member| member.gateway != gateway).cloned() {
+            // Its address is somebody else's now.
+            self.departed.insert(other);
+        }
         self.change(id, |member| {
             member.gateway = gateway;
             member.path = path;
@@ -185,17 +192,36 @@ impl Members {
     /// Takes over a member that was kept.
     pub(super) fn restore(&mut self, kept: RememberedMember) {
         let id = self.entry(Arc::clone(&kept.gateway), kept.path);
-        self.change(id, |member| {
-            member.path = kept.path;
-            member.standing = if kept.lost { Standing::Lost } else { Standing::Active };
-            member.ours = kept.ours;
-            member.acknowledges = kept.acknowledges;
-            member.kek = kept.kek;
-            member.heard_at = kept.heard_at;
-            member.keys_until = kept.keys_until;
-        });
+        self.change(id, |member| kept.restore(member));
         self.recorded = true;
         self.changed.clear();
+    }
+
+    /// Takes over one that had been forgotten before.
+    pub(super) fn restore_departed(&mut self, kept: RememberedMember) {
+        let mut member = fresh(Arc::clone(&kept.gateway), kept.path);
+        kept.restore(&mut member);
+        self.departed.insert(member);
+        self.departed.take_changed();
+    }
+
+    /// KEKs up to `kek` are revoked, and what they brought lives until `until`.
+    pub(super) fn revoke(&mut self, kek: u32, until: Instant) {
+        self.departed.revoke(kek, until);
+        let lost = |member: &&mut Member| member.standing == Standing::Lost && member.kek != 0;
+        for member in self.slots.iter_mut().flatten().filter(lost) {
+            member.keys_until = member.keys_until.max(until);
+        }
+    }
+
+    /// Those that are forgotten and may hold keys, as they are now, where that changed; `None` for no more.
+    pub(super) fn take_departed(&mut self) -> Vec<(Arc<str>, Option<Member>)> {
+        self.departed.take_changed()
+    }
+
+    /// Gateways of which a member is forgotten that may hold keys.
+    pub(super) fn departed(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.departed.gateways()
     }
 
     /// Members that changed, as they are now, or `None` for one that is forgotten; at most `limit`.
@@ -212,7 +238,7 @@ impl Members {
     }
 
     pub(super) fn has_changed(&self) -> bool {
-        !self.recorded || !self.changed.is_empty()
+        !self.recorded || !self.changed.is_empty() || self.departed.has_changed()
     }
 
     /// Whether anybody keeps records of them.
@@ -291,7 +317,8 @@ impl Members {
     /// Forgets members whose keys are all gone: in a group that pulls (`pulls`) all of them, in one that pushes those
     /// that are lost, because an active one was pushed later keys than we know it to hold. Returns who was active.
     pub(super) fn expire(&mut self, now: Instant, pulls: bool) -> Vec<MemberId> {
-        self.retain(|member| {
+        self.departed.expire(now);
+        self.forget(|member| {
             member.keys_until > now
                 || match member.standing {
                     Standing::OnlyFailures => true,
@@ -303,7 +330,7 @@ impl Members {
 
     /// Makes room: forgets members whose keys may be gone, as far as we know. Returns who was active.
     pub(super) fn make_room(&mut self, now: Instant) -> Vec<MemberId> {
-        self.retain(|member| member.keys_until > now || member.standing == Standing::OnlyFailures)
+        self.forget(|member| member.keys_until > now || member.standing == Standing::OnlyFailures)
     }
 
     /// Whether another one may register.
@@ -328,7 +355,8 @@ impl Members {
                     Standing::Active | Standing::Lost => member.kek != 0 || member.keys_until > now,
                 }
         });
-        (self.retain(|member| !leaves(member)), holds_keys)
+        let held = self.departed.keep_gateways(now, gateways);
+        (self.retain(|member| !leaves(member)), holds_keys || held)
     }
 
     /// Sets the counters of all members to zero.
@@ -342,6 +370,15 @@ impl Members {
 
     fn iter(&self) -> impl Iterator<Item = (MemberId, &Member)> {
         self.slots.iter().enumerate().filter_map(|(id, member)| Some((id as MemberId, member.as_ref()?)))
+    }
+
+    /// Forgets those who are not to be kept, except for what they may hold.
+    fn forget(&mut self, keep: impl Fn(&Member) -> bool) -> Vec<MemberId> {
+        let revoked = self.departed.revoked();
+        for member in self.slots.iter().flatten().filter(|member| member.kek > revoked && !keep(member)) {
+            self.departed.insert(member.clone());
+        }
+        self.retain(keep)
     }
 
     fn retain(&mut self, keep: impl Fn(&Member) -> bool) -> Vec<MemberId> {
@@ -360,23 +397,7 @@ impl Members {
         if let Some(&id) = self.by_address.get(&path.remote) {
             return id;
         }
-        let member = Member {
-            gateway,
-            path,
-            standing: Standing::OnlyFailures,
-            ours: false,
-            acknowledges: false,
-            unacknowledged: 0,
-            kek: 0,
-            last_acknowledged: (0, 0),
-            heard_at: Instant::ORIGIN,
-            keys_until: Instant::ORIGIN,
-            pulls_succeeded: 0,
-            pulls_failed: 0,
-            pushes_sent: 0,
-            pushes_acknowledged: 0,
-            pushes_unacknowledged: 0,
-        };
+        let member = fresh(gateway, path);
         self.count_in(&member);
         let id = match self.free.pop() {
             Some(id) => {
@@ -436,5 +457,38 @@ impl Members {
         self.only_failures -= usize::from(member.standing == Standing::OnlyFailures);
         self.foreign -= usize::from(active && !member.ours);
         self.without_kek -= usize::from(active && member.kek == 0);
+    }
+}
+
+impl RememberedMember {
+    fn restore(self, member: &mut Member) {
+        member.path = self.path;
+        member.standing = if self.lost { Standing::Lost } else { Standing::Active };
+        member.ours = self.ours;
+        member.acknowledges = self.acknowledges;
+        member.kek = self.kek;
+        member.heard_at = self.heard_at;
+        member.keys_until = self.keys_until;
+    }
+}
+
+/// A member of which nothing is known.
+fn fresh(gateway: Arc<str>, path: Path) -> Member {
+    Member {
+        gateway,
+        path,
+        standing: Standing::OnlyFailures,
+        ours: false,
+        acknowledges: false,
+        unacknowledged: 0,
+        kek: 0,
+        last_acknowledged: (0, 0),
+        heard_at: Instant::ORIGIN,
+        keys_until: Instant::ORIGIN,
+        pulls_succeeded: 0,
+        pulls_failed: 0,
+        pushes_sent: 0,
+        pushes_acknowledged: 0,
+        pushes_unacknowledged: 0,
     }
 }

@@ -15,6 +15,7 @@
 
 mod acknowledgement;
 mod change;
+mod departed;
 mod durable;
 mod event;
 mod eviction;

@@ -40,6 +40,12 @@ impl Group {
             .collect();
         // The KEK last: who was sent it with other keys needs no message of its own.
         due.sort_by_key(|&index| self.rekeys[index].subject == Subject::Kek);
+        // Messages of one moment overtake each other on the way, and one that has been overtaken is refused for its
+        // sequence number. The last one cannot be: it is another's turn in every round.
+        let others = due.partition_point(|&index| self.rekeys[index].subject != Subject::Kek);
+        if let Some(turn) = due[..others].first().map(|&index| self.rekeys[index].rounds as usize) {
+            due[..others].rotate_left(turn % others);
+        }
         let mut with_kek = Vec::new();
         for index in due {
             self.run_round(now, index, &with_kek);

@@ -49,7 +49,8 @@ pub(super) struct Tek {
     pub(super) activates: Instant,
     pub(super) expires: Instant,
     predecessor_expires: Option<Instant>,
-    distributed: bool,
+    /// Whether a member may have it.
+    pub(super) distributed: bool,
 }
 
 /// What is kept of a TEK.
@@ -200,7 +201,7 @@ impl IpsecSa {
             && self.teks.len() < ALIVE_PUSHED
         {
             let life = timeline::life_after_policy_change(newest.expires - now, &newest.timeline, push);
-            self.cut(now + life);
+            self.cut(now + life.min(self.before_the_next()));
             done.cut = true;
         }
         let alive = if self.push.is_some() { ALIVE_PUSHED } else { ALIVE_PULLED };
@@ -233,6 +234,7 @@ impl IpsecSa {
             return Some(Duration::ZERO);
         };
         let delay = timeline::eviction_delay(newest.expires - now, &newest.timeline, push);
+        let delay = delay.min(self.before_the_next().saturating_sub(newest.timeline.switch));
         let end = now + delay + newest.timeline.switch;
         self.cut(end);
         // Members that came for the last but one may have it by now, so it is not forgotten, unless they are many.
@@ -243,6 +245,12 @@ impl IpsecSa {
         }
         self.make(now, random, spis);
         self.teks.back().map(|newest| newest.activates - now)
+    }
+
+    /// How long a TEK made now lives before it needs a successor. Until then those before it must be gone: one that waited
+    /// for them longer than that would end before it has been used.
+    fn before_the_next(&self) -> Duration {
+        self.timeline.lifetime.saturating_sub(self.timeline.make_successor)
     }
 
     /// Forgets every TEK; the next one is active at once.
@@ -296,7 +304,7 @@ impl IpsecSa {
         let newest = self.teks.back()?;
         let mut remaining = newest.timeline.make_successor;
         if newest.settings != self.settings {
-            remaining = remaining.max(self.timeline.lifetime.saturating_sub(self.timeline.make_successor));
+            remaining = remaining.max(self.before_the_next());
         }
         Some(newest.expires - remaining)
     }
@@ -324,15 +332,17 @@ impl IpsecSa {
         });
     }
 
-    /// Ends every life at `end` that would last longer. When a TEK that waits becomes active stays as it was: the new
-    /// one that follows is active before.
+    /// Ends every life at `end` that would last longer. One that waits becomes active before the new one that follows,
+    /// lest it be taken for the newer one.
     ///
     /// Each ends a second before the next, so that whole seconds still tell which one succeeds which.
     fn cut(&mut self, end: Instant) {
+        const APART: Duration = Duration::from_secs(1);
         let mut end = end;
         for tek in self.teks.iter_mut().rev() {
             tek.expires = tek.expires.min(end);
-            end = tek.expires - Duration::from_secs(1);
+            tek.activates = tek.activates.min(tek.expires - tek.timeline.switch - APART);
+            end = tek.expires - APART;
         }
         let mut predecessor = None;
         for tek in &mut self.teks {
@@ -587,7 +597,19 @@ mod tests {
         world.sa.advance(at(3300), &mut world.random, &mut world.spis, true);
         let ends: Vec<_> = world.sa.teks.iter().map(|tek| tek.expires).collect();
         assert_eq!(ends, [at(3479), at(3480), at(6900)]);
-        assert_eq!(world.sa.teks[2].activates, at(3450));
+        let activations: Vec<_> = world.sa.teks.iter().map(|tek| tek.activates).collect();
+        assert_eq!(activations, [at(0), at(3449), at(3450)], "in the order in which they were made");
+    }
+
+    #[test]
+    fn a_shorter_lifetime_does_not_let_the_new_tek_end_before_its_turn() {
+        let mut world = pushed(300);
+        world.sa.change(statement(60, "20.0.0.0/8"), Some(plan()));
+        world.sa.advance(at(10), &mut world.random, &mut world.spis, true);
+        assert_eq!(world.sa.teks[0].expires, at(40), "not the 90 seconds that a change has otherwise");
+        assert_eq!(world.sa.teks[1].expires, at(70));
+        assert!(world.sa.teks[1].activates < at(40));
+        assert_eq!(world.sa.due(at(10)), Some(at(40)), "its successor is due when there is but one");
     }
 
     #[test]

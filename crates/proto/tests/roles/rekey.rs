@@ -292,6 +292,61 @@ fn a_removed_gateway_is_evicted_and_refused_and_nobody_else_loses_a_key() {
     assert!(world.member_spis(2).is_empty());
 }
 
+/// A world in which a member hears every push, is lost because nothing comes from it any more, and then forgotten.
+fn with_a_forgotten_member(world: &mut World) {
+    world.run(seconds(3600));
+    world.set_network(|seen| match (seen.member, &*seen.label) {
+        (Some(1), label) if !label.starts_with("push") => Fate::Lose,
+        _ => Fate::Deliver,
+    });
+    world.run(seconds(3600 * 26));
+    let members = &world.shown().registered_members(world.now)[0].members;
+    assert_eq!(members.len(), 1, "{members:?}");
+}
+
+fn newest_kek(world: &World) -> (control::Cookie, control::Cookie) {
+    let keks = world.shown().kek_security_associations(world.now);
+    let newest = keks.last().unwrap();
+    (newest.initiator_cookie, newest.responder_cookie)
+}
+
+#[test]
+fn a_member_that_is_lost_and_forgotten_may_hold_the_kek_and_is_evicted_with_its_gateway() {
+    let mut world = world(2, unicast());
+    with_a_forgotten_member(&mut world);
+    let before = newest_kek(&world);
+    configure(&mut world, settings_with(2, |group| group.gateways = vec![gateway_name(0)]));
+    assert_ne!(newest_kek(&world), before, "what it may hold carries nothing any more");
+    world.run(seconds(3600));
+    assert_in_step(&world, 0..1);
+}
+
+#[test]
+fn a_gateway_that_never_held_anything_leaves_without_an_eviction() {
+    let mut world = world(1, unicast());
+    let three = settings_with(3, |_| {});
+    configure(&mut world, three);
+    let before = newest_kek(&world);
+    configure(&mut world, settings_with(3, |group| group.gateways = vec![gateway_name(0)]));
+    assert_eq!(newest_kek(&world), before);
+}
+
+#[test]
+fn from_unicast_to_multicast_and_back_nobody_is_lost_who_hears_everything() {
+    for pause in [5, 400, 7000] {
+        let mut world = world(3, unicast());
+        world.run(seconds(3300));
+        for push in [multicast(), unicast()] {
+            configure(&mut world, settings_with(3, |group| group.push = Some(push)));
+            world.run(seconds(pause));
+        }
+        world.run(seconds(3600 * 4));
+        let lost = |event: &&Event| matches!(event, Event::MemberLost { .. });
+        assert_eq!(world.server_events.iter().filter(lost).count(), 0, "{pause}");
+        assert_in_step(&world, 0..3);
+    }
+}
+
 #[test]
 fn an_eviction_now_kills_every_key_at_once() {
     let mut world = world(2, unicast());

@@ -226,3 +226,24 @@ fn members_of_a_server_that_falls_silent_ask_and_get_its_new_kek() {
     run_watched(&mut world, seconds(600));
     assert_eq!(registrations(&world), [2, 2]);
 }
+
+#[test]
+fn who_registers_after_the_switch_encrypts_with_the_new_key_at_once() {
+    let settings = server_settings(2, vec![group(GROUP, 1, &[policy(1)])]);
+    let mut world = World::new(settings, vec![member_settings(0, &[GROUP]), member_settings(1, &[GROUP])]);
+    world.up();
+    world.run(seconds(3572));
+    assert!(world.act(|world, now| world.members[1].clear_ipsec(now, None)) > 0);
+    world.run(seconds(2));
+    let keys = world.server_spis();
+    assert_eq!(keys.len(), 2);
+    let installed = world.events_of(1).filter_map(|event| match event {
+        proto::member::Event::InstallSas { sas, .. } => Some(sas),
+        _ => None,
+    });
+    let installed = installed.last().unwrap();
+    let newest = installed.iter().max_by_key(|sa| sa.activate_at).unwrap();
+    assert!(newest.activate_at <= world.now);
+    assert_eq!(newest.spi, keys[1], "both are active, and the newer one is the one that counts");
+    assert_ne!(installed[0].activate_at, installed[1].activate_at);
+}

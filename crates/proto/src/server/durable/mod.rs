@@ -3,6 +3,7 @@
 //! ```text
 //!   group/00000007/keys                     TEKs, KEKs, signing keys, sequence numbers reserved, what is to be deleted
 //!   group/00000007/member/192.0.2.1:848     who it is, what it holds
+//!   group/00000007/departed/GATEWAY         what one may hold that is forgotten
 //! ```
 //!
 //! [`Server::take_changes`] tells what changed. Whoever drives the server stores it before the datagrams leave that the
@@ -97,6 +98,7 @@ impl Server {
             match kind {
                 Kind::Keys => found.keys = Some(keys::read(input).map_err(failed)?),
                 Kind::Member => found.members.push(member::read(input).map_err(failed)?),
+                Kind::Departed => found.departed.push(member::read(input).map_err(failed)?),
             }
         }
         for (id, found) in found {
@@ -108,6 +110,9 @@ impl Server {
             let deletions = group.restore_keys(now, keys, &mut server.numbers.spis);
             for member in found.members {
                 group.members.restore(member);
+            }
+            for member in found.departed {
+                group.members.restore_departed(member);
             }
             // What the settings say now may differ from what they said then: gateways or policies removed.
             let settings = group.settings.clone();
@@ -144,6 +149,10 @@ impl Server {
                 let content = member.map(|member| member::write(&member, now));
                 changes.push(Change { place: member_place(id, address), content });
             }
+            for (gateway, member) in group.members.take_departed() {
+                let content = member.map(|member| member::write(&member, now));
+                changes.push(Change { place: departed_place(id, &gateway), content });
+            }
         }
         changes
     }
@@ -162,6 +171,7 @@ impl Server {
         let id = group.settings.id;
         self.forgotten.push(keys_place(id));
         self.forgotten.extend(group.members.addresses().map(|address| member_place(id, address)));
+        self.forgotten.extend(group.members.departed().map(|gateway| departed_place(id, gateway)));
     }
 }
 
@@ -169,6 +179,7 @@ impl Server {
 struct Found {
     keys: Option<keys::GroupKeys>,
     members: Vec<super::members::RememberedMember>,
+    departed: Vec<super::members::RememberedMember>,
 }
 
 impl Group {
@@ -225,6 +236,7 @@ impl Group {
 enum Kind {
     Keys,
     Member,
+    Departed,
 }
 
 fn keys_place(group: u32) -> String {
@@ -235,6 +247,10 @@ fn member_place(group: u32, address: SocketAddr) -> String {
     format!("group/{group:08x}/member/{address}")
 }
 
+fn departed_place(group: u32, gateway: &str) -> String {
+    format!("group/{group:08x}/departed/{gateway}")
+}
+
 /// The group that a record is about. Places that are none of ours belong to somebody else.
 fn parse_place(place: &str) -> Option<(u32, Kind)> {
     let (group, rest) = place.strip_prefix("group/")?.split_once('/')?;
@@ -242,6 +258,7 @@ fn parse_place(place: &str) -> Option<(u32, Kind)> {
     match rest.split_once('/') {
         None if rest == "keys" => Some((id, Kind::Keys)),
         Some(("member", _)) => Some((id, Kind::Member)),
+        Some(("departed", _)) => Some((id, Kind::Departed)),
         _ => None,
     }
 }
