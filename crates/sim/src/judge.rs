@@ -75,7 +75,9 @@ impl World<'_> {
         let watched = &self.watched[index];
         for spi in lost.iter().filter(|_| watched.up_since.is_some() && watched.began < now) {
             let Some(key) = self.keys.find(*spi) else { continue };
-            if !key.retired && key.ends - now > last_seconds(key) {
+            // Of several servers that share nothing, the GAP of one ends what another gave.
+            let alone = self.parties.servers.len() == 1;
+            if alone && !key.retired && key.ends - now > last_seconds(key) {
                 return Err(format!("member {index} drops {spi:08x} {:?} before its end", key.ends - now));
             }
         }
