@@ -448,6 +448,7 @@ mod tests {
             memory: Memory::Never,
             policies: Vec::new(),
             sas: Vec::new(),
+            sender_ids: None,
             counters: Arc::default(),
         }
     }
