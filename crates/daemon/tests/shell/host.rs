@@ -38,6 +38,18 @@ pub fn wire(one: &Host, other: &Host) {
     }
 }
 
+/// Connects a host, at its device `wan0`, to a bridge on another.
+pub fn plug(switch: &Host, bridge: &str, port: &str, host: &Host) {
+    let end = format!("{}0", host.namespace);
+    let peer = ["type", "veth", "peer", "name", "wan0", "netns", &host.namespace];
+    run(Command::new("ip").args(["link", "add", &end]).args(peer));
+    run(Command::new("ip").args(["link", "set", &end, "netns", &switch.namespace, "name", port]));
+    switch.ip(&["link", "set", port, "master", bridge]);
+    switch.ip(&["link", "set", port, "up"]);
+    host.ip(&["address", "add", &host.address, "dev", "wan0"]);
+    host.ip(&["link", "set", "wan0", "up"]);
+}
+
 /// A host.
 pub struct Host {
     namespace: String,
