@@ -3,6 +3,8 @@
 #[path = "../../crates/proto/tests/roles/fuzz_bodies.rs"]
 #[allow(dead_code)] // Each target calls one of them.
 mod fuzz_bodies;
+#[path = "../../crates/proto/tests/roles/fuzz_steps.rs"]
+mod fuzz_steps;
 #[path = "../../crates/proto/tests/roles/stranger.rs"]
 #[allow(dead_code)]
 mod stranger;

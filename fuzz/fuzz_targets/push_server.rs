@@ -3,6 +3,8 @@
 #[path = "../../crates/proto/tests/roles/push_bodies.rs"]
 #[allow(dead_code)] // Each target calls one of them.
 mod push_bodies;
+#[path = "../../crates/proto/tests/roles/fuzz_steps.rs"]
+mod fuzz_steps;
 #[path = "../../crates/proto/tests/roles/stranger.rs"]
 #[allow(dead_code)]
 mod stranger;

@@ -16,27 +16,9 @@ use proto::server::Server;
 use wire::isakmp::MessageId;
 use wire::registry::{ExchangeType, PayloadType};
 
+use crate::fuzz_steps::steps;
 use crate::stranger::{Stranger, received};
 use crate::world::*;
-
-/// Steps of one input: enough for several exchanges.
-const STEPS: usize = 32;
-
-struct Step<'a> {
-    kind: u8,
-    octets: &'a [u8],
-}
-
-fn steps(mut input: &[u8]) -> impl Iterator<Item = Step<'_>> {
-    let next = move || {
-        let (&[kind, high, low], rest) = input.split_first_chunk::<3>()?;
-        let length = usize::from(u16::from_be_bytes([high, low])).min(rest.len());
-        let (octets, rest) = rest.split_at(length);
-        input = rest;
-        Some(Step { kind, octets })
-    };
-    std::iter::from_fn(next).take(STEPS)
-}
 
 /// Sends payloads of which the first has the type of the first octet, with a good HASH before them.
 fn send_authentic(stranger: &mut Stranger, id: MessageId, nonces: &[&[u8]], octets: &[u8]) {

@@ -7,6 +7,7 @@ mod dialogue;
 mod durable;
 mod foreign;
 mod fuzz_bodies;
+mod fuzz_steps;
 mod push_bodies;
 mod refusal;
 mod rekey;

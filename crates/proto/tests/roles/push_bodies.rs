@@ -19,11 +19,9 @@ use proto::server::{Eviction, Server};
 use wire::isakmp::Identity;
 use wire::registry::{ExchangeType, KekKeyAttribute, KeyDownloadType, PayloadType};
 
+use crate::fuzz_steps::steps;
 use crate::stranger::{Stranger, received};
 use crate::world::*;
-
-/// Steps of one input.
-const STEPS: usize = 32;
 
 const SPI: [u8; 16] = hex!("000102030405060708090a0b0c0d0e0f");
 const IV: [u8; 16] = hex!("101112131415161718191a1b1c1d1e1f");
@@ -31,22 +29,6 @@ const KEY: [u8; 16] = hex!("202122232425262728292a2b2c2d2e2f");
 
 /// The TEK that the member registers with.
 const FIRST_TEK: [u8; 4] = hex!("00001000");
-
-struct Step<'a> {
-    kind: u8,
-    octets: &'a [u8],
-}
-
-fn steps(mut input: &[u8]) -> impl Iterator<Item = Step<'_>> {
-    let next = move || {
-        let (&[kind, high, low], rest) = input.split_first_chunk::<3>()?;
-        let length = usize::from(u16::from_be_bytes([high, low])).min(rest.len());
-        let (octets, rest) = rest.split_at(length);
-        input = rest;
-        Some(Step { kind, octets })
-    };
-    std::iter::from_fn(next).take(STEPS)
-}
 
 fn signing_key() -> SigningKey {
     let der = include_bytes!("../../../crypto/tests/vectors/signature/ecdsa-256.pkcs8");
