@@ -7,6 +7,7 @@ use super::kek::{Errand, KekState, SealFailure, current};
 use super::members::MemberId;
 use super::rekey::Subject;
 use super::settings::Communication;
+use super::tek::IpsecSa;
 use super::transmit::{BATCH, PushBatch, Recipients};
 use crate::log::{Entry, Facility, Level};
 use crate::path::Path;
@@ -21,8 +22,8 @@ const GDOI_PORT: u16 = 848;
 enum Say<'a> {
     /// The TEKs of one ipsec-sa, the one that waits among them.
     Keys(&'a str),
-    /// The TEKs in use: a sign of life.
-    Heartbeat,
+    /// The TEKs in use, of all or of one ipsec-sa: a sign of life.
+    Heartbeat(Option<&'a str>),
     /// Nothing but the current KEK.
     Kek,
     /// That something is to be forgotten.
@@ -130,6 +131,8 @@ impl Group {
             return;
         }
         self.postpone_heartbeat(now);
+        let in_use = |sa: &&IpsecSa| sa.handed_out(now).any(|tek| tek.is_active(now));
+        let one = self.sas.iter().find(in_use).map(|sa| sa.settings.name.clone());
         for position in 0..self.keks.len() {
             let kek = &self.keks[position];
             if !kek.is_alive(now) || kek.state == KekState::Revoked {
@@ -147,10 +150,10 @@ impl Group {
                 true => self.send_to_members(now, position, 0, say, &members),
                 false => self.send_to_group(now, position, 0, say),
             };
-            let mut sent = send(&Say::Heartbeat);
+            let mut sent = send(&Say::Heartbeat(None));
             if matches!(sent, Err(SealFailure::Seal(crate::push::SealError::TooLong(_)))) {
-                // Too much for one datagram: any authentic message is a sign of life.
-                sent = send(&Say::Delete(&[]));
+                // Too much for one datagram. Those of one ipsec-sa fit, or the group could not have been configured.
+                sent = send(&Say::Heartbeat(one.as_deref()));
             }
             if let Err(failure) = sent {
                 self.report_failure(&failure);
@@ -238,7 +241,7 @@ impl Group {
             kek: along.map(|(_, view)| view),
             gap: match say {
                 Say::Keys(_) => PendingTimes::of_newest(&teks),
-                Say::Heartbeat | Say::Kek | Say::Delete(_) => None,
+                Say::Heartbeat(_) | Say::Kek | Say::Delete(_) => None,
             },
             teks: &teks,
             id_length: self.settings.id_length,
@@ -256,9 +259,12 @@ impl Group {
                 let sas = self.sas.iter().filter(|sa| sa.settings.name == name);
                 sas.flat_map(|sa| sa.handed_out(now)).map(|tek| tek.view(now)).collect()
             }
-            Say::Heartbeat => {
-                let all = self.sas.iter().flat_map(|sa| sa.handed_out(now));
-                all.filter(|tek| tek.is_active(now)).map(|tek| tek.view(now)).collect()
+            Say::Heartbeat(name) => {
+                let sas = self.sas.iter().filter(|sa| name.is_none_or(|name| sa.settings.name == name));
+                sas.flat_map(|sa| sa.handed_out(now))
+                    .filter(|tek| tek.is_active(now))
+                    .map(|tek| tek.view(now))
+                    .collect()
             }
             Say::Kek | Say::Delete(_) => Vec::new(),
         }

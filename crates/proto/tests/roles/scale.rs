@@ -1,5 +1,9 @@
 //! The last row of the scaling table, each column for itself.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
 use proto::server::message_size;
 use wire::codec::LengthWidth;
 
@@ -54,6 +58,38 @@ fn four_hundred_sas_in_a_group_through_a_rollover() {
     assert_eq!(world.member_spis(0), world.server_spis(), "and the member has them all");
     world.run(seconds(3600));
     assert_eq!(world.member_spis(0), world.server_spis());
+}
+
+#[test]
+fn a_heartbeat_that_exceeds_a_datagram_brings_the_keys_of_one_sa() {
+    let with = |sas: u32| {
+        let mut settings = group(GROUP, 0, &[]);
+        settings.ipsec_sas = (0..sas).flat_map(|index| group(1, 1, &[policy(index)]).ipsec_sas).collect();
+        for (index, sa) in settings.ipsec_sas.iter_mut().enumerate() {
+            (sa.name, sa.lifetime) = (format!("sa-{index}"), seconds(600));
+        }
+        settings.push = Some(proto::server::PushSettings { heartbeat: Some(seconds(5)), ..unicast() });
+        settings
+    };
+    let sas = (1..600).rev().find(|sas| message_size(&with(*sas)).fits()).unwrap();
+    let mut world = World::new(server_settings(1, vec![with(sas)]), vec![member_settings(0, &[GROUP])]);
+    world.up();
+    all_registered(&mut world, 1, 2);
+    // While old and new keys overlap, all of them together are too much.
+    world.run(seconds(560));
+    assert_eq!(world.server_spis().len(), 2 * sas as usize);
+    let sizes = Rc::new(RefCell::new(BTreeSet::new()));
+    let seen_sizes = Rc::clone(&sizes);
+    world.set_network(move |seen| {
+        seen_sizes.borrow_mut().insert((seen.label.clone(), seen.bytes.len()));
+        Fate::Deliver
+    });
+    world.run(seconds(60));
+    assert_eq!(world.server_spis().len(), sas as usize);
+    let sizes = sizes.take();
+    let smallest = sizes.iter().filter(|(label, _)| label.starts_with("push")).map(|(_, size)| *size).min();
+    assert!(smallest.is_some_and(|size| (300..1000).contains(&size)), "{smallest:?}");
+    assert!(world.server_log.iter().all(|entry| !entry.to_string().contains("could not be made")));
 }
 
 #[test]
