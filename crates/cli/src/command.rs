@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 /// Everything outside the words of a command that it may depend on.
+#[derive(Clone)]
 pub struct Context {
     /// Where the daemon's socket is.
     pub runtime_directory: PathBuf,

@@ -12,6 +12,7 @@ mod decode;
 mod diagnostics;
 mod input;
 mod load;
+mod metrics;
 mod monitor;
 mod pipe;
 mod show;
@@ -61,6 +62,7 @@ const COMMANDS: &[Command] = &[
     status::STATUS,
     decode::DECODE,
     monitor::MONITOR,
+    metrics::METRICS,
     completions::COMPLETIONS,
     completions::COMPLETE,
 ];

@@ -154,6 +154,8 @@ pub struct ServerStatistics {
     pub group: String,
     /// Its number.
     pub group_id: u32,
+    /// Members on the active list.
+    pub active_members: u64,
     /// Registrations completed.
     pub pull_succeeded: u64,
     /// Registrations refused or broken off.

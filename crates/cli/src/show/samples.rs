@@ -132,6 +132,7 @@ pub fn server_statistics() -> Vec<ServerStatistics> {
 
 pub fn pushing_statistics() -> Vec<ServerStatistics> {
     let mut groups = server_statistics();
+    groups[0].active_members = 3;
     groups[0].push_sent = 21;
     groups[0].push_acknowledged = 20;
     groups[0].push_unacknowledged = 1;

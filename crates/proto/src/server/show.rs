@@ -77,6 +77,7 @@ impl Server {
             .map(|group| ServerStatistics {
                 group: group.settings.name.clone(),
                 group_id: group.settings.id,
+                active_members: group.members.count() as u64,
                 pull_succeeded: group.statistics.pulls_succeeded,
                 pull_failed: group.statistics.pulls_failed,
                 pull_exceed_member_threshold: group.statistics.threshold_exceeded,
