@@ -46,6 +46,8 @@ pub enum Facility {
     Config,
     /// Certificates.
     Certificates,
+    /// Several servers, and who leads them.
+    HighAvailability,
     /// Everything else.
     General,
 }

@@ -145,7 +145,9 @@ impl Daemon {
                 reply(&EvictionReply { now: filter.now, groups: groups.collect() })
             }
             Err(error @ EvictionError::UnknownGroup(_)) => Err(Refusal::not_found(error.to_string())),
-            Err(error @ EvictionError::Pulls(_)) => Err(Refusal::bad_request(error.to_string())),
+            Err(error @ (EvictionError::Pulls(_) | EvictionError::Follows)) => {
+                Err(Refusal::bad_request(error.to_string()))
+            }
         }
     }
 

@@ -22,6 +22,7 @@ pub fn record(role: &'static str, entry: &Entry) {
         Facility::Timer => event!("timer"),
         Facility::Config => event!("config"),
         Facility::Certificates => event!("certificates"),
+        Facility::HighAvailability => event!("high-availability"),
         Facility::General => event!("general"),
     }
 }

@@ -269,6 +269,11 @@ impl Endpoint {
         }
     }
 
+    /// Forgets what was answered in exchanges that peers started: repetitions of their messages get no answer any more.
+    pub fn forget_answers(&mut self) {
+        self.associations.values_mut().for_each(|sa| sa.exchanges.forget_answers());
+    }
+
     /// Sends a notification under the protection of an SA, once.
     pub fn send_notification(
         &mut self,

@@ -136,6 +136,11 @@ impl Exchanges {
         self.open.remove(&message_id);
     }
 
+    /// Forgets every exchange of the peer; the message ids stay used.
+    pub(super) fn forget_answers(&mut self) {
+        self.open.retain(|_, exchange| exchange.ours);
+    }
+
     /// Forgets what nobody has touched for long.
     pub(super) fn forget(&mut self, now: Instant) {
         if self.oldest.is_some_and(|oldest| oldest <= now) {

@@ -1,9 +1,12 @@
 //! Acknowledgements (RFC 8263): who has what, who stays silent.
 
+use std::net::SocketAddr;
+
 use super::Server;
+use super::cluster::Acknowledged;
 use super::event::Event;
 use super::group::{Group, Note};
-use super::kek::current;
+use super::kek::{Errand, current};
 use super::members::MemberId;
 use super::rekey::Subject;
 use super::settings::Communication;
@@ -104,9 +107,37 @@ impl Group {
         }
         acknowledgement.verify(keys)?;
         let name = (kek.index, sequence);
-        self.members.acknowledged(now, id, name, errand.carried);
         self.statistics.pushes_acknowledged += 1;
-        if let Some(rekey) = rekey.filter(|_| owes) {
+        if self.follows() {
+            self.members.acknowledged(now, id, name, 0);
+            let (kek, _) = name;
+            self.tell_acknowledgement(Acknowledged { member: path.remote, kek, sequence });
+            return Ok(());
+        }
+        self.accept(now, id, name, errand);
+        Ok(())
+    }
+
+    /// An acknowledgement that another server found to be authentic.
+    pub(super) fn acknowledged_elsewhere(
+        &mut self,
+        now: Instant,
+        member: SocketAddr,
+        kek: u32,
+        sequence: u32,
+    ) {
+        let errand = self.keks.iter().find(|other| other.index == kek).and_then(|kek| kek.errand(sequence));
+        if let (Some((id, _)), Some(errand)) = (self.members.find(member), errand) {
+            self.accept(now, id, (kek, sequence), errand);
+        }
+    }
+
+    /// A member has what a message brought.
+    fn accept(&mut self, now: Instant, id: MemberId, name: (u32, u32), errand: Errand) {
+        self.members.acknowledged(now, id, name, errand.carried);
+        let rekey = self.rekeys.iter().position(|rekey| rekey.id == errand.rekey);
+        let rekey = rekey.filter(|&rekey| self.rekeys[rekey].owing.contains(id));
+        if let Some(rekey) = rekey {
             self.settle(now, rekey, id);
         }
         // What brought the present KEK along settles that rekey too, whatever else it was about.
@@ -116,7 +147,6 @@ impl Group {
                 self.settle(now, kek, id);
             }
         }
-        Ok(())
     }
 
     fn settle(&mut self, now: Instant, rekey: usize, member: MemberId) {

@@ -32,7 +32,9 @@ impl Group {
     ) -> Changed {
         let pushed = self.settings.push.is_some();
         let fresh_in = self.change_sas(now, &settings, numbers);
-        self.gateways = gateway_names(&settings);
+        let gateways = std::mem::replace(&mut self.gateways, gateway_names(&settings));
+        // A server that is cut off may have registered its member and could not say so.
+        let unknown = self.cooperating.is_some() && !gateways.is_subset(&self.gateways);
         let widths = (self.sender_ids.bits(), settings.sender_id_bits);
         self.settings = settings;
         self.forget_offers();
@@ -51,7 +53,7 @@ impl Group {
         if let Some(fresh_in) = fresh_in.filter(|_| !self.reaches_everyone(now)) {
             self.note_next_roll(now, Cause::PolicyChange, fresh_in);
         }
-        if holds_keys {
+        if holds_keys || unknown {
             self.evict(now, random, numbers);
         }
         Changed { removed: before - self.members.count() }

@@ -61,6 +61,12 @@ impl Departed {
         held
     }
 
+    /// Another server has forgotten the one of this gateway.
+    pub(super) fn restore_return(&mut self, gateway: &str) {
+        self.by_gateway.remove(gateway);
+        self.changed.remove(gateway);
+    }
+
     /// What changed, as it is now.
     pub(super) fn take_changed(&mut self) -> Vec<(Arc<str>, Option<Member>)> {
         let changed = std::mem::take(&mut self.changed);

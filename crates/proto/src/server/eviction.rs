@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use crypto::Random;
 
-use super::Server;
 use super::group::{Group, Numbers};
 use super::kek::KekState;
 use super::progress::Cause;
 use super::rekey::Subject;
 use super::sender_ids::SenderIds;
+use super::{Server, Standing};
 use crate::log::{Entry, Facility, Level};
 use crate::time::Instant;
 use crate::timeline::EVICTION_SPREAD;
@@ -46,6 +46,9 @@ pub enum EvictionError {
     /// No group has that name.
     #[error("there is no group {0}")]
     UnknownGroup(String),
+    /// Another server of the cluster makes the keys.
+    #[error("another server of the cluster makes the keys: ask that one")]
+    Follows,
     /// Nothing can be said to members before they ask.
     #[error("members of group {0} pull, so keys cannot be taken back: they end with their lifetime")]
     Pulls(String),
@@ -59,6 +62,9 @@ impl Server {
         group: Option<&str>,
         eviction: Eviction,
     ) -> Result<Vec<EvictionNotice>, EvictionError> {
+        if self.standing == Standing::Following {
+            return Err(EvictionError::Follows);
+        }
         let chosen: Vec<usize> = (0..self.groups.len())
             .filter(|&index| group.is_none_or(|name| name == self.groups[index].settings.name))
             .collect();

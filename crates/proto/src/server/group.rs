@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crypto::Random;
 
+use super::cluster::Cooperating;
 use super::event::Event;
 use super::kek::Kek;
 use super::members::{MemberKey, Members, Registration};
@@ -29,7 +30,7 @@ use crate::time::Instant;
 const RECENT_FAILURES: usize = 8;
 
 /// Counters of a group since the start or the last `clear`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Statistics {
     pub(super) pulls_succeeded: u64,
     pub(super) pulls_failed: u64,
@@ -40,6 +41,22 @@ pub(super) struct Statistics {
     /// In the order of [`AcknowledgementError::REASONS`].
     pub(super) acknowledgements_refused: [u64; AcknowledgementError::REASONS.len()],
     pub(super) recent_failures: VecDeque<String>,
+}
+
+impl Statistics {
+    /// Adds what another server counted.
+    pub(super) fn add(&mut self, other: &Statistics) {
+        self.pulls_succeeded += other.pulls_succeeded;
+        self.pulls_failed += other.pulls_failed;
+        self.threshold_exceeded += other.threshold_exceeded;
+        self.pushes_sent += other.pushes_sent;
+        self.pushes_acknowledged += other.pushes_acknowledged;
+        self.pushes_unacknowledged += other.pushes_unacknowledged;
+        for (sum, count) in self.acknowledgements_refused.iter_mut().zip(other.acknowledgements_refused) {
+            *sum += count;
+        }
+        self.recent_failures.extend(other.recent_failures.iter().cloned());
+    }
 }
 
 /// Numbers of all groups together.
@@ -77,6 +94,8 @@ pub(super) enum SenderIdShortage {
     Outdated,
     /// All have been given: everything has to start over.
     Exhausted,
+    /// The server that makes the keys has been asked for more.
+    Awaited,
 }
 
 /// One group.
@@ -107,6 +126,8 @@ pub(super) struct Group {
     pub(super) fresh_starts: u64,
     /// Whether keys, or what is to be deleted, are not durable as they are.
     keys_changed: bool,
+    /// Where several servers share the group.
+    pub(super) cooperating: Option<Box<Cooperating>>,
 }
 
 /// Whether there is something that its TEKs protect.
@@ -140,6 +161,7 @@ impl Group {
             sender_ids: SenderIds::new(settings.sender_id_bits),
             fresh_starts: 0,
             keys_changed: true,
+            cooperating: None,
             settings,
         }
     }
@@ -177,10 +199,19 @@ impl Group {
 
     /// When `advance` has something to do next.
     pub(super) fn due(&self, now: Instant) -> Option<Instant> {
+        if self.follows() {
+            return self.due_following();
+        }
         let sas = self.sas.iter().filter_map(|sa| sa.due(now));
         let rekeys = self.rekeys.iter().filter_map(Rekey::due);
         let progress = self.progress.as_ref().map(|progress| progress.due(now));
-        sas.chain(self.keks_due()).chain(rekeys).chain(self.heartbeat_at).chain(progress).min()
+        let counters = self.counters_due();
+        sas.chain(self.keks_due())
+            .chain(rekeys)
+            .chain(self.heartbeat_at)
+            .chain(progress)
+            .chain(counters)
+            .min()
     }
 
     /// The name that members of a gateway share, if the group lists it.
@@ -196,6 +227,10 @@ impl Group {
         let threshold = self.settings.member_threshold;
         if !self.members.is_full(threshold) || self.members.is_registered(remote) {
             return true;
+        }
+        if self.follows() {
+            // The leader forgets members.
+            return !self.members.is_full_at(now, threshold);
         }
         let gone = self.members.make_room(now);
         self.left(&gone);
@@ -268,6 +303,9 @@ impl Group {
         if !offer.template.wants_sender_ids() {
             return Ok(None);
         }
+        if self.follows() {
+            return self.sender_ids_of_stock(offer, asked).map(Some).ok_or(SenderIdShortage::Awaited);
+        }
         let last_expiry = (offer.kek == 0).then(|| offer.template.last_tek_expiry());
         self.sender_ids.give(now, asked, last_expiry).map(Some).ok_or(SenderIdShortage::Exhausted)
     }
@@ -278,15 +316,26 @@ impl Group {
             self.sas.iter_mut().for_each(|sa| sa.mark_distributed(now));
             self.distributed = true;
         }
-        let registration =
-            Registration { path, ours, kek: offer.kek, keys_until: offer.template.last_expiry() };
+        let registration = Registration {
+            path,
+            server: self.server_name(),
+            ours,
+            kek: offer.kek,
+            keys_until: offer.template.last_expiry(),
+        };
+        self.tell_registration(now, Arc::clone(&key.0), &registration, offer.rekey);
         let id = self.members.register(now, key.0, registration);
         self.statistics.pulls_succeeded += 1;
+        self.note_registered(now, id, offer.rekey);
+    }
+
+    /// A member has what was true when rekey `up_to` was the last.
+    pub(super) fn note_registered(&mut self, now: Instant, id: super::members::MemberId, up_to: u64) {
         for rekey in &mut self.rekeys {
-            rekey.registered(now, id, offer.rekey);
+            rekey.registered(now, id, up_to);
         }
         if let Some(progress) = &mut self.progress {
-            progress.registered(id, offer.rekey);
+            progress.registered(id, up_to);
         }
         self.finish_progress(now);
     }
@@ -349,6 +398,13 @@ impl Group {
         self.keys_changed = false;
         self.sender_ids.is_stored();
         self.keks.iter_mut().for_each(Kek::is_stored);
+    }
+
+    /// Other servers hand out what is on record.
+    pub(super) fn keys_are_shared(&mut self, now: Instant) {
+        if self.cooperating.is_some() {
+            self.sas.iter_mut().for_each(|sa| sa.mark_distributed(now));
+        }
     }
 
     pub(super) fn log(&mut self, entry: Entry) {

@@ -34,7 +34,7 @@ pub(super) const KEPT_FOR_ACKNOWLEDGEMENTS: Duration = Duration::from_secs(10);
 const RUNS: usize = 1 << 15;
 
 /// Sequence numbers that are reserved at a time. A restart skips what is left of them, a fiftieth of a percent of all.
-const RESERVED: u32 = 1 << 10;
+pub(super) const RESERVED: u32 = 1 << 10;
 
 /// What is kept of a KEK.
 pub(super) struct Remembered {
@@ -84,6 +84,8 @@ pub(super) struct Kek {
     reserved: u32,
     /// Whether more were reserved than is durable.
     reserves: bool,
+    /// So many are reserved at a time.
+    ahead: u32,
     pub(super) pushes: u64,
     pub(super) expires: Instant,
     /// When late acknowledgements do not count any more.
@@ -97,6 +99,7 @@ impl Kek {
         now: Instant,
         index: u32,
         settings: Arc<PushSettings>,
+        ahead: u32,
         random: &mut dyn Random,
     ) -> Self {
         let mut spi = [0; 16];
@@ -120,8 +123,9 @@ impl Kek {
             shared,
             state: KekState::Current,
             sequence: 0,
-            reserved: RESERVED,
+            reserved: ahead,
             reserves: false,
+            ahead,
             pushes: 0,
             expires: now + settings.lifetime,
             forget_at: now + settings.lifetime + span + KEPT_FOR_ACKNOWLEDGEMENTS,
@@ -131,7 +135,7 @@ impl Kek {
     }
 
     /// The KEK that was kept. Every number that may have been used counts as used.
-    pub(super) fn restored(kept: Remembered) -> Self {
+    pub(super) fn restored(kept: Remembered, ahead: u32) -> Self {
         let Remembered { index, state, shared, settings, reserved, expires, forget_at } = kept;
         Self {
             index,
@@ -142,6 +146,7 @@ impl Kek {
             sequence: reserved,
             reserved,
             reserves: false,
+            ahead,
             pushes: 0,
             expires,
             forget_at,
@@ -186,7 +191,7 @@ impl Kek {
         let sequence = self.sequence.checked_add(1).ok_or(SealFailure::Exhausted)?;
         self.sequence = sequence;
         if sequence > self.reserved {
-            self.reserved = sequence.saturating_add(RESERVED);
+            self.reserved = sequence.saturating_add(self.ahead);
             self.reserves = true;
         }
         let datagram = push::seal(&self.shared, &self.settings.signing_key, sequence, body)?;
@@ -320,7 +325,8 @@ impl Group {
     pub(super) fn make_kek(&mut self, now: Instant, random: &mut dyn Random, numbers: &mut Numbers) {
         let Some(push) = &self.settings.push else { return };
         numbers.last_kek += 1;
-        self.keks.push(Kek::new(now, numbers.last_kek, Arc::new(push.clone()), random));
+        let ahead = self.reserved_ahead();
+        self.keks.push(Kek::new(now, numbers.last_kek, Arc::new(push.clone()), ahead, random));
         self.heartbeat_at = push.heartbeat.map(|heartbeat| now + heartbeat);
         self.forget_offers();
     }
@@ -360,7 +366,7 @@ mod tests {
     }
 
     fn kek() -> Kek {
-        Kek::new(Instant::ORIGIN, 1, Arc::new(settings()), &mut SeededRandom::new(1))
+        Kek::new(Instant::ORIGIN, 1, Arc::new(settings()), RESERVED, &mut SeededRandom::new(1))
     }
 
     fn errand(rekey: u64) -> Errand {
@@ -404,6 +410,17 @@ mod tests {
     }
 
     #[test]
+    fn where_none_are_reserved_ahead_every_message_is_recorded_by_its_own_number() {
+        let mut kek = Kek::new(Instant::ORIGIN, 1, Arc::new(settings()), 0, &mut SeededRandom::new(1));
+        for sequence in 1..4 {
+            kek.seal(errand(1), &Body::default()).unwrap();
+            assert!(kek.reserves());
+            kek.is_stored();
+            assert_eq!(kek.remember().reserved, sequence);
+        }
+    }
+
+    #[test]
     fn a_kek_is_forgotten_a_span_and_ten_seconds_after_its_end() {
         assert_eq!(kek().forget_at, Instant::ORIGIN + Duration::from_secs(3600 + 20 + 10));
     }
@@ -413,7 +430,7 @@ mod tests {
         let delay = Duration::from_secs(15);
         assert_eq!(successor_due(&kek(), delay), Instant::ORIGIN + Duration::from_secs(3240));
         let short = PushSettings { lifetime: Duration::from_secs(60), ..settings() };
-        let short = Kek::new(Instant::ORIGIN, 1, Arc::new(short), &mut SeededRandom::new(1));
+        let short = Kek::new(Instant::ORIGIN, 1, Arc::new(short), RESERVED, &mut SeededRandom::new(1));
         assert_eq!(successor_due(&short, delay), Instant::ORIGIN + Duration::from_secs(30));
     }
 

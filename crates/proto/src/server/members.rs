@@ -9,7 +9,7 @@
 //! which is given to another one only after it is forgotten.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use super::departed::Departed;
@@ -47,8 +47,10 @@ pub(super) enum Standing {
 #[derive(Clone, Debug)]
 pub(super) struct Member {
     pub(super) gateway: Arc<str>,
-    /// Where it registered from, and to which of our addresses.
+    /// Where it registered from, and to which address of the server.
     pub(super) path: Path,
+    /// Name of the server it registered at; empty where there is but one.
+    pub(super) server: Arc<str>,
     pub(super) standing: Standing,
     /// Whether it showed our vendor id, so that it may get private attributes.
     pub(super) ours: bool,
@@ -64,17 +66,15 @@ pub(super) struct Member {
     pub(super) heard_at: Instant,
     /// When the last key that we know it to hold is gone.
     pub(super) keys_until: Instant,
-    pub(super) pulls_succeeded: u32,
-    pub(super) pulls_failed: u32,
-    pub(super) pushes_sent: u32,
-    pub(super) pushes_acknowledged: u32,
-    pub(super) pushes_unacknowledged: u32,
+    pub(super) counters: Counters,
 }
 
 /// A registration, as far as it concerns the list of members.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Registration {
     pub(super) path: Path,
+    /// Name of the server that did it.
+    pub(super) server: Arc<str>,
     pub(super) ours: bool,
     /// Index of the KEK it was given, 0 for none.
     pub(super) kek: u32,
@@ -85,12 +85,24 @@ pub(super) struct Registration {
 pub(super) struct RememberedMember {
     pub(super) gateway: Arc<str>,
     pub(super) path: Path,
+    pub(super) server: Arc<str>,
     pub(super) lost: bool,
     pub(super) ours: bool,
     pub(super) acknowledges: bool,
     pub(super) kek: u32,
     pub(super) heard_at: Instant,
     pub(super) keys_until: Instant,
+    pub(super) counters: Counters,
+}
+
+/// Counters of one member.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counters {
+    pub(super) pulls_succeeded: u32,
+    pub(super) pulls_failed: u32,
+    pub(super) pushes_sent: u32,
+    pub(super) pushes_acknowledged: u32,
+    pub(super) pushes_unacknowledged: u32,
 }
 
 /// The members of one group.
@@ -166,7 +178,7 @@ impl Members {
         gateway: Arc<str>,
         registration: Registration,
     ) -> MemberId {
-        let Registration { path, ours, kek, keys_until } = registration;
+        let Registration { path, server, ours, kek, keys_until } = registration;
         let id = self.entry(gateway.clone(), path);
         if let Some(other) = self.get(id).filter(|member| member.gateway != gateway).cloned() {
             // Its address is somebody else's now.
@@ -175,13 +187,14 @@ impl Members {
         self.change(id, |member| {
             member.gateway = gateway;
             member.path = path;
+            member.server = server;
             member.standing = Standing::Active;
             member.ours = ours;
             member.unacknowledged = 0;
             member.kek = kek;
             member.heard_at = now;
             member.keys_until = keys_until;
-            member.pulls_succeeded += 1;
+            member.counters.pulls_succeeded += 1;
         });
         if self.recorded {
             self.changed.push_front(path.remote);
@@ -202,6 +215,26 @@ impl Members {
         let mut member = fresh(Arc::clone(&kept.gateway), kept.path);
         kept.restore(&mut member);
         self.departed.insert(member);
+        self.departed.take_changed();
+    }
+
+    /// Another server forgot a member.
+    pub(super) fn restore_removal(&mut self, address: SocketAddr) {
+        if let Some((id, _)) = self.find(address) {
+            self.remove(id);
+        }
+        self.changed.clear();
+    }
+
+    /// Another server needs to remember a departed one of this gateway no more.
+    pub(super) fn restore_return(&mut self, gateway: &str) {
+        self.departed.restore_return(gateway);
+    }
+
+    /// Everything that is known is on record.
+    pub(super) fn all_are_stored(&mut self) {
+        self.recorded = true;
+        self.changed.clear();
         self.departed.take_changed();
     }
 
@@ -254,14 +287,14 @@ impl Members {
     pub(super) fn failed(&mut self, gateway: Arc<str>, path: Path) {
         if self.by_address.contains_key(&path.remote) || self.only_failures < FAILURES_ONLY {
             let id = self.entry(gateway, path);
-            self.change(id, |member| member.pulls_failed += 1);
+            self.change(id, |member| member.counters.pulls_failed += 1);
         }
     }
 
     /// A message was sent to a member.
     pub(super) fn sent(&mut self, id: MemberId) {
         if let Some(member) = self.slot(id) {
-            member.pushes_sent = member.pushes_sent.wrapping_add(1);
+            member.counters.pushes_sent = member.counters.pushes_sent.wrapping_add(1);
         }
     }
 
@@ -276,7 +309,7 @@ impl Members {
     ) {
         self.change(id, |member| {
             member.acknowledges = true;
-            member.pushes_acknowledged = member.pushes_acknowledged.wrapping_add(1);
+            member.counters.pushes_acknowledged = member.counters.pushes_acknowledged.wrapping_add(1);
             member.unacknowledged = 0;
             member.heard_at = now;
             member.last_acknowledged = (kek, sequence);
@@ -300,7 +333,7 @@ impl Members {
     pub(super) fn unacknowledged(&mut self, id: MemberId, required: bool) -> bool {
         let mut lost = false;
         self.change(id, |member| {
-            member.pushes_unacknowledged = member.pushes_unacknowledged.wrapping_add(1);
+            member.counters.pushes_unacknowledged = member.counters.pushes_unacknowledged.wrapping_add(1);
             member.unacknowledged = member.unacknowledged.saturating_add(1);
             //= https://www.rfc-editor.org/rfc/rfc8263#section-6
             //# In
@@ -333,6 +366,12 @@ impl Members {
         self.forget(|member| member.keys_until > now || member.standing == Standing::OnlyFailures)
     }
 
+    /// Whether all that may register have keys that last longer than `now`, as far as we know.
+    pub(super) fn is_full_at(&self, now: Instant, threshold: Option<u32>) -> bool {
+        let threshold = threshold.map_or(REGISTERED, |threshold| threshold as usize).min(REGISTERED);
+        self.active().filter(|(_, member)| member.keys_until > now).count() >= threshold
+    }
+
     /// Whether another one may register.
     pub(super) fn is_full(&self, threshold: Option<u32>) -> bool {
         self.active >= threshold.map_or(REGISTERED, |threshold| threshold as usize).min(REGISTERED)
@@ -362,8 +401,7 @@ impl Members {
     /// Sets the counters of all members to zero.
     pub(super) fn clear_statistics(&mut self) {
         for member in self.slots.iter_mut().flatten() {
-            (member.pulls_succeeded, member.pulls_failed) = (0, 0);
-            (member.pushes_sent, member.pushes_acknowledged, member.pushes_unacknowledged) = (0, 0, 0);
+            member.counters = Counters::default();
         }
         self.retain(|member| member.standing != Standing::OnlyFailures);
     }
@@ -460,16 +498,38 @@ impl Members {
     }
 }
 
+impl Member {
+    /// The way to it from the server of this name: who did not register it cannot send from the address that it knows.
+    pub(super) fn path_from(&self, server: &str) -> Path {
+        let mut path = self.path;
+        if *self.server != *server {
+            path.local.set_ip(match path.local.ip() {
+                IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+                IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+            });
+        }
+        path
+    }
+}
+
 impl RememberedMember {
     fn restore(self, member: &mut Member) {
         member.path = self.path;
+        member.gateway = self.gateway;
+        member.server = self.server;
         member.standing = if self.lost { Standing::Lost } else { Standing::Active };
         member.ours = self.ours;
         member.acknowledges = self.acknowledges;
         member.kek = self.kek;
         member.heard_at = self.heard_at;
         member.keys_until = self.keys_until;
+        member.counters = self.counters;
     }
+}
+
+/// Whether it never got in.
+pub(super) fn only_failures(member: &Member) -> bool {
+    member.standing == Standing::OnlyFailures
 }
 
 /// A member of which nothing is known.
@@ -477,6 +537,7 @@ fn fresh(gateway: Arc<str>, path: Path) -> Member {
     Member {
         gateway,
         path,
+        server: Arc::from(""),
         standing: Standing::OnlyFailures,
         ours: false,
         acknowledges: false,
@@ -485,10 +546,6 @@ fn fresh(gateway: Arc<str>, path: Path) -> Member {
         last_acknowledged: (0, 0),
         heard_at: Instant::ORIGIN,
         keys_until: Instant::ORIGIN,
-        pulls_succeeded: 0,
-        pulls_failed: 0,
-        pushes_sent: 0,
-        pushes_acknowledged: 0,
-        pushes_unacknowledged: 0,
+        counters: Counters::default(),
     }
 }

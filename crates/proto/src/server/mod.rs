@@ -11,10 +11,13 @@
 //! Where the server pushes, [`rekey`] says what is told to whom until when, [`rounds`] sends it, [`acknowledgement`]
 //! notes who has it, [`eviction`] and [`change`] are what commands do, and [`progress`] measures them.
 //!
-//! Not here yet: pseudo-time, server clusters.
+//! Where several servers share their groups, [`cluster`] says which of them does what.
+//!
+//! Not here yet: pseudo-time.
 
 mod acknowledgement;
 mod change;
+mod cluster;
 mod departed;
 mod durable;
 mod event;
@@ -55,6 +58,7 @@ use crate::time::Instant;
 use group::{Group, Note, Numbers};
 use registration::Registrations;
 
+pub use cluster::{Cooperation, Standing, heard};
 pub use durable::{Change, Record, RestoreError};
 pub use event::Event;
 pub use eviction::{Eviction, EvictionError, EvictionNotice};
@@ -89,6 +93,11 @@ pub struct Server {
     outbox: VecDeque<PushBatch>,
     /// Records of groups that are not configured any more.
     forgotten: Vec<String>,
+    /// Which one of several servers this is, and what it may do.
+    cooperation: Option<Cooperation>,
+    standing: Standing,
+    /// News told in this life.
+    news_told: u64,
 }
 
 /// Octets of the messages that carry the policy and the keys of a group, at their largest. What does not
@@ -126,6 +135,9 @@ impl Server {
             events: VecDeque::new(),
             outbox: VecDeque::new(),
             forgotten: Vec::new(),
+            cooperation: None,
+            standing: Standing::Alone,
+            news_told: 0,
         };
         server.configure(now, settings);
         server
@@ -137,6 +149,9 @@ impl Server {
     /// member whose gateway is no longer listed is evicted gracefully.
     pub fn configure(&mut self, now: Instant, settings: Settings) {
         self.endpoint.configure(now, endpoint_settings(&settings));
+        if self.standing == Standing::Following {
+            return self.configure_following(now, settings);
+        }
         let mut old = std::mem::take(&mut self.groups);
         for wanted in &settings.groups {
             let known = old
@@ -145,7 +160,9 @@ impl Server {
             let group = match known {
                 Some(position) => {
                     let mut group = old.swap_remove(position);
-                    if group.settings != *wanted {
+                    let mut wanted = wanted.clone();
+                    group.adapt(&mut wanted);
+                    if group.settings != wanted {
                         let changed = group.change(now, wanted.clone(), &mut *self.random, &mut self.numbers);
                         self.journal.record(
                             now,
@@ -156,7 +173,7 @@ impl Server {
                     }
                     group
                 }
-                None => Group::new(wanted.clone()),
+                None => self.new_leading_group(wanted.clone()),
             };
             self.groups.push(group);
         }
@@ -185,6 +202,7 @@ impl Server {
         for candidate in &mut self.groups {
             if group.is_none_or(|name| name == candidate.settings.name) {
                 candidate.statistics = group::Statistics::default();
+                candidate.clear_elsewhere();
                 candidate.members.clear_statistics();
                 cleared += 1;
             }
@@ -302,7 +320,12 @@ impl Role for Server {
         self.drain_endpoint(now);
         if self.groups_due.is_some_and(|due| due <= now) {
             for group in &mut self.groups {
-                if group.due(now).is_some_and(|due| due <= now) {
+                if group.due(now).is_none_or(|due| due > now) {
+                    continue;
+                }
+                if group.follows() {
+                    group.pass_time(now, &mut self.numbers);
+                } else {
                     group.advance(now, &mut *self.random, &mut self.numbers);
                 }
             }

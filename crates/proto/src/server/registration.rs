@@ -76,6 +76,12 @@ impl Registrations {
         self.completed.get(&association).copied().unwrap_or_default()
     }
 
+    /// Forgets those in progress: what they were offered does not count any more.
+    pub(super) fn forget_all(&mut self) {
+        self.awaiting.clear();
+        self.ends.clear();
+    }
+
     fn has_room(&self, association: AssociationId) -> bool {
         self.awaiting.len() < IN_ALL && self.under(association) < PER_ASSOCIATION
     }
@@ -233,6 +239,11 @@ impl Server {
         };
         let sender_ids = match group.sender_ids_for(now, &state.offer, asked) {
             Ok(sender_ids) => sender_ids,
+            Err(SenderIdShortage::Awaited) => {
+                // The member repeats its message, and is answered when there are some.
+                self.registrations.awaiting.insert(key, AwaitingMessage3 { gateway: member.0, ..state });
+                return self.update_due(now);
+            }
             Err(shortage) => {
                 if shortage == SenderIdShortage::Exhausted {
                     let reason = "all sender ids have been given";

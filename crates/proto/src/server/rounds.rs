@@ -179,9 +179,10 @@ impl Group {
             return Ok(());
         }
         let datagram = self.compose(now, position, rekey, say)?;
+        let own = self.server_name();
         for batch in members.chunks(BATCH) {
-            let paths: Vec<Path> =
-                batch.iter().filter_map(|&id| self.members.get(id)).map(|member| member.path).collect();
+            let members = batch.iter().filter_map(|&id| self.members.get(id));
+            let paths: Vec<Path> = members.map(|member| member.path_from(&own)).collect();
             self.outbox.push(PushBatch { datagram: Arc::clone(&datagram), to: Recipients::Unicast(paths) });
         }
         for &id in members {

@@ -9,8 +9,12 @@
 //! Ids are given in sequence, each registration getting new ones. An id is given again only when no TEK is left that its
 //! holder could use it with: where members pull, that is when the last TEK is over that came with it. A member that holds
 //! a KEK gets further TEKs by push and goes on with its ids, so those stay taken until the group starts over.
+//!
+//! Where several servers cooperate, the one that makes the keys allots runs of ids to the others ([`Allotment`]), which
+//! give them out of their [`Stock`]. A server that starts anew has a new name there, so nothing of an old run is given again.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::policy::SenderIdDownload;
@@ -22,8 +26,25 @@ const LATE: Duration = Duration::from_secs(120);
 /// Changes of what frees ids that are told apart; beyond it the older waits for the later.
 const MOST_SPANS: usize = 64;
 
+/// Allotments that are recorded: more servers than anybody has, and their earlier lives.
+const MOST_ALLOTMENTS: usize = 64;
+
 /// Runs that are recorded ahead of use, in parts of all ids.
 const RUNS: u64 = 1024;
+
+/// Of all ids, the part that another server is allotted at a time.
+const ALLOTTED: u64 = 64;
+
+/// Ids that another server may give, from `first` to before `end`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::server) struct Allotment {
+    /// One life of one server.
+    pub(in crate::server) incarnation: Arc<str>,
+    pub(in crate::server) first: u64,
+    pub(in crate::server) end: u64,
+    /// They go with TEKs that end by then; `None`: with any.
+    pub(in crate::server) covers: Option<Instant>,
+}
 
 /// Ids from `first` on that become free at a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +65,8 @@ pub(in crate::server) struct SenderIds {
     reserved: u64,
     /// Oldest first, until the first of the next one.
     spans: VecDeque<Span>,
+    /// The last one of each server.
+    allotments: Vec<Allotment>,
     changed: bool,
 }
 
@@ -53,23 +76,25 @@ pub(in crate::server) struct RememberedSenderIds {
     pub(in crate::server) bits: u8,
     pub(in crate::server) reserved: u64,
     pub(in crate::server) spans: Vec<Span>,
+    pub(in crate::server) allotments: Vec<Allotment>,
 }
 
 impl SenderIds {
     /// All ids of so many bits are free.
     pub(in crate::server) fn new(bits: u8) -> Self {
-        Self { bits, next: 0, reserved: 0, spans: VecDeque::new(), changed: true }
+        Self { bits, next: 0, reserved: 0, spans: VecDeque::new(), allotments: Vec::new(), changed: true }
     }
 
     /// Goes on after what was recorded: nobody knows how many of a run were given.
     pub(in crate::server) fn restored(kept: RememberedSenderIds) -> Self {
-        let RememberedSenderIds { bits, reserved, spans } = kept;
-        Self { bits, next: reserved, reserved, spans: spans.into(), changed: false }
+        let RememberedSenderIds { bits, reserved, spans, allotments } = kept;
+        Self { bits, next: reserved, reserved, spans: spans.into(), allotments, changed: false }
     }
 
     pub(in crate::server) fn remember(&self) -> RememberedSenderIds {
         let spans = self.spans.iter().copied().collect();
-        RememberedSenderIds { bits: self.bits, reserved: self.reserved, spans }
+        let allotments = self.allotments.clone();
+        RememberedSenderIds { bits: self.bits, reserved: self.reserved, spans, allotments }
     }
 
     /// Whether the record is behind.
@@ -104,7 +129,47 @@ impl SenderIds {
         asked: u64,
         last_expiry: Option<Instant>,
     ) -> Option<SenderIdDownload> {
-        let count = asked.clamp(1, self.most_at_a_time());
+        let count = asked.clamp(1, most_at_a_time(self.bits));
+        let first = self.take(now, count, last_expiry)?;
+        let ids = (first..first + count).map(|id| self.wire(id)).collect();
+        Some(SenderIdDownload { bits: self.bits, ids })
+    }
+
+    /// Allots ids to another server, as many as there are up to what one gets at a time; not while it has a fresh
+    /// allotment that covers as much. `false`: none is left.
+    pub(in crate::server) fn allot(
+        &mut self,
+        now: Instant,
+        incarnation: &Arc<str>,
+        last_expiry: Option<Instant>,
+    ) -> bool {
+        let count = (self.capacity() / ALLOTTED).clamp(16, 4096).min(self.free(now));
+        if count == 0 {
+            return false;
+        }
+        let Some(first) = self.take(now, count, last_expiry) else { return false };
+        self.allotments.retain(|allotment| {
+            allotment.incarnation != *incarnation && allotment.covers.is_none_or(|covers| covers > now)
+        });
+        if self.allotments.len() >= MOST_ALLOTMENTS {
+            self.allotments.remove(0);
+        }
+        let incarnation = Arc::clone(incarnation);
+        self.allotments.push(Allotment { incarnation, first, end: first + count, covers: last_expiry });
+        self.changed = true;
+        true
+    }
+
+    /// What the servers of this name's life were allotted last.
+    pub(in crate::server) fn allotted<'a>(
+        &'a self,
+        incarnation: &'a str,
+    ) -> impl Iterator<Item = &'a Allotment> {
+        self.allotments.iter().filter(move |allotment| *allotment.incarnation == *incarnation)
+    }
+
+    /// Takes so many ids in sequence.
+    fn take(&mut self, now: Instant, count: u64, last_expiry: Option<Instant>) -> Option<u64> {
         while self.spans.front().is_some_and(|span| span.free_at.is_some_and(|free_at| free_at <= now)) {
             self.spans.pop_front();
             self.changed = true;
@@ -114,13 +179,13 @@ impl SenderIds {
         }
         let free_at = last_expiry.map(|expiry| expiry + LATE);
         self.note(free_at);
-        let ids = (self.next..self.next + count).map(|id| (id % self.capacity()) as u32).collect();
+        let first = self.next;
         self.next += count;
         if self.next > self.reserved {
             self.reserved = self.next + (self.capacity() / RUNS);
             self.changed = true;
         }
-        Some(SenderIdDownload { bits: self.bits, ids })
+        Some(first)
     }
 
     /// What is given from now on is free at `free_at`, and not before what was given earlier.
@@ -141,9 +206,86 @@ impl SenderIds {
         1 << self.bits
     }
 
-    /// A member with many cores gets what it needs, and none can exhaust the ids by asking a few times.
-    fn most_at_a_time(&self) -> u64 {
-        (self.capacity() / 256).clamp(16, 256)
+    fn wire(&self, id: u64) -> u32 {
+        wire(self.bits, id)
+    }
+}
+
+/// A member with many cores gets what it needs, and none can exhaust the ids by asking a few times.
+fn most_at_a_time(bits: u8) -> u64 {
+    ((1 << bits) / 256).clamp(16, 256)
+}
+
+/// The id of a count.
+fn wire(bits: u8, count: u64) -> u32 {
+    (count % (1 << bits)) as u32
+}
+
+/// What a server that does not make the keys may give.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::server) struct Stock {
+    runs: VecDeque<Allotment>,
+    /// Everything below was taken in.
+    seen: u64,
+    /// The fresh start that it belongs to.
+    fresh_starts: u64,
+}
+
+impl Stock {
+    /// Takes in what was allotted. Ids of an earlier start of the group are void.
+    pub(in crate::server) fn take_in(&mut self, ids: &SenderIds, fresh_starts: u64, incarnation: &str) {
+        if self.fresh_starts != fresh_starts {
+            *self = Self { fresh_starts, ..Self::default() };
+        }
+        for allotment in ids.allotted(incarnation) {
+            if allotment.first >= self.seen {
+                self.seen = allotment.end;
+                self.runs.push_back(allotment.clone());
+            }
+        }
+    }
+
+    /// Gives a member its ids, with TEKs the last of which ends at `last_expiry`, or to one that gets further TEKs. `None`:
+    /// there are not enough that may go with those.
+    pub(in crate::server) fn give(
+        &mut self,
+        bits: u8,
+        asked: u64,
+        last_expiry: Option<Instant>,
+    ) -> Option<SenderIdDownload> {
+        let count = asked.clamp(1, most_at_a_time(bits)) as usize;
+        if self.left(last_expiry) < count as u64 {
+            return None;
+        }
+        let mut ids = Vec::with_capacity(count);
+        for run in self.runs.iter_mut().filter(|run| goes_with(run, last_expiry)) {
+            while ids.len() < count && run.first < run.end {
+                ids.push(wire(bits, run.first));
+                run.first += 1;
+            }
+        }
+        self.runs.retain(|run| run.first < run.end);
+        Some(SenderIdDownload { bits, ids })
+    }
+
+    /// Ids that may go with TEKs the last of which ends at `last_expiry`.
+    pub(in crate::server) fn left(&self, last_expiry: Option<Instant>) -> u64 {
+        let usable = self.runs.iter().filter(|run| goes_with(run, last_expiry));
+        usable.map(|run| run.end - run.first).sum()
+    }
+
+    /// Whether it is time to ask for more: less than half of what is allotted at a time is left.
+    pub(in crate::server) fn is_low(&self, bits: u8, last_expiry: Option<Instant>) -> bool {
+        self.left(last_expiry) < ((1 << bits) / ALLOTTED).clamp(16, 4096) / 2
+    }
+}
+
+/// A run that is not freed goes with everything.
+fn goes_with(run: &Allotment, last_expiry: Option<Instant>) -> bool {
+    match (run.covers, last_expiry) {
+        (None, _) => true,
+        (Some(covers), Some(last_expiry)) => last_expiry <= covers,
+        (Some(_), None) => false,
     }
 }
 
@@ -210,6 +352,39 @@ mod tests {
         assert!(ids.spans.len() <= MOST_SPANS);
         assert_eq!(ids.free(at(0)), 65_536 - 1000);
         assert_eq!(ids.free(at(2000)), 65_536);
+    }
+
+    #[test]
+    fn what_is_allotted_is_given_once_whoever_gives_it_and_not_with_keys_that_last_longer() {
+        for bits in [8, 16] {
+            let mut ids = SenderIds::new(bits);
+            let (one, other): (Arc<str>, Arc<str>) = ("one".into(), "other".into());
+            let mut stocks = [(&one, Stock::default()), (&other, Stock::default())];
+            let mut seen = BTreeSet::new();
+            for round in 0..400 {
+                let (name, stock) = &mut stocks[round % 2];
+                if stock.is_low(bits, None) && !ids.allot(at(0), name, None) {
+                    break;
+                }
+                stock.take_in(&ids, 0, name);
+                for given in [stock.give(bits, 4, None), ids.give(at(0), 1, None)] {
+                    given.iter().flat_map(|given| &given.ids).for_each(|id| assert!(seen.insert(*id)));
+                }
+            }
+            assert!(seen.len() > 100, "{}", seen.len());
+        }
+        let mut ids = SenderIds::new(16);
+        let (name, mut stock) = (Arc::from("one"), Stock::default());
+        assert!(ids.allot(at(0), &name, Some(at(100))));
+        stock.take_in(&ids, 0, &name);
+        assert!(stock.give(16, 4, Some(at(100))).is_some() && stock.give(16, 4, Some(at(101))).is_none());
+        assert!(stock.give(16, 4, None).is_none(), "not to whom further keys are pushed");
+        // All keys were dropped for new ones.
+        let before = stock.left(Some(at(100)));
+        stock.take_in(&ids, 0, &name);
+        assert_eq!(stock.left(Some(at(100))), before, "taken in once");
+        stock.take_in(&SenderIds::new(16), 1, &name);
+        assert_eq!(stock.left(Some(at(100))), 0);
     }
 
     #[test]

@@ -74,19 +74,20 @@ impl Server {
     pub fn statistics(&self, now: Instant) -> Vec<ServerStatistics> {
         self.groups
             .iter()
-            .map(|group| ServerStatistics {
+            .map(|group| (group, group.total_statistics()))
+            .map(|(group, statistics)| ServerStatistics {
                 group: group.settings.name.clone(),
                 group_id: group.settings.id,
                 active_members: group.members.count() as u64,
-                pull_succeeded: group.statistics.pulls_succeeded,
-                pull_failed: group.statistics.pulls_failed,
-                pull_exceed_member_threshold: group.statistics.threshold_exceeded,
-                push_sent: group.statistics.pushes_sent,
-                push_acknowledged: group.statistics.pushes_acknowledged,
-                push_unacknowledged: group.statistics.pushes_unacknowledged,
-                acknowledgements_refused: reasons(&group.statistics.acknowledgements_refused),
+                pull_succeeded: statistics.pulls_succeeded,
+                pull_failed: statistics.pulls_failed,
+                pull_exceed_member_threshold: statistics.threshold_exceeded,
+                push_sent: statistics.pushes_sent,
+                push_acknowledged: statistics.pushes_acknowledged,
+                push_unacknowledged: statistics.pushes_unacknowledged,
+                acknowledgements_refused: reasons(&statistics.acknowledgements_refused),
                 rekey: rekey_progress(now, group),
-                recent_failures: group.statistics.recent_failures.iter().cloned().collect(),
+                recent_failures: statistics.recent_failures.iter().cloned().collect(),
             })
             .collect()
     }
@@ -212,11 +213,11 @@ fn registered_members(now: Instant, group: &Group) -> RegisteredMembers {
                 },
                 last_update_secs_ago: (now - member.heard_at).as_secs(),
                 statistics: Some(MemberStatistics {
-                    pull_succeeded: member.pulls_succeeded.into(),
-                    pull_failed: member.pulls_failed.into(),
-                    push_sent: member.pushes_sent.into(),
-                    push_acknowledged: member.pushes_acknowledged.into(),
-                    push_unacknowledged: member.pushes_unacknowledged.into(),
+                    pull_succeeded: member.counters.pulls_succeeded.into(),
+                    pull_failed: member.counters.pulls_failed.into(),
+                    push_sent: member.counters.pushes_sent.into(),
+                    push_acknowledged: member.counters.pushes_acknowledged.into(),
+                    push_unacknowledged: member.counters.pushes_unacknowledged.into(),
                 }),
             })
             .collect(),

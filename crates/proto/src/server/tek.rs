@@ -144,6 +144,19 @@ impl IpsecSa {
         Some(sa).filter(|sa| !sa.is_gone())
     }
 
+    /// What another server made, with or without a statement for it here. `None` if all of it has ended.
+    pub(super) fn loaded(
+        now: Instant,
+        kept: RememberedSa,
+        push: Option<Push>,
+        spis: &mut BTreeSet<u32>,
+    ) -> Option<Self> {
+        let settings = IpsecSaSettings::clone(&kept.teks.last()?.settings);
+        let mut sa = Self::new(IpsecSaSettings { name: kept.name, ..settings }, push);
+        sa.restore(now, kept.teks, spis);
+        Some(sa).filter(|sa| !sa.teks.is_empty())
+    }
+
     /// Takes over a changed statement of the same name, or another way to announce keys.
     pub(super) fn change(&mut self, settings: IpsecSaSettings, push: Option<Push>) {
         self.retiring = false;
@@ -174,17 +187,7 @@ impl IpsecSa {
         spis: &mut BTreeSet<u32>,
         at_once: bool,
     ) -> Advanced {
-        let mut done = Advanced::default();
-        let mut index = 0;
-        while let Some(tek) = self.teks.get(index) {
-            if tek.expires <= now {
-                spis.remove(&tek.spi);
-                self.teks.remove(index);
-                done.changed = true;
-            } else {
-                index += 1;
-            }
-        }
+        let mut done = Advanced { changed: self.drop_expired(now, spis), ..Advanced::default() };
         if self.retiring {
             // Whether it is still handed out depends on the time, so whoever asks now must look again.
             return Advanced { changed: true, ..done };
@@ -212,6 +215,19 @@ impl IpsecSa {
             done.changed = true;
         }
         done
+    }
+
+    /// Forgets TEKs that have ended. Returns whether there was one.
+    pub(super) fn drop_expired(&mut self, now: Instant, spis: &mut BTreeSet<u32>) -> bool {
+        let before = self.teks.len();
+        self.teks.retain(|tek| {
+            let lives = tek.expires > now;
+            if !lives {
+                spis.remove(&tek.spi);
+            }
+            lives
+        });
+        self.teks.len() != before
     }
 
     /// Makes a TEK that replaces every one that is out there, and cuts their lives so that all switch to it when the

@@ -1,6 +1,7 @@
 //! Dialogues of key server and member on virtual time, and recorded sessions of other implementations.
 
 mod change;
+mod cluster;
 mod corpus;
 mod damage;
 mod dialogue;

@@ -14,26 +14,31 @@ use crate::push::{self, KekSpi};
 use crate::server::group::Group;
 use crate::server::kek::{KekState, Remembered};
 use crate::server::rekey::Subject;
-use crate::server::sender_ids::{RememberedSenderIds, Span};
+use crate::server::sender_ids::{Allotment, RememberedSenderIds, Span};
 use crate::server::settings::{Communication, IpsecSaSettings, MatchPolicy, PushSettings};
 use crate::server::tek::{RememberedSa, RememberedTek, Tek};
 use crate::time::Instant;
 
 /// Layout of the record. A reader of a later layout reads this one too.
-const LAYOUT: u8 = 2;
+const LAYOUT: u8 = 3;
+
+/// The layout before several servers shared a group.
+const LAYOUT_OF_ONE_SERVER: u8 = 2;
 
 /// The layout before sender ids.
 const LAYOUT_WITHOUT_SENDER_IDS: u8 = 1;
 
 /// What the record of a group holds.
-pub(super) struct GroupKeys {
-    pub(super) last_rekey: u64,
-    pub(super) sas: Vec<RememberedSa>,
-    pub(super) keks: Vec<Remembered>,
+pub(in crate::server) struct GroupKeys {
+    pub(in crate::server) last_rekey: u64,
+    pub(in crate::server) sas: Vec<RememberedSa>,
+    pub(in crate::server) keks: Vec<Remembered>,
     /// What members are still to be told to forget, and until when.
-    pub(super) deletions: Vec<(Subject, Instant)>,
+    pub(in crate::server) deletions: Vec<(Subject, Instant)>,
     /// `None`: nobody knew of any.
-    pub(super) sender_ids: Option<RememberedSenderIds>,
+    pub(in crate::server) sender_ids: Option<RememberedSenderIds>,
+    /// How often all keys were dropped for new ones.
+    pub(in crate::server) fresh_starts: u64,
 }
 
 pub(super) fn write(group: &Group, now: Instant) -> Secret {
@@ -62,12 +67,13 @@ pub(super) fn write(group: &Group, now: Instant) -> Secret {
         spis.iter().for_each(|spi| output.u32(*spi));
     }
     write_sender_ids(&mut output, now, &group.sender_ids.remember());
+    output.u64(group.fresh_starts);
     output.into_secret()
 }
 
 pub(super) fn read(mut input: Input<'_>) -> Result<GroupKeys> {
     let layout = input.u8("layout")?;
-    if ![LAYOUT, LAYOUT_WITHOUT_SENDER_IDS].contains(&layout) {
+    if ![LAYOUT, LAYOUT_OF_ONE_SERVER, LAYOUT_WITHOUT_SENDER_IDS].contains(&layout) {
         return Err(input.error("layout"));
     }
     let keys = GroupKeys {
@@ -90,8 +96,9 @@ pub(super) fn read(mut input: Input<'_>) -> Result<GroupKeys> {
         })?,
         sender_ids: match layout {
             LAYOUT_WITHOUT_SENDER_IDS => None,
-            _ => Some(read_sender_ids(&mut input)?),
+            _ => Some(read_sender_ids(&mut input, layout)?),
         },
+        fresh_starts: if layout == LAYOUT { input.u64("fresh starts")? } else { 0 },
     };
     input.finish()?;
     Ok(keys)
@@ -106,9 +113,17 @@ fn write_sender_ids(output: &mut Output, now: Instant, ids: &RememberedSenderIds
         output.flag(span.free_at.is_some());
         output.moment(now, span.free_at.unwrap_or(now));
     }
+    output.count(ids.allotments.len());
+    for allotment in &ids.allotments {
+        output.text(&allotment.incarnation);
+        output.u64(allotment.first);
+        output.u64(allotment.end);
+        output.flag(allotment.covers.is_some());
+        output.moment(now, allotment.covers.unwrap_or(now));
+    }
 }
 
-fn read_sender_ids(input: &mut Input<'_>) -> Result<RememberedSenderIds> {
+fn read_sender_ids(input: &mut Input<'_>, layout: u8) -> Result<RememberedSenderIds> {
     let bits = input.u8("sender id bits")?;
     if ![8, 12, 16, 24].contains(&bits) {
         return Err(input.error("sender id bits"));
@@ -123,7 +138,22 @@ fn read_sender_ids(input: &mut Input<'_>) -> Result<RememberedSenderIds> {
     if reserved >= 1 << 62 || !spans.iter().map(|span| span.first).chain([reserved]).is_sorted() {
         return Err(input.error("sender ids"));
     }
-    Ok(RememberedSenderIds { bits, reserved, spans })
+    let allotments = match layout {
+        LAYOUT => input.list("allotments", |input| read_allotment(input, reserved))?,
+        _ => Vec::new(),
+    };
+    Ok(RememberedSenderIds { bits, reserved, spans, allotments })
+}
+
+fn read_allotment(input: &mut Input<'_>, reserved: u64) -> Result<Allotment> {
+    let incarnation = Arc::from(input.text("server")?);
+    let (first, end) = (input.u64("sender ids")?, input.u64("sender ids")?);
+    let covers_until = input.flag("sender ids")?;
+    let covers = Some(input.moment("sender ids")?).filter(|_| covers_until);
+    if first > end || end > reserved {
+        return Err(input.error("sender ids"));
+    }
+    Ok(Allotment { incarnation, first, end, covers })
 }
 
 /// The number of a subject that keys do not tell of themselves, and its SPIs.

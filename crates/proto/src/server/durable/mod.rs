@@ -4,6 +4,9 @@
 //!   group/00000007/keys                     TEKs, KEKs, signing keys, sequence numbers reserved, what is to be deleted
 //!   group/00000007/member/192.0.2.1:848     who it is, what it holds
 //!   group/00000007/departed/GATEWAY         what one may hold that is forgotten
+//!   group/00000007/news/LIFE/NUMBER         what another server tells the one that makes the keys
+//!   group/00000007/statistics/SERVER        counters of one of several servers
+//!   group/00000007/cleared                  how often those were set to zero
 //! ```
 //!
 //! [`Server::take_changes`] tells what changed. Whoever drives the server stores it before the datagrams leave that the
@@ -20,7 +23,9 @@
 mod keys;
 mod member;
 mod names;
+mod news;
 mod octets;
+mod statistics;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -29,8 +34,9 @@ use std::time::Duration;
 use crypto::{Random, Secret};
 use wire::codec;
 
-use super::group::Group;
+use super::group::{Group, Statistics};
 use super::kek::{Kek, KekState};
+use super::members::RememberedMember;
 use super::rekey::Subject;
 use super::sender_ids::SenderIds;
 use super::tek::IpsecSa;
@@ -38,6 +44,10 @@ use super::{Server, Settings};
 use crate::log::{Entry, Facility, Level};
 use crate::time::Instant;
 use octets::{Input, Written};
+
+pub(super) use keys::GroupKeys;
+pub(super) use news::{Acknowledged, News, RegisteredElsewhere, write as write_news};
+pub(super) use statistics::write as write_statistics;
 
 /// Members whose change one call of [`Server::take_changes`] tells. What waits is nothing that a datagram depends on.
 const MEMBERS_AT_A_TIME: usize = 1024;
@@ -85,22 +95,7 @@ impl Server {
         let mut server = Self::new(now, Settings::default(), random);
         let wanted: BTreeMap<u32, usize> =
             settings.groups.iter().enumerate().rev().map(|(index, group)| (group.id, index)).collect();
-        let mut found: BTreeMap<u32, Found> = BTreeMap::new();
-        for record in records {
-            let Some((id, kind)) = parse_place(&record.place) else { continue };
-            if !wanted.contains_key(&id) {
-                continue;
-            }
-            let failed = |error| RestoreError { place: record.place.clone(), error };
-            let written = Written { now, age: record.age };
-            let input = Input::new(record.content.expose(), written);
-            let found = found.entry(id).or_default();
-            match kind {
-                Kind::Keys => found.keys = Some(keys::read(input).map_err(failed)?),
-                Kind::Member => found.members.push(member::read(input).map_err(failed)?),
-                Kind::Departed => found.departed.push(member::read(input).map_err(failed)?),
-            }
-        }
+        let found = read_records(now, &wanted.keys().copied().collect(), records)?;
         for (id, found) in found {
             let Some(keys) = found.keys else { continue };
             let group_settings = settings.groups[wanted[&id]].clone();
@@ -138,9 +133,10 @@ impl Server {
     pub fn take_changes(&mut self, now: Instant) -> Vec<Change> {
         let mut changes: Vec<Change> =
             self.forgotten.drain(..).map(|place| Change { place, content: None }).collect();
-        for group in &mut self.groups {
+        for group in self.groups.iter_mut().filter(|group| !group.follows()) {
             let id = group.settings.id;
             if group.keys_changed() {
+                group.keys_are_shared(now);
                 let content = Some(keys::write(group, now));
                 changes.push(Change { place: keys_place(id), content });
                 group.keys_are_stored();
@@ -154,13 +150,19 @@ impl Server {
                 changes.push(Change { place: departed_place(id, &gateway), content });
             }
         }
+        if self.cooperation.is_some() {
+            self.cooperative_changes(now, &mut changes);
+        }
         changes
     }
 
     /// Whether [`Server::take_changes`] has something to tell.
     pub fn has_changes(&self) -> bool {
         !self.forgotten.is_empty()
-            || self.groups.iter().any(|group| group.keys_changed() || group.members.has_changed())
+            || self.groups.iter().any(|group| {
+                group.has_news()
+                    || (!group.follows() && (group.keys_changed() || group.members.has_changed()))
+            })
     }
 
     /// A group was removed from the configuration: so are its records.
@@ -175,11 +177,73 @@ impl Server {
     }
 }
 
+/// What there is on record of a group.
 #[derive(Default)]
-struct Found {
-    keys: Option<keys::GroupKeys>,
-    members: Vec<super::members::RememberedMember>,
-    departed: Vec<super::members::RememberedMember>,
+pub(super) struct Found {
+    pub(super) keys: Option<GroupKeys>,
+    pub(super) members: Vec<RememberedMember>,
+    pub(super) departed: Vec<RememberedMember>,
+    pub(super) news: Vec<(String, News)>,
+    pub(super) statistics: Vec<(String, Statistics)>,
+    pub(super) cleared: u64,
+}
+
+/// Reads the records of some groups.
+pub(super) fn read_records(
+    now: Instant,
+    wanted: &BTreeSet<u32>,
+    records: &[Record],
+) -> Result<BTreeMap<u32, Found>, RestoreError> {
+    let mut all: BTreeMap<u32, Found> = BTreeMap::new();
+    for record in records {
+        let Some((id, kind)) = parse_place(&record.place).filter(|(id, _)| wanted.contains(id)) else {
+            continue;
+        };
+        let found = all.entry(id).or_default();
+        match read_record(now, kind, record)? {
+            Content::Keys(keys) => found.keys = Some(keys),
+            Content::Member(member) => found.members.push(member),
+            Content::Departed(member) => found.departed.push(member),
+            Content::News(news) => found.news.push((record.place.clone(), news)),
+            Content::Statistics(server, statistics) => found.statistics.push((server, statistics)),
+            Content::Cleared(cleared) => found.cleared = cleared,
+        }
+    }
+    Ok(all)
+}
+
+/// What a record holds.
+pub(super) enum Content {
+    Keys(GroupKeys),
+    Member(RememberedMember),
+    Departed(RememberedMember),
+    News(News),
+    /// With the name of the server.
+    Statistics(String, Statistics),
+    Cleared(u64),
+}
+
+pub(super) fn read_record(now: Instant, kind: Kind<'_>, record: &Record) -> Result<Content, RestoreError> {
+    let mut input = Input::new(record.content.expose(), Written { now, age: record.age });
+    let content = match kind {
+        Kind::Keys => keys::read(input).map(Content::Keys),
+        Kind::Member(_) => member::read(input).map(Content::Member),
+        Kind::Departed(_) => member::read(input).map(Content::Departed),
+        Kind::News => news::read(input).map(Content::News),
+        Kind::Statistics(server) => {
+            statistics::read(input).map(|read| Content::Statistics(server.to_owned(), read))
+        }
+        Kind::Cleared => {
+            input.u64("count").and_then(|count| input.finish().map(|()| count)).map(Content::Cleared)
+        }
+    };
+    content.map_err(|error| RestoreError { place: record.place.clone(), error })
+}
+
+pub(super) fn write_cleared(cleared: u64) -> Secret {
+    let mut output = octets::Output::default();
+    output.u64(cleared);
+    output.into_secret()
 }
 
 impl Group {
@@ -201,13 +265,14 @@ impl Group {
                 None => self.sas.extend(IpsecSa::removed(now, remembered, push, spis)),
             }
         }
+        self.fresh_starts = keys.fresh_starts;
         let kept = keys.keks.into_iter().filter(|kek| kek.forget_at > now);
-        self.keks = kept.map(Kek::restored).collect();
+        self.keks = kept.map(|kek| Kek::restored(kek, super::kek::RESERVED)).collect();
         keys.deletions
     }
 
     /// Tells members again what they may not have heard.
-    fn resume(&mut self, now: Instant, deletions: Vec<(Subject, Instant)>) {
+    pub(super) fn resume(&mut self, now: Instant, deletions: Vec<(Subject, Instant)>) {
         for (subject, ends) in deletions {
             if ends > now {
                 self.start_rekey(now, subject, ends, Instant::ORIGIN);
@@ -232,11 +297,18 @@ impl Group {
     }
 }
 
+/// What a record is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind<'a> {
     Keys,
-    Member,
-    Departed,
+    /// Its address.
+    Member(&'a str),
+    /// Its gateway.
+    Departed(&'a str),
+    News,
+    /// Name of the server.
+    Statistics(&'a str),
+    Cleared,
 }
 
 fn keys_place(group: u32) -> String {
@@ -251,14 +323,29 @@ fn departed_place(group: u32, gateway: &str) -> String {
     format!("group/{group:08x}/departed/{gateway}")
 }
 
+pub(super) fn news_place(group: u32, incarnation: &str, number: u64) -> String {
+    format!("group/{group:08x}/news/{incarnation}/{number:016x}")
+}
+
+pub(super) fn statistics_place(group: u32, server: &str) -> String {
+    format!("group/{group:08x}/statistics/{server}")
+}
+
+pub(super) fn cleared_place(group: u32) -> String {
+    format!("group/{group:08x}/cleared")
+}
+
 /// The group that a record is about. Places that are none of ours belong to somebody else.
-fn parse_place(place: &str) -> Option<(u32, Kind)> {
+pub(super) fn parse_place(place: &str) -> Option<(u32, Kind<'_>)> {
     let (group, rest) = place.strip_prefix("group/")?.split_once('/')?;
     let id = u32::from_str_radix(group, 16).ok().filter(|_| group.len() == 8)?;
     match rest.split_once('/') {
         None if rest == "keys" => Some((id, Kind::Keys)),
-        Some(("member", _)) => Some((id, Kind::Member)),
-        Some(("departed", _)) => Some((id, Kind::Departed)),
+        None if rest == "cleared" => Some((id, Kind::Cleared)),
+        Some(("member", address)) => Some((id, Kind::Member(address))),
+        Some(("departed", gateway)) => Some((id, Kind::Departed(gateway))),
+        Some(("news", _)) => Some((id, Kind::News)),
+        Some(("statistics", server)) => Some((id, Kind::Statistics(server))),
         _ => None,
     }
 }
