@@ -61,6 +61,7 @@ struct Server {
     epoch: Epoch,
     term: Option<Term>,
     records: Vec<(String, String)>,
+    servers: Vec<(String, String)>,
 }
 
 impl Server {
@@ -74,13 +75,14 @@ impl Server {
             prefix: "/groupvpn/test".into(),
             name: name.into(),
             preference,
+            about: Secret::from_slice(format!("about {name}").as_bytes()),
             lease: LEASE,
             tls: None,
             user: None,
             key: SealingKey::new(&Secret::new(vec![key; 32])).unwrap(),
         };
         let shared = Shared::start(settings, Box::new(SeededRandom::new(name.len() as u64)));
-        Self { shared, epoch: Epoch::default(), term: None, records: Vec::new() }
+        Self { shared, epoch: Epoch::default(), term: None, records: Vec::new(), servers: Vec::new() }
     }
 
     async fn event(&mut self) -> SharedEvent {
@@ -102,6 +104,9 @@ impl Server {
             }
             SharedEvent::Leading(term) => self.term = Some(*term),
             SharedEvent::Following(_) | SharedEvent::CutOff(_) => self.term = None,
+            SharedEvent::Servers(servers) => {
+                self.servers = servers.iter().map(|(name, about)| (name.clone(), text(about))).collect();
+            }
             SharedEvent::Committed(_) | SharedEvent::Refused(_) => {}
         }
         event
@@ -201,6 +206,19 @@ async fn another_leads_when_the_leader_goes_at_once_and_a_root_goes_before_a_sub
     assert!(began.elapsed() < LEASE, "an orderly end gives the lease back");
     drop(root);
     sub.until(leads).await;
+}
+
+#[tokio::test]
+async fn servers_that_are_connected_know_of_each_other() {
+    let etcd = Etcd::start("servers");
+    let mut first = Server::start(&etcd, "first", Preference::Root);
+    first.until(leads).await;
+    assert_eq!(first.servers, [record("first", "about first")]);
+    let second = Server::start(&etcd, "second", Preference::Root);
+    first.until(|event| matches!(event, SharedEvent::Servers(all) if all.len() == 2)).await;
+    assert_eq!(first.servers[1], record("second", "about second"));
+    drop(second);
+    first.until(|event| matches!(event, SharedEvent::Servers(all) if all.len() == 1)).await;
 }
 
 #[tokio::test]

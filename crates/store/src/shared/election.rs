@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use etcd_client::{Client, Compare, CompareOp, KeyValue, PutOptions, Txn, TxnOp, TxnOpResponse};
+use etcd_client::{Client, Compare, CompareOp, KeyValue, PutOptions, Txn, TxnOp};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
@@ -16,6 +16,7 @@ use super::session::Failure;
 pub(super) struct Leader {
     pub(super) name: String,
     pub(super) term: Term,
+    pub(super) lease: i64,
 }
 
 impl Leader {
@@ -23,29 +24,23 @@ impl Leader {
         Self {
             name: String::from_utf8_lossy(entry.value()).into_owned(),
             term: Term(entry.create_revision()),
+            lease: entry.lease(),
         }
     }
 }
 
-/// Stands for election. Returns whoever leads then.
+/// Stands for election. The watch tells who won, after everything that was committed before.
 pub(super) async fn stand(
     client: &mut Client,
     keys: &Keys,
     name: &str,
     lease: i64,
-) -> Result<Option<Leader>, Failure> {
+) -> Result<(), Failure> {
     let election = Txn::new()
         .when([Compare::version(keys.leader(), CompareOp::Equal, 0)])
-        .and_then([TxnOp::put(keys.leader(), name, Some(PutOptions::new().with_lease(lease)))])
-        .or_else([TxnOp::get(keys.leader(), None)]);
-    let outcome = client.txn(election).await?;
-    if outcome.succeeded() {
-        let term = Term(outcome.header().map_or(0, |header| header.revision()));
-        return Ok(Some(Leader { name: name.to_owned(), term }));
-    }
-    let responses = outcome.op_responses();
-    let Some(TxnOpResponse::Get(present)) = responses.first() else { return Ok(None) };
-    Ok(present.kvs().first().map(Leader::of))
+        .and_then([TxnOp::put(keys.leader(), name, Some(PutOptions::new().with_lease(lease)))]);
+    client.txn(election).await?;
+    Ok(())
 }
 
 /// A lease that a task of its own keeps alive, so that a slow commit does not cost it.
@@ -64,6 +59,11 @@ impl Lease {
         let (tell, holds_until) = watch::channel(Some(asked + duration));
         let keeper = tokio::spawn(keep(client.clone(), id, duration, tell));
         Ok(Self { id, holds_until, keeper })
+    }
+
+    /// Whether it certainly holds now.
+    pub(super) fn holds(&self) -> bool {
+        self.holds_until.borrow().is_some_and(|until| until > Instant::now())
     }
 
     /// Returns when it is lost or was not renewed in time.

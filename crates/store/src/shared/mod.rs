@@ -4,6 +4,7 @@
 //!   PREFIX/about/schema      number of the layout, in clear
 //!   PREFIX/about/seal        a sealed constant: a wrong cluster key is recognized before any record is touched
 //!   PREFIX/leader            name of the leader; bound to its lease, so it goes when the leader falls silent
+//!   PREFIX/server/NAME       what a server says of itself, sealed; bound to its lease too
 //!   PREFIX/record/PLACE      sealed content
 //! ```
 //!
@@ -46,6 +47,8 @@ pub struct SharedSettings {
     pub name: String,
     /// Whether this server would rather lead.
     pub preference: Preference,
+    /// What this server tells the others of itself.
+    pub about: Secret,
     /// How long the others wait for a silent leader; whole seconds, at least two.
     pub lease: Duration,
     /// TLS to etcd; `None` speaks in clear (records are sealed all the same).
@@ -95,7 +98,9 @@ pub enum SharedEvent {
     },
     /// Another server changed records, in this order.
     Changed(Vec<Change>),
-    /// We lead: only our fenced changes are taken, until [`SharedEvent::Following`] or [`SharedEvent::CutOff`].
+    /// The servers that are connected, with what each says of itself: all of them, and ourselves, by name.
+    Servers(Vec<(String, Secret)>),
+    /// We lead, and know everything that was committed before: only our fenced changes are taken, until [`SharedEvent::Following`] or [`SharedEvent::CutOff`].
     Leading(Term),
     /// We do not lead; the name is the leader's, if there is one.
     Following(Option<String>),

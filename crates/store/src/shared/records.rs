@@ -1,5 +1,7 @@
 //! Records as keys and values of etcd.
 
+use std::collections::BTreeMap;
+
 use crypto::{Random, SealingKey, Secret};
 use etcd_client::{Client, Compare, CompareOp, EventType, GetOptions, KeyValue, Txn, TxnOp, WatchResponse};
 
@@ -28,6 +30,16 @@ impl Keys {
 
     pub(super) fn leader(&self) -> String {
         format!("{}/leader", self.prefix)
+    }
+
+    /// What the server of this name says of itself.
+    pub(super) fn server(&self, name: &str) -> String {
+        format!("{}/server/{name}", self.prefix)
+    }
+
+    /// The name of a server, if the key is what one says of itself.
+    pub(super) fn server_name<'a>(&self, key: &'a str) -> Option<&'a str> {
+        key.strip_prefix(self.prefix.as_str())?.strip_prefix("/server/")
     }
 
     fn schema(&self) -> String {
@@ -73,6 +85,43 @@ pub(super) async fn recognize(
         return Ok(());
     }
     Err(Failure::Unusable("sealed with another cluster key than ours".into()))
+}
+
+/// What servers say of themselves is sealed like a record, at places where no record is.
+pub(super) fn seal_about(
+    keys: &Keys,
+    key: &SealingKey,
+    random: &mut dyn Random,
+    name: &str,
+    about: &Secret,
+) -> Vec<u8> {
+    key.seal(keys.server(name).as_bytes(), about.expose(), random)
+}
+
+/// What the server of this name says of itself.
+pub(super) fn open_about(
+    keys: &Keys,
+    key: &SealingKey,
+    name: &str,
+    sealed: &[u8],
+) -> Result<Secret, Failure> {
+    key.open(keys.server(name).as_bytes(), sealed)
+        .map_err(|error| Failure::Unusable(format!("server `{name}`: {error}")))
+}
+
+/// What all connected servers say of themselves.
+pub(super) async fn servers(
+    client: &mut Client,
+    keys: &Keys,
+    key: &SealingKey,
+) -> Result<BTreeMap<String, Secret>, Failure> {
+    let all = client.get(keys.server(""), Some(GetOptions::new().with_prefix())).await?;
+    let mut servers = BTreeMap::new();
+    for entry in all.kvs() {
+        let Some(name) = entry.key_str().ok().and_then(|key| keys.server_name(key)) else { continue };
+        servers.insert(name.to_owned(), open_about(keys, key, name, entry.value())?);
+    }
+    Ok(servers)
 }
 
 /// All records and the leader's key as of one revision, which is returned too.

@@ -1,11 +1,11 @@
 //! One connection after the other: load, watch, stand for election, commit.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crypto::Random;
+use crypto::{Random, Secret};
 use etcd_client::{
-    Client, Compare, CompareOp, ConnectOptions, EventType, OpenSslClientConfig, Txn, WatchOptions,
+    Client, Compare, CompareOp, ConnectOptions, EventType, OpenSslClientConfig, PutOptions, Txn, WatchOptions,
     WatchResponse,
 };
 use tokio::sync::mpsc::{Receiver, Sender};
@@ -63,11 +63,14 @@ pub(super) async fn run(
     let keys = Keys::new(&settings.prefix);
     let mut epoch = Epoch::default();
     let mut attempt = 0;
+    let mut former = None;
     while !events.is_closed() {
         let endpoint = &settings.endpoints[attempt % settings.endpoints.len()];
         epoch.0 += 1;
         let session = Session { settings: &settings, keys: &keys, epoch, events: &events };
-        let Err(failure) = session.run(endpoint, &mut *random, &mut requests).await else { return };
+        let Err(failure) = session.run(endpoint, &mut *random, &mut requests, &mut former).await else {
+            return;
+        };
         if matches!(failure, Failure::Closed)
             || events.send(SharedEvent::CutOff(format!("{endpoint}: {failure}"))).await.is_err()
         {
@@ -92,30 +95,46 @@ struct State {
     leader: Option<Leader>,
     /// When to stand for election; only while there is no leader.
     stand_at: Option<Instant>,
+    /// What connected servers say of themselves.
+    servers: BTreeMap<String, Secret>,
     /// Revisions of our own commits that the watch has not passed yet.
     ours: BTreeSet<i64>,
 }
 
 impl Session<'_> {
-    /// Returns only with what ended it; `Ok` when the daemon has gone.
+    /// Returns only with what ended it; `Ok` when the daemon has gone. `former` is the lease of the connection before.
     async fn run(
         &self,
         endpoint: &str,
         random: &mut (dyn Random + Send),
         requests: &mut Receiver<Request>,
+        former: &mut Option<i64>,
     ) -> Result<(), Failure> {
         let mut client = self.patiently(self.connect(endpoint)).await?;
         self.patiently(records::recognize(&mut client, self.keys, &self.settings.key, random)).await?;
+        if let Some(lease) = *former {
+            // If we led by it, nobody need wait for its end. One that has ended is an error, and as good.
+            self.patiently(async { Ok(drop(client.lease_revoke(lease).await)) }).await?;
+            *former = None;
+        }
         let (records, leader, revision) =
             self.patiently(records::load(&mut client, self.keys, &self.settings.key)).await?;
         let options = WatchOptions::new().with_prefix().with_start_revision(revision + 1);
         let mut watch =
             self.patiently(async { Ok(client.watch(self.keys.all(), Some(options)).await?) }).await?;
         let lease = self.patiently(Lease::take(&mut client, self.settings.lease)).await?;
+        *former = Some(lease.id);
+        let name = &self.settings.name;
+        let about = records::seal_about(self.keys, &self.settings.key, random, name, &self.settings.about);
+        let bound = PutOptions::new().with_lease(lease.id);
+        self.patiently(async { Ok(drop(client.put(self.keys.server(name), about, Some(bound)).await?)) })
+            .await?;
+        let servers = self.patiently(records::servers(&mut client, self.keys, &self.settings.key)).await?;
         let leader = leader.as_ref().map(Leader::of);
         let stand_at = leader.is_none().then(|| self.stand_at());
-        let mut state = State { client, lease, leader, stand_at, ours: BTreeSet::new() };
+        let mut state = State { client, lease, leader, stand_at, servers, ours: BTreeSet::new() };
         self.tell(SharedEvent::Loaded { epoch: self.epoch, records }).await?;
+        self.tell_servers(&state).await?;
         self.tell(SharedEvent::Following(state.leader.as_ref().map(|leader| leader.name.clone()))).await?;
         let outcome = self.serve(&mut state, &mut watch, random, requests).await;
         if matches!(outcome, Ok(()) | Err(Failure::Closed)) {
@@ -146,6 +165,7 @@ impl Session<'_> {
                 () = state.lease.lost() => return Err(Failure::Silence),
                 () = sleep_until(stand_at.unwrap_or_else(Instant::now)), if stand_at.is_some() => {
                     self.stand(state).await?;
+                    state.stand_at = Some(Instant::now() + self.settings.lease / 2);
                 }
                 () = self.events.closed() => return Err(Failure::Closed),
             }
@@ -162,15 +182,30 @@ impl Session<'_> {
         if !changes.is_empty() {
             self.tell(SharedEvent::Changed(changes)).await?;
         }
+        let mut servers_changed = false;
         for event in response.events() {
-            let Some(entry) = event.kv().filter(|entry| entry.key() == self.keys.leader().as_bytes()) else {
-                continue;
-            };
-            let leader = match event.event_type() {
-                EventType::Put => Some(Leader::of(entry)),
-                EventType::Delete => None,
-            };
-            self.note_leader(state, leader).await?;
+            let Some(entry) = event.kv() else { continue };
+            if let Some(name) = entry.key_str().ok().and_then(|key| self.keys.server_name(key)) {
+                servers_changed = true;
+                match event.event_type() {
+                    EventType::Put => {
+                        let about =
+                            records::open_about(self.keys, &self.settings.key, name, entry.value())?;
+                        state.servers.insert(name.to_owned(), about);
+                    }
+                    EventType::Delete => drop(state.servers.remove(name)),
+                }
+            }
+            if entry.key() == self.keys.leader().as_bytes() {
+                let leader = match event.event_type() {
+                    EventType::Put => Some(Leader::of(entry)),
+                    EventType::Delete => None,
+                };
+                self.note_leader(state, leader).await?;
+            }
+        }
+        if servers_changed {
+            self.tell_servers(state).await?;
         }
         if let Some(seen) =
             response.events().iter().filter_map(|event| Some(event.kv()?.mod_revision())).max()
@@ -181,39 +216,24 @@ impl Session<'_> {
     }
 
     async fn stand(&self, state: &mut State) -> Result<(), Failure> {
-        let leader = self
-            .patiently(election::stand(&mut state.client, self.keys, &self.settings.name, state.lease.id))
-            .await?;
-        self.note_leader(state, leader).await
+        let State { client, lease, .. } = state;
+        self.patiently(election::stand(client, self.keys, &self.settings.name, lease.id)).await
+    }
+
+    async fn tell_servers(&self, state: &State) -> Result<(), Failure> {
+        let servers = state.servers.iter().map(|(name, about)| (name.clone(), about.clone()));
+        self.tell(SharedEvent::Servers(servers.collect())).await
     }
 
     async fn note_leader(&self, state: &mut State, leader: Option<Leader>) -> Result<(), Failure> {
-        // The watch tells of our own election too, and may lag behind what a transaction told.
-        if leader
-            .as_ref()
-            .is_some_and(|new| state.leader.as_ref().is_some_and(|known| known.term >= new.term))
-        {
-            return Ok(());
-        }
         state.stand_at = leader.is_none().then(|| self.stand_at());
-        // Two servers of one name: the term is what counts, and it is ours only if our lease holds the key.
-        let ours = match &leader {
-            Some(new) if new.name == self.settings.name => self.holds_key(state, new).await?,
-            Some(_) | None => false,
-        };
         state.leader = leader;
         let event = match &state.leader {
-            Some(new) if ours => SharedEvent::Leading(new.term),
+            // Two servers may have one name by mistake; no two have one lease.
+            Some(new) if new.lease == state.lease.id => SharedEvent::Leading(new.term),
             other => SharedEvent::Following(other.as_ref().map(|leader| leader.name.clone())),
         };
         self.tell(event).await
-    }
-
-    async fn holds_key(&self, state: &mut State, leader: &Leader) -> Result<bool, Failure> {
-        let key = self.patiently(async { Ok(state.client.get(self.keys.leader(), None).await?) }).await?;
-        let entry = key.kvs().first();
-        Ok(entry
-            .is_some_and(|entry| entry.create_revision() == leader.term.0 && entry.lease() == state.lease.id))
     }
 
     async fn commit(
@@ -224,6 +244,10 @@ impl Session<'_> {
     ) -> Result<(), Failure> {
         if request.epoch != self.epoch {
             return Ok(());
+        }
+        // Who slept past its lease may know of nothing that happened since.
+        if !state.lease.holds() {
+            return Err(Failure::Silence);
         }
         for part in request.changes.chunks(OPERATIONS) {
             let operations = records::operations(self.keys, &self.settings.key, random, part);
