@@ -187,6 +187,7 @@ impl Arguments {
             group_id: number("group-id", self.value("group-id"))?,
             index: number("index", self.value("index"))?,
             vpn: self.value("vpn").map(str::to_owned),
+            peer_gateway: self.value("peer-gateway").map(str::to_owned),
             now: self.has("now"),
         })
     }

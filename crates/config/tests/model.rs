@@ -255,3 +255,86 @@ fn the_largest_configurations_are_read_in_reasonable_time() {
     assert_eq!((server.gateways.len(), server.groups.len()), (1500, 250));
     assert!(started.elapsed().as_secs() < 20);
 }
+
+/// A server that shares its groups, with these statements of its store.
+fn clustered(etcd: &str, cluster: &str) -> config::Candidate {
+    let text = format!(
+        r#"security group-vpn server {{
+            ike {{
+                proposal p {{ authentication-algorithm sha-256; encryption-algorithm aes-256-cbc; }}
+                policy p {{ proposals p; pre-shared-key ascii-text "a key of more than twenty characters"; }}
+                gateway a {{ ike-policy p; address 10.0.0.2; }}
+                gateway other {{ ike-policy p; address 10.0.0.1; }}
+            }}
+            ipsec {{ proposal e {{ authentication-algorithm hmac-sha1-96; encryption-algorithm aes-128-cbc; }} }}
+            {etcd}
+            group g {{
+                group-id 1;
+                ike-gateway a;
+                {cluster}
+                ipsec-sa s {{ proposal e; match-policy m {{ source 10.1.0.0/16; destination 10.2.0.0/16; }} }}
+            }}
+        }}"#
+    );
+    config::read(&text, &[])
+}
+
+#[test]
+fn servers_that_share_their_groups_are_told_where_and_as_whom() {
+    let candidate = clustered(
+        "cluster-store etcd { endpoint [ https://10.0.0.8:2379 \"https://[fd00::1]:2379\" ]; prefix /wan/; server-name one; \
+         lease-seconds 3; cluster-key /etc/groupvpn/cluster.key; certificate-authority ca.pem; certificate a.pem; \
+         private-key a.key; user gvpn; password \"secret words\"; }",
+        "server-cluster { server-role sub-server; ike-gateway other; retransmission-period 4; }",
+    );
+    let model = candidate.model.unwrap_or_else(|| panic!("{:#?}", candidate.findings));
+    let server = model.server.unwrap();
+    let store = server.cluster_store.as_ref().unwrap();
+    assert_eq!(store.endpoints, ["https://10.0.0.8:2379", "https://[fd00::1]:2379"]);
+    assert_eq!((store.prefix.as_str(), store.server_name.as_deref()), ("/wan", Some("one")));
+    assert_eq!(
+        (store.lease_secs, store.role, store.retransmission_period_secs),
+        (3, config::model::ServerRole::SubServer, 4)
+    );
+    assert_eq!(store.cluster_key.as_deref(), Some("/etc/groupvpn/cluster.key"));
+    let tls = store.tls.as_ref().unwrap();
+    assert_eq!(tls.certificate, Some(("a.pem".to_owned(), "a.key".to_owned())));
+    assert_eq!(store.user.as_ref().unwrap().1.expose(), b"secret words");
+    assert_eq!(server.groups[0].cluster.as_ref().unwrap().gateways[0].name, "other");
+    assert!(!candidate.tree.to_braces().contains("secret words"), "a password is not shown");
+}
+
+#[test]
+fn a_store_that_cannot_be_reached_or_shared_is_an_error_that_names_the_statement() {
+    let told = |etcd: &str, cluster: &str| {
+        let candidate = clustered(etcd, cluster);
+        let findings: Vec<String> =
+            candidate.findings.iter().map(|finding| finding.message.clone()).collect();
+        (candidate.model.is_some(), findings.join("\n"))
+    };
+    let role = "server-cluster { server-role root-server; }";
+    for (etcd, cluster, words) in [
+        ("cluster-store { etcd { lease-seconds 3; } }", role, "no `endpoint`"),
+        ("cluster-store etcd { endpoint 10.0.0.1:2379; }", role, "begins with neither"),
+        ("cluster-store etcd { endpoint http://10.0.0.1; }", role, "names no port"),
+        (
+            "cluster-store etcd { endpoint [ http://10.0.0.1:1 https://10.0.0.2:1 ]; }",
+            role,
+            "some endpoints speak TLS",
+        ),
+        (
+            "cluster-store etcd { endpoint https://10.0.0.1:1; certificate a.pem; }",
+            role,
+            "without `private-key`",
+        ),
+        ("cluster-store etcd { endpoint http://10.0.0.1:1; user a; }", role, "without `password`"),
+        ("cluster-store etcd { endpoint http://10.0.0.1:1; prefix wan; }", role, "begins with no name"),
+        ("cluster-store etcd { endpoint http://10.0.0.1:1; }", "", "has no `server-cluster`"),
+        ("cluster-store etcd { endpoint http://10.0.0.1:1; }", "server-cluster { }", "no `server-role`"),
+    ] {
+        let (accepted, findings) = told(etcd, cluster);
+        assert!(!accepted && findings.contains(words), "{etcd} {cluster}: {findings}");
+    }
+    let (accepted, findings) = told("", role);
+    assert!(accepted && findings.contains("without `cluster-store`"), "{findings}");
+}

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use crate::cluster::ServerCluster;
 use crate::ike::IkeSecurityAssociation;
 use crate::kek::KekSecurityAssociation;
 use crate::member::{InactiveTunnel, MemberVpn};
@@ -34,6 +35,8 @@ pub struct Filter {
     pub index: Option<u32>,
     /// Name of a VPN.
     pub vpn: Option<String>,
+    /// Gateway of another server.
+    pub peer_gateway: Option<String>,
     /// Of a `clear` that can be graceful: at once instead.
     pub now: bool,
 }
@@ -98,6 +101,20 @@ impl Filtered for Vec<ServerGroupSas> {
             self.iter_mut()
                 .flat_map(|group| &mut group.security_associations)
                 .for_each(|sa| sa.detail = None);
+        }
+    }
+}
+
+impl Filtered for Vec<ServerCluster> {
+    fn keep(&mut self, filter: &Filter) {
+        self.retain(|group| filter.allows_group(&group.group, group.group_id));
+        for group in self.iter_mut() {
+            if let Some(wanted) = &filter.peer_gateway {
+                group.peers.retain(|peer| peer.gateway.as_ref() == Some(wanted));
+            }
+            if filter.is_brief() {
+                group.detail = None;
+            }
         }
     }
 }

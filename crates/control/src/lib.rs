@@ -4,6 +4,7 @@
 //! the same as `gvpn`. `proto` and `dataplane` fill these types directly; `gvpn` turns them into the vendor's columns.
 //! Lives are remaining seconds, because the roles know no wall clock.
 
+pub mod cluster;
 pub mod configuration;
 pub mod filter;
 pub mod identifiers;
@@ -19,6 +20,7 @@ pub mod server;
 pub mod statistics;
 pub mod status;
 
+pub use cluster::{ClusterDetail, ClusterPeer, ClusterState, ServerCluster, ServerRole};
 pub use configuration::{
     CheckRequest, CommitReply, CommitRequest, ConfigurationFormat, ConfigurationQuery, ConfigurationReply,
     Diagnostic, LoadMode, LoadRequest, Severity,

@@ -43,7 +43,7 @@ pub const CHECK: &str = "/v1/check";
 pub const LOAD: &str = "/v1/load";
 /// `GET`, reply an endless stream of [`crate::MonitorEntry`], one a line.
 pub const MONITOR: &str = "/v1/monitor";
-/// Answered with a problem until cooperating servers exist.
+/// `GET` with [`crate::Filter`], reply a list of [`crate::ServerCluster`].
 pub const SERVER_CLUSTER: &str = "/v1/server/server-cluster";
 /// Answered with a problem until the engine has sessions.
 pub const FLOW_SESSION: &str = "/v1/flow-session";

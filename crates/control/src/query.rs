@@ -19,10 +19,11 @@ impl Filter {
                 "group-id" => filter.group_id = Some(value.parse().map_err(|_| wrong("a group number"))?),
                 "index" => filter.index = Some(value.parse().map_err(|_| wrong("an index"))?),
                 "vpn" => filter.vpn = Some(value),
+                "peer-gateway" => filter.peer_gateway = Some(value),
                 "now" => filter.now = true,
                 _ => {
                     return Err(Problem::new(format!(
-                        "unknown filter `{name}`; known are brief, detail, peer-address, group, group-id, index, vpn, now"
+                        "unknown filter `{name}`; known are brief, detail, peer-address, peer-gateway, group, group-id, index, vpn, now"
                     )));
                 }
             }
@@ -47,6 +48,7 @@ impl Filter {
         add("group-id", self.group_id.map(|value| value.to_string()));
         add("index", self.index.map(|value| value.to_string()));
         add("vpn", self.vpn.clone());
+        add("peer-gateway", self.peer_gateway.clone());
         parts.join("&")
     }
 }
@@ -106,6 +108,7 @@ mod tests {
             group_id: Some(7),
             index: Some(3),
             vpn: Some("gvpn".into()),
+            peer_gateway: Some("server-2".into()),
             now: true,
         };
         assert_eq!(Filter::from_query(&filter.to_query()).unwrap(), filter);

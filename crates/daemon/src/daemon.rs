@@ -1,5 +1,6 @@
 //! The event loop: one thread that owns everything but the packet path. One input, then every output, then the next.
 
+mod cluster;
 mod commit;
 mod persistence;
 mod recovery;
@@ -215,9 +216,14 @@ impl Daemon {
             |group: &config::model::Group| self.signing_keys.key(&group.name, group.signature_algorithm);
         let server_settings =
             loaded.model.server.as_ref().map(|server| settings::server(server, key)).transpose()?;
+        let cluster =
+            |configuration: &config::Configuration| configuration.server.as_ref().and_then(settings::cluster);
+        let wanted = cluster(&loaded.model);
+        let moves = self.server.is_some() && wanted != cluster(&self.active.model);
         let restored = match (&self.server, &server_settings) {
-            (None, Some(settings)) => Some(self.restore(settings.clone(), random()?)?),
-            (None | Some(_), _) => None,
+            (Some(_), _) if !moves => None,
+            (_, Some(settings)) => Some(self.restore(settings.clone(), wanted, random()?)?),
+            (_, None) => None,
         };
         let starts_data_path = self.data_path.is_none()
             && loaded.model.member.is_some()
@@ -249,12 +255,21 @@ impl Daemon {
         self.log.set_files(trace_files);
         let now = self.clock.now();
         match (&mut self.server, server_settings) {
-            (Some(server), Some(settings)) => server.configure(now, settings),
+            (Some(server), Some(settings)) if !moves => {
+                server.configure(now, settings);
+                if let Some(durable) = &mut self.durable {
+                    durable.handle_configured(now, server);
+                }
+            }
             // What it has kept stays, for the day when it is configured again.
-            (Some(server), None) => server.shut_down(now),
+            (Some(server), _) => server.shut_down(now),
             (None, _) => {}
         }
         if let Some((server, durable)) = restored {
+            if moves {
+                self.drain();
+                self.close_state();
+            }
             self.server = Some(server);
             self.durable = Some(durable);
         }

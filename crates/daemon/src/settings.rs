@@ -1,5 +1,6 @@
 //! The typed configuration as settings of the protocol roles.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use config::model;
@@ -11,6 +12,8 @@ use wire::Selector;
 use wire::codec::LengthWidth;
 use wire::isakmp::Identity;
 use wire::registry::{Doi, IdType};
+
+use crate::durable::{ClusterSettings, TlsFiles};
 
 /// The port of GDOI.
 pub const GDOI_PORT: u16 = 848;
@@ -39,6 +42,32 @@ pub fn server<'k>(
                 Ok(group(configured, push.transpose()?))
             })
             .collect::<Result<_, _>>()?,
+    })
+}
+
+/// What the key server shares with others, where it does.
+pub fn cluster(configured: &model::Server) -> Option<ClusterSettings> {
+    let store = configured.cluster_store.as_ref()?;
+    let mut addresses: Vec<_> = configured.groups.iter().filter_map(|group| group.server_address).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    Some(ClusterSettings {
+        endpoints: store.endpoints.clone(),
+        prefix: store.prefix.clone(),
+        server_name: store.server_name.clone(),
+        lease: Duration::from_secs(store.lease_secs.into()),
+        longest_wait: Duration::from_secs(store.retransmission_period_secs.into()),
+        is_sub_server: store.role == model::ServerRole::SubServer,
+        key: store.cluster_key.as_ref().map(PathBuf::from),
+        tls: store.tls.as_ref().map(|tls| TlsFiles {
+            authorities: tls.certificate_authority.as_ref().map(PathBuf::from),
+            own: tls.certificate.as_ref().map(|(certificate, key)| (certificate.into(), key.into())),
+        }),
+        user: store
+            .user
+            .as_ref()
+            .map(|(name, password)| (name.clone(), Secret::from_slice(password.expose()))),
+        addresses,
     })
 }
 
@@ -146,7 +175,8 @@ pub fn push(
                 server::Communication::Unicast { acknowledgement_required: group.acknowledgement_required }
             }
         },
-        source: group.server_address,
+        // Any server of a cluster may send them.
+        source: group.server_address.filter(|_| group.cluster.is_none()),
         lifetime: Duration::from_secs(communication.lifetime_secs.into()),
         retransmission_period: Duration::from_secs(communication.retransmission_period_secs.into()),
         number_of_retransmission: communication.number_of_retransmission.into(),

@@ -77,6 +77,7 @@ impl Server {
             preference,
             about: Secret::from_slice(format!("about {name}").as_bytes()),
             lease: LEASE,
+            longest_wait: LEASE,
             tls: None,
             user: None,
             key: SealingKey::new(&Secret::new(vec![key; 32])).unwrap(),

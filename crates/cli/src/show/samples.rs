@@ -44,6 +44,41 @@ pub fn ike_sas() -> Vec<IkeSecurityAssociation> {
     ]
 }
 
+pub fn server_cluster() -> Vec<ServerCluster> {
+    let peer = |server: Option<&str>, gateway: Option<&str>, address: &str, leads| ClusterPeer {
+        server: server.map(Into::into),
+        gateway: gateway.map(Into::into),
+        addresses: vec![address.parse().unwrap()],
+        role: server.map(|_| ServerRole::RootServer),
+        connected: server.is_some(),
+        leads,
+    };
+    vec![ServerCluster {
+        group: "g1".into(),
+        group_id: 1,
+        server: "key-server-2".into(),
+        role: ServerRole::SubServer,
+        state: ClusterState::Following,
+        since_secs: 4711,
+        leader: Some("key-server-1".into()),
+        reason: None,
+        peers: vec![
+            peer(Some("key-server-1"), Some("first"), "100.0.0.100", true),
+            peer(Some("key-server-3"), None, "100.0.0.102", false),
+            peer(None, Some("fourth"), "100.0.0.103", false),
+        ],
+        detail: Some(ClusterDetail {
+            store: "etcd http://10.0.0.9:2379 /groupvpn".into(),
+            lease_secs: 5,
+            elections_won: 1,
+            commits_refused: 0,
+            cut_offs: 2,
+            datagrams_dropped: 0,
+            sequence_number: Some(17),
+        }),
+    }]
+}
+
 pub fn keks() -> Vec<KekSecurityAssociation> {
     vec![KekSecurityAssociation {
         index: 6541,

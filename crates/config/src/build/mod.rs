@@ -4,6 +4,7 @@
 //! disappear quietly. With any error there is no model, so nothing half-built ever leaves this module.
 
 mod check;
+mod cluster;
 mod ike;
 mod interface;
 mod member;

@@ -19,7 +19,7 @@ const DEFAULT_WINDOW_MILLIS: u32 = 100_000;
 const DEFAULT_HEARTBEAT_SECS: u16 = 300;
 
 /// Names that are defined, each with its object unless that is faulty.
-type Defined<T> = BTreeMap<String, Option<Arc<T>>>;
+pub(super) type Defined<T> = BTreeMap<String, Option<Arc<T>>>;
 
 impl Builder {
     pub(super) fn server(&mut self, at: &At<'_>) -> Server {
@@ -59,7 +59,8 @@ impl Builder {
             let message = format!("group-id {id} is also that of group `{first}`");
             self.error(Kind::Duplicate, place.span, &place.path, message, "give every group its own number");
         }
-        Server { gateways, groups, listen_ports, place: at.place() }
+        let cluster_store = self.cluster_store(at, &groups);
+        Server { gateways, groups, listen_ports, cluster_store, place: at.place() }
     }
 
     fn ipsec_proposal(&mut self, at: &At<'_>) -> Option<IpsecProposal> {
@@ -93,7 +94,11 @@ impl Builder {
     }
 
     /// Gateways a group or cluster lists.
-    fn listed_gateways(&mut self, at: &At<'_>, known: &Defined<ServerGateway>) -> Vec<Arc<ServerGateway>> {
+    pub(super) fn listed_gateways(
+        &mut self,
+        at: &At<'_>,
+        known: &Defined<ServerGateway>,
+    ) -> Vec<Arc<ServerGateway>> {
         let mut gateways = Vec::new();
         for leaf in at.node.children_named("ike-gateway") {
             match known.get(leaf.value()) {
@@ -344,16 +349,5 @@ impl Builder {
             self.warn(Kind::Conflict, leaf.span, &at.path, message, "remove `sig-hash-algorithm`");
         }
         Some(Some(written))
-    }
-
-    fn cluster(&mut self, at: &At<'_>, gateways: &Defined<ServerGateway>) -> Option<ServerCluster> {
-        let role = self.require(at, "server-role", ServerRole::from_word);
-        let gateways = self.listed_gateways(at, gateways);
-        Some(ServerCluster {
-            role: role?,
-            gateways,
-            retransmission_period_secs: at.number("retransmission-period").unwrap_or(10),
-            place: at.place(),
-        })
     }
 }

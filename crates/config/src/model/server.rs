@@ -9,6 +9,7 @@ use super::algorithm::{EspCipher, EspIntegrity, IkeCipher, SignatureAlgorithm, S
 use super::ike::ServerGateway;
 use super::interface::InterfaceName;
 use crate::place::Place;
+use crate::secret::SecretText;
 
 /// `security group-vpn server`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub struct Server {
     pub groups: Vec<Group>,
     /// UDP ports to listen on: 848 and what `ike listen-port` adds.
     pub listen_ports: Vec<u16>,
+    /// What this server shares with others; absent: its state is its own.
+    pub cluster_store: Option<ClusterStore>,
     /// Where it was written.
     pub place: Place,
 }
@@ -69,7 +72,7 @@ pub struct Group {
     pub security_associations: Vec<GroupSa>,
     /// Rekey by push; absent: members pull.
     pub communication: Option<ServerMemberCommunication>,
-    /// Cooperating servers (not active yet).
+    /// Cooperating servers; there in every group where there is a [`ClusterStore`].
     pub cluster: Option<ServerCluster>,
     /// Habits of other implementations.
     pub compatibility: GroupCompatibility,
@@ -204,7 +207,7 @@ words! {
     }
 }
 
-/// `server-cluster { ... }` (not active yet).
+/// `server-cluster { ... }`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerCluster {
     /// What this server is in the cluster.
@@ -215,4 +218,38 @@ pub struct ServerCluster {
     pub retransmission_period_secs: u16,
     /// Where it was written.
     pub place: Place,
+}
+
+/// `cluster-store etcd { ... }`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterStore {
+    /// URLs `http://HOST:PORT` or `https://HOST:PORT`, all of one kind, in text order; at least one.
+    pub endpoints: Vec<String>,
+    /// First part of every key.
+    pub prefix: String,
+    /// Name of this server; absent: that of the host.
+    pub server_name: Option<String>,
+    /// 2..60.
+    pub lease_secs: u16,
+    /// File with the key that seals what is shared; absent: a credential.
+    pub cluster_key: Option<String>,
+    /// TLS; there exactly where the endpoints begin with `https`.
+    pub tls: Option<ClusterTls>,
+    /// User and password at etcd.
+    pub user: Option<(String, SecretText)>,
+    /// What the groups say of this server.
+    pub role: ServerRole,
+    /// Longest time between two attempts in seconds, 2..60: the least that a group says.
+    pub retransmission_period_secs: u16,
+    /// Where it was written.
+    pub place: Place,
+}
+
+/// Files with certificates, PEM.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClusterTls {
+    /// Authorities; absent: those of the system.
+    pub certificate_authority: Option<String>,
+    /// Our certificate and its private key.
+    pub certificate: Option<(String, String)>,
 }

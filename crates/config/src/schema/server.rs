@@ -210,11 +210,11 @@ pub(super) const ROWS: &[Row] = &[
         .meaning("The server makes the key pair, keeps it in its state directory, and makes another only when this statement changes."),
     container("security / group-vpn / server / group <name> / compatibility", "Habits of other implementations"),
     flag("security / group-vpn / server / group <name> / compatibility / rsa-bare-hash", "Accept rekeys of another server that are signed over the bare hash")
-        .not_yet(SERVER_CLUSTER)
+        .not_yet(SERVER_TO_SERVER)
         .meaning("Rekeys are always signed in the form of RFC 6407. Members that verify have the statement in their own `ipsec vpn`."),
     leaf("security / group-vpn / server / group <name> / compatibility / ike-doi", Words(IKE_DOIS), "DOI of a phase 1 that the server starts")
         .default("2")
-        .not_yet(SERVER_CLUSTER)
+        .not_yet(SERVER_TO_SERVER)
         .meaning("A phase 1 that a member starts is answered in the member's DOI."),
     leaf("security / group-vpn / server / group <name> / compatibility / id-length-octets", Words(ID_LENGTHS), "Octets of identification lengths in SAK and SAT payloads")
         .default("1")
@@ -260,11 +260,37 @@ pub(super) const ROWS: &[Row] = &[
     leaf("security / group-vpn / server / group <name> / server-member-communication / certificate", Name(255), "Certificate that signs rekeys")
         .not_yet(CERTIFICATES)
         .meaning("Absent: the server makes a key pair."),
-    container("security / group-vpn / server / group <name> / server-cluster", "Cooperating servers").not_yet(SERVER_CLUSTER),
-    leaf("security / group-vpn / server / group <name> / server-cluster / server-role", Words(SERVER_ROLES), "Part of this server").meaning("Must be given."),
-    list("security / group-vpn / server / group <name> / server-cluster / ike-gateway <name>", &[Name(32)], "Another server"),
+    container("security / group-vpn / server / group <name> / server-cluster", "Cooperating servers")
+        .meaning("Servers share a group by `cluster-store`, which must be configured too. All of them answer registrations; one makes the keys."),
+    leaf("security / group-vpn / server / group <name> / server-cluster / server-role", Words(SERVER_ROLES), "Part of this server").meaning("Must be given, the same in every group. A sub-server leaves root-servers half a lease of time to be elected first; whoever is elected leads until it fails."),
+    list("security / group-vpn / server / group <name> / server-cluster / ike-gateway <name>", &[Name(32)], "Another server")
+        .meaning("By this name `show security group-vpn server server-cluster` lists it. Servers find each other in the store, so nothing else depends on it."),
     leaf("security / group-vpn / server / group <name> / server-cluster / retransmission-period", Number { min: 2, max: 60, unit: "seconds" }, "Time between attempts")
-        .default("10"),
+        .default("10")
+        .meaning("Kept and shown. The store is asked again after a quarter of a second, and then more and more seldom, up to this time."),
+    container("security / group-vpn / server / cluster-store", "What cooperating servers share")
+        .meaning("Keys, members and sequence numbers of all groups are kept there, sealed, instead of in the state directory."),
+    container("security / group-vpn / server / cluster-store / etcd", "etcd, version 3"),
+    leaves("security / group-vpn / server / cluster-store / etcd / endpoint", Text(255), 16, "URL of a member of etcd: `https://ADDRESS:PORT`")
+        .meaning("At least one. They are tried in order; another one is tried when one fails or has no majority behind it. An IPv6 address stands in brackets and the URL in quotes."),
+    leaf("security / group-vpn / server / cluster-store / etcd / prefix", Text(255), "First part of every key")
+        .default("/groupvpn")
+        .meaning("Clusters with different prefixes do not see each other."),
+    leaf("security / group-vpn / server / cluster-store / etcd / server-name", Name(64), "Name of this server")
+        .default("the host name")
+        .meaning("Different on every server of the cluster."),
+    leaf("security / group-vpn / server / cluster-store / etcd / lease-seconds", Number { min: 2, max: 60, unit: "seconds" }, "How long the others wait for a leader that has fallen silent")
+        .default("5"),
+    leaf("security / group-vpn / server / cluster-store / etcd / cluster-key", Text(1024), "File with the key that seals what is shared: 32 octets, or 64 hexadecimal digits")
+        .default("the credential gvpn-cluster-key of systemd")
+        .meaning("The same on every server. Only its owner may read it."),
+    leaf("security / group-vpn / server / cluster-store / etcd / certificate-authority", Text(1024), "File with the authorities that sign etcd's certificates, PEM")
+        .default("those of the system"),
+    leaf("security / group-vpn / server / cluster-store / etcd / certificate", Text(1024), "File with our own certificate, PEM")
+        .meaning("Together with `private-key`, where etcd asks for one."),
+    leaf("security / group-vpn / server / cluster-store / etcd / private-key", Text(1024), "File with the key of our certificate, PEM"),
+    leaf("security / group-vpn / server / cluster-store / etcd / user", Name(64), "User at etcd").meaning("Together with `password`."),
+    leaf("security / group-vpn / server / cluster-store / etcd / password", SecretText, "Password at etcd"),
     container("security / group-vpn / server / traceoptions", "Trace options"),
     flag("security / group-vpn / server / traceoptions / no-remote-trace", "Accepted; tracing is local"),
     container("security / group-vpn / server / traceoptions / file", "Trace file").one_line(),

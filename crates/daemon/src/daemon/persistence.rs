@@ -1,4 +1,4 @@
-//! The server and its state: nothing of the one leaves before the other is on the disk.
+//! The server and its state: nothing of the one leaves before the other is safe.
 
 use anyhow::{Context as _, Result};
 use crypto::Random;
@@ -6,22 +6,30 @@ use proto::server::{Server, Settings};
 
 use super::Daemon;
 use crate::dispatch::Destination;
-use crate::durable::{Durable, Outcome, Output, credentials_directory};
+use crate::durable::{ClusterSettings, Durable, Outcome, Output, credentials_directory};
 
 impl Daemon {
-    /// A server that goes on with what one before it has kept. After an error the file is as it was.
+    /// A server that goes on with what one before it has kept, or with what others share with it. After an error everything is
+    /// as it was.
     pub(super) fn restore(
         &self,
         settings: Settings,
+        cluster: Option<ClusterSettings>,
         random: Box<dyn Random + Send>,
     ) -> Result<(Server, Durable)> {
         let credentials = credentials_directory();
+        if let Some(cluster) = cluster {
+            let (durable, cooperation) =
+                Durable::open_cluster(&cluster, credentials.as_deref()).context("cluster-store")?;
+            let server = Server::cooperating(self.clock.now(), settings, random, cooperation);
+            return Ok((server, durable));
+        }
         let options = &self.command_line;
         let (durable, records) =
-            Durable::open(&options.state_dir, options.state_key.as_deref(), credentials.as_deref())
+            Durable::open_file(&options.state_dir, options.state_key.as_deref(), credentials.as_deref())
                 .context("state of the key server")?;
         let server = Server::restored(self.clock.now(), settings, random, &records)
-            .with_context(|| format!("state of the key server: {}", durable.file().display()))?;
+            .with_context(|| format!("state of the key server: {}", durable.place()))?;
         tracing::debug!(target: "database", records = records.len(), "state read");
         Ok((server, durable))
     }
@@ -31,15 +39,15 @@ impl Daemon {
         self.durable.as_ref().is_none_or(Durable::lets_in)
     }
 
-    /// A commit has ended.
+    /// A commit has ended, or other servers did something.
     pub(super) fn handle_committed(&mut self, outcome: Outcome) {
         let now = self.clock.now();
-        if let Some(durable) = &mut self.durable {
-            durable.handle_outcome(now, outcome);
+        if let (Some(durable), Some(server)) = (&mut self.durable, &mut self.server) {
+            durable.handle_outcome(now, outcome, server);
         }
     }
 
-    /// Sends what depends on nothing that is not on the disk.
+    /// Sends what depends on nothing that could be forgotten.
     pub(super) fn send_released(&mut self) {
         while let Some(output) = self.durable.as_mut().and_then(Durable::poll_released) {
             match output {
@@ -55,7 +63,7 @@ impl Daemon {
         let (Some(server), Some(durable)) = (&mut self.server, &mut self.durable) else { return };
         loop {
             durable.collect(now, server, &mut self.buffer);
-            if !durable.flush(now) || !server.has_changes() {
+            if !durable.flush(now, server) || !server.has_changes() {
                 break;
             }
         }

@@ -61,7 +61,10 @@ impl Daemon {
                 reply(&scope::dynamic_policies(&self.active.model, &self.protection, engine_time(now)))
             }
             Subject::FlowSession => Err(Refusal::not_available_yet("flow sessions")),
-            Subject::ServerCluster => Err(Refusal::not_available_yet("server clusters")),
+            Subject::ServerCluster => {
+                server()?;
+                filtered(self.server_cluster(), filter)
+            }
             Subject::ServerGroup | Subject::MemberGroup => {
                 Err(Refusal::not_found("this can be cleared, not shown: use DELETE"))
             }
@@ -119,7 +122,7 @@ impl Daemon {
         let silent = self.durable.as_ref().filter(|durable| !durable.lets_in());
         if let Some(durable) = silent {
             let busy = || "the state of the key server waits for the disk; try again".to_owned();
-            return Err(Refusal::internal(durable.warning().unwrap_or_else(busy)));
+            return Err(Refusal::internal(durable.warnings(now).into_iter().next().unwrap_or_else(busy)));
         }
         let server = self.server.as_mut().ok_or_else(|| Refusal::not_found(NO_SERVER))?;
         let named = match filter.group_id {
@@ -203,7 +206,8 @@ impl Daemon {
         let links = self.links.borrow().clone();
         let roles = [("server", self.server.is_some()), ("member", self.member.is_some())];
         let mut warnings: Vec<String> = self.attach_problems.clone();
-        warnings.extend(self.durable.iter().filter_map(|durable| durable.warning()));
+        let now = self.clock.now();
+        warnings.extend(self.durable.iter().flat_map(|durable| durable.warnings(now)));
         warnings.extend(self.protection.warnings());
         for (vpn, readiness) in &self.readiness {
             if let Readiness::Down(reason) = readiness {

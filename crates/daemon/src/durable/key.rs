@@ -59,7 +59,7 @@ fn failed(path: &Path, error: io::Error) -> OpenError {
     OpenError::Key(path.to_owned(), error.to_string())
 }
 
-fn read(path: &Path, must_be_private: bool) -> Result<SealingKey, OpenError> {
+pub(super) fn read(path: &Path, must_be_private: bool) -> Result<SealingKey, OpenError> {
     let file = File::open(path).map_err(|error| failed(path, error))?;
     let mode = file.metadata().map_err(|error| failed(path, error))?.permissions().mode();
     if must_be_private && mode & 0o077 != 0 {

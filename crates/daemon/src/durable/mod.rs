@@ -1,54 +1,39 @@
-//! What the key server must not forget: in a sealed file, on the disk before anything leaves that depends on it.
+//! What the key server must not forget, safe before anything leaves that depends on it: in a sealed file of its own
+//! ([`file`]), or in what several servers share ([`cluster`]).
 //!
 //! ```text
 //!   server → datagrams, rekeys ─┐
-//!          → changes ───────────┴→ next ──one commit at a time──→ in flight ──on the disk──→ released
+//!          → changes ───────────┴→ next ──one commit at a time──→ in flight ──durable──→ released
 //! ```
 //!
-//! A commit waits for the disk on a thread of its own, so the event loop never does. What the server does meanwhile is
-//! gathered for the next commit: however many members register while one is under way, they share the one after it.
-//!
-//! When a commit fails, nothing of the server leaves until it has succeeded, and nothing is said to the server either:
-//! [`Durable::lets_in`]. It is as if it were down; the member role and the data path go on.
+//! What the server does while a commit is under way is gathered for the next one: however many members register
+//! meanwhile, they share the one after it. The event loop never waits.
 
+mod cluster;
+mod file;
 mod key;
 mod stamp;
+mod waiting;
 mod writer;
 
-use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crypto::{OsRandom, Random, Secret};
-use proto::Role as _;
-use proto::path::Path as UdpPath;
-use proto::server::{PushBatch, Record, Server};
+use proto::server::{Record, Server};
 use proto::time::Instant;
-use store::Embedded;
+use store::SharedEvent;
 
-use key::Source;
-use stamp::Stamp;
-use writer::Writer;
+use cluster::Cluster;
+use file::Kept;
+use writer::Written;
 
-pub use writer::Outcome;
+pub use cluster::{ClusterSettings, ClusterState, Connection, ServerInfo, TlsFiles};
+pub use waiting::Output;
 
-/// How soon a commit is tried again that has failed.
-const TRY_AGAIN: Duration = Duration::from_secs(1);
-
-/// How often the log says that commits go on failing.
-const SAY_AGAIN: Duration = Duration::from_secs(60);
-
-/// What waited longer is not sent any more, as if the network had lost it: it tells times that count from when it was made.
-const OUTDATED: Duration = Duration::from_secs(3);
-
-/// Datagrams that may wait for the disk. A server that answers 10,000 of them in a second has so many while a disk takes
-/// more than one; what comes beyond that is not heard.
-const MOST_WAITING: usize = 16_384;
-
-/// How long an orderly end waits for the disk.
+/// How long an orderly end waits for the last commit.
 const LAST_COMMIT: Duration = Duration::from_secs(5);
 
-/// Why there is no state to go on with. The file is as it was.
+/// Why there is no state to go on with. What there is, is as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The key cannot be used.
@@ -57,10 +42,21 @@ pub enum OpenError {
     /// There is a state, and the key that was made with it is gone.
     #[error("{key}: this key is missing, and {state} is sealed with it; restore it from a copy, or move the state away to start with new keys", key = .0.display(), state = .1.display())]
     NoKey(PathBuf, PathBuf),
+    /// There is neither a statement nor a credential that names the cluster key.
+    #[error(
+        "no cluster key: write `cluster-key FILE` in `cluster-store etcd`, or give gvpnd the credential `{0}`; all servers of a cluster have the same"
+    )]
+    NoClusterKey(&'static str),
+    /// A file with a certificate or its key cannot be read.
+    #[error("{path}: {1}", path = .0.display())]
+    Certificate(PathBuf, std::io::Error),
+    /// The server has no name.
+    #[error("this host has no name: write `server-name` in `cluster-store etcd`")]
+    NoName,
     /// The system has no randomness.
     #[error(transparent)]
     Random(#[from] crypto::RandomError),
-    /// The thread that writes cannot be started.
+    /// A thread cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(std::io::Error),
     /// The file cannot be opened.
@@ -74,223 +70,140 @@ pub enum OpenError {
     Layout(PathBuf, String),
 }
 
-/// Something that the server sends.
+/// What happened to what the server wants kept.
 #[derive(Debug)]
-pub enum Output {
-    /// To one peer.
-    Datagram(UdpPath, Vec<u8>),
-    /// To many.
-    Push(PushBatch),
+pub enum Outcome {
+    /// A commit to the file has ended.
+    File(Written),
+    /// The shared store tells something.
+    Cluster(SharedEvent),
 }
 
 /// The state of the key server.
-pub struct Durable {
-    file: PathBuf,
-    boot: Option<[u8; 16]>,
-    writer: Writer,
-    /// What waits for the commit that is under way, if one is.
-    in_flight: Option<Waiting>,
-    /// What waits for the one after it.
-    next: Waiting,
-    changes: BTreeMap<String, Option<Secret>>,
-    released: VecDeque<Output>,
-    failure: Option<Failure>,
-}
-
-/// Outputs, and when the first of them was made.
-#[derive(Default)]
-struct Waiting {
-    outputs: VecDeque<Output>,
-    since: Option<Instant>,
-}
-
-struct Failure {
-    error: String,
-    since: Instant,
-    try_at: Instant,
-    said_at: Instant,
+pub enum Durable {
+    /// Its own.
+    File(Box<Kept>),
+    /// That of several.
+    Cluster(Box<Cluster>),
 }
 
 impl Durable {
     /// Opens `STATE/server/state.redb`, which is created where it is missing, with what a server before us kept there.
-    pub fn open(
+    pub fn open_file(
         state_directory: &Path,
         key_file: Option<&Path>,
         credentials: Option<&Path>,
     ) -> Result<(Self, Vec<Record>), OpenError> {
-        let file = state_directory.join("server").join("state.redb");
-        let source = Source::choose(credentials, key_file, &file);
-        let key = source.key(&file, &mut OsRandom::new()?)?;
-        if let Some(directory) = file.parent() {
-            use std::os::unix::fs::DirBuilderExt as _;
-            let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
-            made.map_err(|error| store::OpenError::Io(directory.to_owned(), error))?;
-        }
-        let reopen = {
-            let file = file.clone();
-            move || -> Result<Embedded, OpenError> {
-                let random: Box<dyn Random + Send> = Box::new(OsRandom::new()?);
-                Ok(Embedded::open(&file, key.clone(), random)?)
-            }
-        };
-        let store = reopen()?;
-        let boot = stamp::boot_id();
-        let now = Stamp::now(boot);
-        let mut records = Vec::new();
-        for (place, content) in store.load()? {
-            let Some((written, content)) = Stamp::split(&content) else {
-                return Err(OpenError::Layout(file, place));
-            };
-            records.push(Record { place, content, age: now.since(&written) });
-        }
-        let writer = Writer::start(store, reopen).map_err(OpenError::Thread)?;
-        let durable = Self {
-            file,
-            boot,
-            writer,
-            in_flight: None,
-            next: Waiting::default(),
-            changes: BTreeMap::new(),
-            released: VecDeque::new(),
-            failure: None,
-        };
-        Ok((durable, records))
+        let (kept, records) = Kept::open(state_directory, key_file, credentials)?;
+        Ok((Self::File(Box::new(kept)), records))
+    }
+
+    /// Begins to share with other servers. Returns who we are among them; what is shared comes as an outcome.
+    pub fn open_cluster(
+        settings: &ClusterSettings,
+        credentials: Option<&Path>,
+    ) -> Result<(Self, proto::server::Cooperation), OpenError> {
+        let (cluster, cooperation) = Cluster::open(settings, credentials)?;
+        Ok((Self::Cluster(Box::new(cluster)), cooperation))
     }
 
     /// Takes everything that the server has to send and to keep. What depends on nothing unwritten is released at once.
     pub fn collect(&mut self, now: Instant, server: &mut Server, buffer: &mut Vec<u8>) {
-        let before = self.next.outputs.len();
-        while let Some(path) = server.poll_transmit(buffer) {
-            self.next.outputs.push_back(Output::Datagram(path, buffer.clone()));
+        match self {
+            Self::File(kept) => kept.collect(now, server, buffer),
+            Self::Cluster(cluster) => cluster.collect(now, server, buffer),
         }
-        while let Some(batch) = server.poll_push() {
-            self.next.outputs.push_back(Output::Push(batch));
-        }
-        if self.next.outputs.len() > before {
-            self.next.since.get_or_insert(now);
-        }
-        let changes = server.take_changes(now);
-        if !changes.is_empty() {
-            let stamp = Stamp::now(self.boot);
-            let stamped = |content: Secret| stamp.before(&content);
-            self.changes
-                .extend(changes.into_iter().map(|change| (change.place, change.content.map(stamped))));
-        }
-        self.advance(now);
     }
 
     /// What may leave.
     pub fn poll_released(&mut self) -> Option<Output> {
-        self.released.pop_front()
+        match self {
+            Self::File(kept) => kept.poll_released(),
+            Self::Cluster(cluster) => cluster.poll_released(),
+        }
     }
 
-    /// Waits for the end of a commit.
+    /// Waits for something to happen.
     pub async fn outcome(durable: &mut Option<Durable>) -> Outcome {
         match durable {
-            Some(durable) => durable.writer.outcome().await,
+            Some(Self::File(kept)) => Outcome::File(kept.outcome().await),
+            Some(Self::Cluster(cluster)) => Outcome::Cluster(cluster.event().await),
             None => std::future::pending().await,
         }
     }
 
-    /// Goes on after a commit.
-    pub fn handle_outcome(&mut self, now: Instant, outcome: Outcome) {
-        let mut waiting = self.in_flight.take().unwrap_or_default();
-        match outcome.result {
-            Ok(()) => {
-                tracing::trace!(target: "database", records = outcome.changes.len(), took = ?outcome.took, "committed");
-                if let Some(failure) = self.failure.take() {
-                    let silent = (now - failure.since).as_secs();
-                    tracing::warn!(target: "database", seconds = silent, "state written again, the server goes on");
-                }
-                self.release(now, waiting);
-            }
-            Err(error) => {
-                // What came later is newer.
-                for change in outcome.changes {
-                    self.changes.entry(change.place).or_insert(change.content);
-                }
-                waiting.outputs.append(&mut self.next.outputs);
-                waiting.since = waiting.since.or(self.next.since);
-                self.next = waiting;
-                self.note_failure(now, error);
-            }
+    /// Goes on after something happened.
+    pub fn handle_outcome(&mut self, now: Instant, outcome: Outcome, server: &mut Server) {
+        match (self, outcome) {
+            (Self::File(kept), Outcome::File(written)) => kept.handle_outcome(now, written),
+            (Self::Cluster(cluster), Outcome::Cluster(event)) => cluster.handle_event(now, event, server),
+            (Self::File(_), Outcome::Cluster(_)) | (Self::Cluster(_), Outcome::File(_)) => {}
         }
-        self.advance(now);
+    }
+
+    /// The server was given other settings.
+    pub fn handle_configured(&mut self, now: Instant, server: &mut Server) {
+        match self {
+            Self::File(_) => {}
+            Self::Cluster(cluster) => cluster.handle_configured(now, server),
+        }
     }
 
     /// Tries again what has failed, if it is time.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.advance(now);
+        match self {
+            Self::File(kept) => kept.handle_timeout(now),
+            Self::Cluster(_) => {}
+        }
     }
 
     /// When to call [`Durable::handle_timeout`].
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.failure.as_ref().filter(|_| self.in_flight.is_none()).map(|failure| failure.try_at)
+        match self {
+            Self::File(kept) => kept.poll_timeout(),
+            Self::Cluster(_) => None,
+        }
     }
 
     /// Whether the server may be told anything: time, datagrams, commands.
     pub fn lets_in(&self) -> bool {
-        let in_flight = self.in_flight.as_ref().map_or(0, |waiting| waiting.outputs.len());
-        self.failure.is_none() && in_flight + self.next.outputs.len() < MOST_WAITING
+        match self {
+            Self::File(kept) => kept.lets_in(),
+            Self::Cluster(cluster) => cluster.lets_in(),
+        }
     }
 
     /// What the operator should know.
-    pub fn warning(&self) -> Option<String> {
-        let failure = self.failure.as_ref()?;
-        Some(format!("the key server is silent, as its state cannot be written: {}", failure.error))
+    pub fn warnings(&self, now: Instant) -> Vec<String> {
+        match self {
+            Self::File(kept) => kept.warning().into_iter().collect(),
+            Self::Cluster(cluster) => cluster.warnings(now),
+        }
     }
 
-    /// Waits until everything that was collected is on the disk, but not forever. Tells whether it is.
+    /// Waits until everything that was collected is durable, but not forever. Tells whether it is.
     #[must_use]
-    pub fn flush(&mut self, now: Instant) -> bool {
-        let deadline = std::time::Instant::now() + LAST_COMMIT;
-        while self.in_flight.is_some() {
-            let Some(outcome) = self.writer.wait(deadline) else { return false };
-            self.handle_outcome(now, outcome);
+    pub fn flush(&mut self, now: Instant, server: &mut Server) -> bool {
+        match self {
+            Self::File(kept) => kept.flush(now),
+            Self::Cluster(cluster) => cluster.flush(now, server),
         }
-        self.failure.is_none()
     }
 
-    /// Starts the next commit if there is something to write and nothing stands against it.
-    fn advance(&mut self, now: Instant) {
-        if self.in_flight.is_some() || self.failure.as_ref().is_some_and(|failure| failure.try_at > now) {
-            return;
+    /// How it stands with the other servers, where there are any.
+    pub fn cluster(&self) -> Option<&ClusterState> {
+        match self {
+            Self::File(_) => None,
+            Self::Cluster(cluster) => Some(cluster.state()),
         }
-        let waiting = std::mem::take(&mut self.next);
-        if self.changes.is_empty() {
-            return self.release(now, waiting);
-        }
-        let changes = std::mem::take(&mut self.changes);
-        let changes = changes.into_iter().map(|(place, content)| store::Change { place, content }).collect();
-        self.in_flight = Some(waiting);
-        self.writer.commit(changes);
     }
 
-    fn release(&mut self, now: Instant, mut waiting: Waiting) {
-        if waiting.since.is_some_and(|since| now - since > OUTDATED) {
-            let datagrams = waiting.outputs.len();
-            tracing::warn!(target: "database", datagrams, "not sent: the disk took too long");
-            return;
+    /// Where it is kept, in words.
+    pub fn place(&self) -> String {
+        match self {
+            Self::File(kept) => kept.file().display().to_string(),
+            Self::Cluster(cluster) => cluster.state().store.clone(),
         }
-        self.released.append(&mut waiting.outputs);
-    }
-
-    fn note_failure(&mut self, now: Instant, error: String) {
-        let said_before = self.failure.as_ref().filter(|failure| now - failure.said_at < SAY_AGAIN);
-        let said_at = match said_before {
-            Some(failure) => failure.said_at,
-            None => {
-                tracing::error!(target: "database", %error, "state not written; the key server is silent until it can be");
-                now
-            }
-        };
-        let since = self.failure.as_ref().map_or(now, |failure| failure.since);
-        self.failure = Some(Failure { error, since, try_at: now + TRY_AGAIN, said_at });
-    }
-
-    /// The file.
-    pub fn file(&self) -> &Path {
-        &self.file
     }
 }
 

@@ -47,6 +47,21 @@ impl Stamp {
         Duration::from_micros(micros)
     }
 
+    /// The moment that was so long ago.
+    pub(super) fn before_by(&self, age: Duration) -> Stamp {
+        Stamp {
+            boot: self.boot,
+            boottime_micros: self.boottime_micros.saturating_sub(micros(age)),
+            posix_micros: self.posix_micros.saturating_sub(micros(age)),
+        }
+    }
+
+    /// How far the wall clock of another machine is ahead of ours, by what it has just written, in milliseconds.
+    pub(super) fn other_clock_ahead_millis(&self, written: &Stamp) -> Option<i64> {
+        let other = self.boot.is_none() || self.boot != written.boot;
+        other.then(|| (written.posix_micros.cast_signed() - self.posix_micros.cast_signed()) / 1000)
+    }
+
     /// Puts the moment before a content.
     pub(super) fn before(&self, content: &Secret) -> Secret {
         let mut octets = Vec::with_capacity(LENGTH + content.len());
@@ -132,6 +147,16 @@ mod tests {
         assert!(Stamp::split(&Secret::new(other)).is_none());
         let unknown = stamp(None, 3, 4);
         assert_eq!(Stamp::split(&unknown.before(&content)).expect("whole").0, unknown);
+    }
+
+    #[test]
+    fn a_moment_some_time_ago_is_so_old_on_either_clock_and_other_machines_clocks_are_compared() {
+        let now = stamp(Some(1), 160, 1_000);
+        assert_eq!(age(now, now.before_by(Duration::from_secs(60))), 60);
+        assert_eq!(age(stamp(Some(2), 5, 1_010), now.before_by(Duration::from_secs(60))), 70);
+        assert_eq!(now.other_clock_ahead_millis(&stamp(Some(1), 1, 990)), None);
+        assert_eq!(now.other_clock_ahead_millis(&stamp(Some(2), 1, 990)), Some(-10_000));
+        assert_eq!(now.other_clock_ahead_millis(&stamp(None, 1, 1_002)), Some(2_000));
     }
 
     #[test]

@@ -15,7 +15,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// What became of a commit.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct Written {
     /// What was to be written.
     pub(super) changes: Vec<Change>,
     pub(super) result: Result<(), String>,
@@ -26,7 +26,7 @@ pub struct Outcome {
 pub(super) struct Writer {
     /// Closed to end the thread.
     batches: Option<blocking::Sender<Vec<Change>>>,
-    outcomes: mpsc::UnboundedReceiver<Outcome>,
+    outcomes: mpsc::UnboundedReceiver<Written>,
     thread: Option<JoinHandle<()>>,
     /// Batches whose outcome was not taken yet.
     under_way: usize,
@@ -46,7 +46,7 @@ impl Writer {
                 let started = Instant::now();
                 let result = write(&mut store, &changes, &reopen);
                 // Nobody may listen any more: the batch is written all the same.
-                let _ = sender.send(Outcome { changes, result, took: started.elapsed() });
+                let _ = sender.send(Written { changes, result, took: started.elapsed() });
             }
         };
         let thread = thread::Builder::new().name("gvpnd-state".into()).spawn(work)?;
@@ -62,14 +62,14 @@ impl Writer {
     }
 
     /// Waits for an outcome.
-    pub(super) async fn outcome(&mut self) -> Outcome {
+    pub(super) async fn outcome(&mut self) -> Written {
         let outcome = self.outcomes.recv().await.expect("the thread ends only after its sender");
         self.under_way -= 1;
         outcome
     }
 
     /// Waits for an outcome where nothing else can be done meanwhile; until the deadline.
-    pub(super) fn wait(&mut self, deadline: Instant) -> Option<Outcome> {
+    pub(super) fn wait(&mut self, deadline: Instant) -> Option<Written> {
         loop {
             match self.outcomes.try_recv() {
                 Ok(outcome) => {

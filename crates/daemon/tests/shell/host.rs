@@ -91,6 +91,13 @@ impl Host {
         run(Command::new("ip").args(["netns", "exec", &self.namespace]).args(command));
     }
 
+    /// Starts a command in the namespace, which runs beside.
+    pub fn spawn(&self, command: &[&str]) -> Child {
+        let mut command_line = Command::new("ip");
+        command_line.args(["netns", "exec", &self.namespace]).args(command);
+        command_line.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
     /// Runs a function in the namespace.
     pub fn inside<T: Send + 'static>(&self, function: impl FnOnce() -> T + Send + 'static) -> T {
         let file = std::fs::File::open(format!("/run/netns/{}", self.namespace)).unwrap();

@@ -2,6 +2,7 @@
 //!
 //! Needs root; without it every test says so and passes.
 
+mod cluster;
 mod counter_mode;
 mod durable;
 mod host;

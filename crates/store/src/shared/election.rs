@@ -30,12 +30,7 @@ impl Leader {
 }
 
 /// Stands for election. The watch tells who won, after everything that was committed before.
-pub(super) async fn stand(
-    client: &mut Client,
-    keys: &Keys,
-    name: &str,
-    lease: i64,
-) -> Result<(), Failure> {
+pub(super) async fn stand(client: &mut Client, keys: &Keys, name: &str, lease: i64) -> Result<(), Failure> {
     let election = Txn::new()
         .when([Compare::version(keys.leader(), CompareOp::Equal, 0)])
         .and_then([TxnOp::put(keys.leader(), name, Some(PutOptions::new().with_lease(lease)))]);

@@ -51,6 +51,8 @@ pub struct SharedSettings {
     pub about: Secret,
     /// How long the others wait for a silent leader; whole seconds, at least two.
     pub lease: Duration,
+    /// Longest wait between two attempts to connect.
+    pub longest_wait: Duration,
     /// TLS to etcd; `None` speaks in clear (records are sealed all the same).
     pub tls: Option<Tls>,
     /// User and password at etcd.
@@ -135,10 +137,19 @@ pub struct Busy;
 impl Shared {
     /// Starts to connect, on the present tokio runtime. Ends when it is dropped; the lease is then given back.
     pub fn start(settings: SharedSettings, random: Box<dyn Random + Send>) -> Self {
+        let (shared, far_end) = Self::new(settings, random);
+        tokio::spawn(far_end);
+        shared
+    }
+
+    /// The near end, and what must run on a tokio runtime, be it another one. That ends when the near end is dropped.
+    pub fn new(
+        settings: SharedSettings,
+        random: Box<dyn Random + Send>,
+    ) -> (Self, impl Future<Output = ()> + Send) {
         let (requests, asked) = mpsc::channel(REQUESTS);
         let (tell, events) = mpsc::channel(EVENTS);
-        tokio::spawn(session::run(settings, random, asked, tell));
-        Self { requests, events }
+        (Self { requests, events }, session::run(settings, random, asked, tell))
     }
 
     /// Asks for `changes` under `id`, which comes back in [`SharedEvent::Committed`] or [`SharedEvent::Refused`], or never
@@ -153,6 +164,11 @@ impl Shared {
         fence: Option<Term>,
     ) -> Result<(), Busy> {
         self.requests.try_send(Request { epoch, id, changes, fence }).map_err(|_| Busy)
+    }
+
+    /// The next event, if there is one already.
+    pub fn try_event(&mut self) -> Option<SharedEvent> {
+        self.events.try_recv().ok()
     }
 
     /// The next event; `None` never comes while this end exists, unless the runtime shuts down. Cancel-safe.

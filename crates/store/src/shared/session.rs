@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crypto::{Random, Secret};
 use etcd_client::{
-    Client, Compare, CompareOp, ConnectOptions, EventType, OpenSslClientConfig, PutOptions, Txn, WatchOptions,
-    WatchResponse,
+    Client, Compare, CompareOp, ConnectOptions, EventType, OpenSslClientConfig, PutOptions, Txn,
+    WatchOptions, WatchResponse,
 };
 use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -18,7 +18,7 @@ use super::{Epoch, Preference, Request, SharedEvent, SharedSettings};
 /// Operations of one transaction: etcd takes 128 unless told otherwise, and the fence is one of them.
 const OPERATIONS: usize = 100;
 
-/// How long to wait before the next endpoint is tried.
+/// How long to wait before the next endpoint is tried, at first: twice as long whenever all have been tried in vain.
 const AGAIN: Duration = Duration::from_millis(250);
 
 /// Why a connection ended.
@@ -64,20 +64,25 @@ pub(super) async fn run(
     let mut epoch = Epoch::default();
     let mut attempt = 0;
     let mut former = None;
+    let mut failed = 0;
     while !events.is_closed() {
         let endpoint = &settings.endpoints[attempt % settings.endpoints.len()];
         epoch.0 += 1;
         let session = Session { settings: &settings, keys: &keys, epoch, events: &events };
+        let connected = former;
         let Err(failure) = session.run(endpoint, &mut *random, &mut requests, &mut former).await else {
             return;
         };
+        failed = if former == connected { failed + 1 } else { 0 };
         if matches!(failure, Failure::Closed)
             || events.send(SharedEvent::CutOff(format!("{endpoint}: {failure}"))).await.is_err()
         {
             return;
         }
         attempt += 1;
-        tokio::time::sleep(AGAIN).await;
+        let rounds = u32::try_from(failed / settings.endpoints.len()).unwrap_or(u32::MAX);
+        let wait = AGAIN.saturating_mul(2_u32.saturating_pow(rounds));
+        tokio::time::sleep(wait.min(settings.longest_wait.max(AGAIN))).await;
     }
 }
 
@@ -189,8 +194,7 @@ impl Session<'_> {
                 servers_changed = true;
                 match event.event_type() {
                     EventType::Put => {
-                        let about =
-                            records::open_about(self.keys, &self.settings.key, name, entry.value())?;
+                        let about = records::open_about(self.keys, &self.settings.key, name, entry.value())?;
                         state.servers.insert(name.to_owned(), about);
                     }
                     EventType::Delete => drop(state.servers.remove(name)),
