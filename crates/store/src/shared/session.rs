@@ -119,7 +119,7 @@ impl Session<'_> {
         self.patiently(records::recognize(&mut client, self.keys, &self.settings.key, random)).await?;
         if let Some(lease) = *former {
             // If we led by it, nobody need wait for its end. One that has ended is an error, and as good.
-            self.patiently(async { Ok(drop(client.lease_revoke(lease).await)) }).await?;
+            let _ = self.patiently(async { Ok(client.lease_revoke(lease).await?) }).await;
             *former = None;
         }
         let (records, leader, revision) =
@@ -132,8 +132,7 @@ impl Session<'_> {
         let name = &self.settings.name;
         let about = records::seal_about(self.keys, &self.settings.key, random, name, &self.settings.about);
         let bound = PutOptions::new().with_lease(lease.id);
-        self.patiently(async { Ok(drop(client.put(self.keys.server(name), about, Some(bound)).await?)) })
-            .await?;
+        self.patiently(async { Ok(client.put(self.keys.server(name), about, Some(bound)).await?) }).await?;
         let servers = self.patiently(records::servers(&mut client, self.keys, &self.settings.key)).await?;
         let leader = leader.as_ref().map(Leader::of);
         let stand_at = leader.is_none().then(|| self.stand_at());
