@@ -108,6 +108,13 @@ impl Timeline {
         (self.failover / (TRIES_PER_SERVER * SERVERS_MAX)).min(Duration::from_secs(10))
     }
 
+    /// How old a question may be from which a member counts the ends that the answer tells: two tries, and no more than what
+    /// the switch leaves after lives have been rounded down to a second. A member that counts from there holds a key for as long
+    /// as others send with it.
+    pub fn oldest_question(&self) -> Duration {
+        (self.try_interval() * 2).min(self.switch.saturating_sub(Duration::from_secs(1)))
+    }
+
     /// How long after now a successor starts to encrypt, when its predecessor has `remaining` left.
     pub fn activation_delay(&self, remaining: Duration) -> Duration {
         remaining.saturating_sub(self.switch)
@@ -229,6 +236,16 @@ mod tests {
         for lifetime in [60, 61, 180, 240, 1200, 3600, 86_400] {
             let timeline = pull(lifetime);
             assert!(timeline.try_interval() * TRIES_PER_SERVER * SERVERS_MAX <= timeline.failover);
+        }
+    }
+
+    #[test]
+    fn a_key_counted_from_the_oldest_question_lasts_until_all_have_switched() {
+        assert_eq!(pull(3600).oldest_question(), seconds(20.0));
+        assert_eq!(pull(60).oldest_question(), seconds(1.0));
+        for lifetime in 60..7200 {
+            let timeline = pull(lifetime);
+            assert!(timeline.oldest_question() + seconds(1.0) <= timeline.switch, "{lifetime}");
         }
     }
 

@@ -13,7 +13,8 @@
 //!   in which nobody sent anything is a good one: silence is no excuse.
 //! - The periods count from when the member itself has to ask at the latest: when, of the TEKs it holds, the first of
 //!   those that end last for their `ipsec-sa` has only Rlo left, and not before the key was made. A member without any
-//!   TEK has to ask at once, from when its interface came up or its keys were cleared.
+//!   TEK has to ask at once, from when its interface came up or its keys were cleared; one whose server has taken them all
+//!   back (Delete), within the spread J.
 //! - Three periods are enough for the two round trips of GROUPKEY-PULL under a phase 1 SA that both ends have held all
 //!   that time. A member without one needs three round trips more, and two tries to find out that the server has
 //!   forgotten the one it has: [`PERIODS_WITH_PHASE_1`].
@@ -26,7 +27,8 @@
 //! By a push group's pushes a member is owed a key earlier: three rounds of `retransmission-period` in which nothing
 //! between both was lost (a round of each `ipsec-sa` is a message of its own; of those sent at one moment only the last
 //! is sure not to be overtaken, which takes turns: so it is as many rounds as `ipsec-sa`s and one, if that is more), while it
-//! holds a KEK that its server has too and is on the active list, and the key is not one that an eviction made. What an
+//! holds a KEK that its server has too and is on the active list, and the key is not one that an eviction made. Rounds go on until
+//! the switch, so three that come after it oblige to nothing: who was cut off all that time sees ESP that it cannot read, and asks. What an
 //! eviction made it is owed after three rounds (the Delete), the spread J, and a registration.
 //!
 //! # The last seconds of a key
@@ -50,14 +52,19 @@
 //! with them and learn of the new ones when they have to ask, as above. The old keys have ended at their server with
 //! its life: they may be used to their announced ends, but nobody is owed them any more.
 
+use std::cell::OnceCell;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::Duration;
 
+use proto::server::Server;
 use proto::time::Instant;
 use proto::timeline::{EVICTION_SPREAD, Timeline};
 
-use crate::keys::{Key, Keys, READING};
-use crate::parties::Parties;
+use crate::keys::{Cookies, Key, Keys, READING};
+use crate::parties::{Host, Parties, member_address};
 use crate::plan::Plan;
+use crate::scenario::Communication;
 use crate::watched::Watched;
 
 /// Consecutive retry periods in touch after which a member with a phase 1 SA is owed what it asks for.
@@ -91,9 +98,54 @@ pub(crate) struct Court<'a> {
     pub(crate) keys: &'a Keys,
     pub(crate) watched: &'a [Watched],
     pub(crate) parties: &'a Parties,
+    /// What each server knows now, asked for when it is first needed: it is long where there are many members.
+    books: Vec<OnceCell<Books>>,
 }
 
-impl Court<'_> {
+/// What a server knows.
+struct Books {
+    keks: BTreeSet<Cookies>,
+    /// Phase 1 SAs.
+    phase1: BTreeSet<Cookies>,
+    /// Addresses of members that are on the active list.
+    active: BTreeSet<IpAddr>,
+}
+
+impl Books {
+    fn of(host: &Host<Server>, now: Instant) -> Self {
+        let local = host.local(now);
+        let (keks, associations) =
+            (host.role.kek_security_associations(local), host.role.ike_security_associations(local));
+        let groups = host.role.registered_members(local);
+        let active = |member: &&control::RegisteredMember| member.state == control::MemberState::Active;
+        Self {
+            keks: keks.iter().map(|kek| [kek.initiator_cookie.0, kek.responder_cookie.0]).collect(),
+            phase1: associations.iter().map(|sa| [sa.initiator_cookie.0, sa.responder_cookie.0]).collect(),
+            active: groups
+                .iter()
+                .flat_map(|group| group.members.iter().filter(active))
+                .map(|member| member.address)
+                .collect(),
+        }
+    }
+}
+
+impl<'a> Court<'a> {
+    pub(crate) fn new(
+        now: Instant,
+        plan: &'a Plan,
+        keys: &'a Keys,
+        watched: &'a [Watched],
+        parties: &'a Parties,
+    ) -> Self {
+        let books = parties.servers.iter().map(|_| OnceCell::new()).collect();
+        Self { now, plan, keys, watched, parties, books }
+    }
+
+    fn books(&self, server: usize) -> &Books {
+        self.books[server].get_or_init(|| Books::of(&self.parties.servers[server], self.now))
+    }
+
     /// Invariant 6 for one key that is used: every member that is owed it holds it.
     pub(crate) fn check_key(&self, spi: u32, up: &crate::bits::Bits) -> Result<(), String> {
         let Some(key) = self.keys.find(spi) else { return Ok(()) };
@@ -131,45 +183,39 @@ impl Court<'_> {
         if !key.replaces && self.is_owed_by_pull(member, watched, key) {
             return true;
         }
-        let since = key.made.max(watched.began);
-        let rounds = watched.push_touch[key.server].periods_since(self.now, since);
-        let needed = PERIODS.max(self.plan.sas.len() as u32 + 1);
-        if !self.plan.pushes() || rounds < needed {
+        if !self.plan.pushes() {
             return false;
         }
+        let since = key.made.max(watched.began);
+        let touch = &watched.push_touch[key.server];
+        let needed = PERIODS.max(self.plan.sas.len() as u32 + 1);
         if key.replaces {
+            if touch.periods_since(self.now, since) < needed {
+                return false;
+            }
             let touch = &watched.touch[key.server];
             let wait = self.plan.round_period() * (PERIODS + 1) + EVICTION_SPREAD;
             touch.periods_since(self.now, since + wait) >= PERIODS_WITH_PHASE_1
         } else {
-            self.has_kek_in_common(member, key.server) && self.is_active(member, key.server)
+            // There are no rounds after the switch.
+            touch.periods_between(self.now, since, key.activates) >= needed
+                && self.has_kek_in_common(member, key.server)
+                && self.is_active(member, key.server)
         }
     }
 
     /// Whether member and server have a KEK that both use.
     fn has_kek_in_common(&self, member: usize, server: usize) -> bool {
-        let (member, server) = (&self.parties.members[member], &self.parties.servers[server]);
+        let member = &self.parties.members[member];
         let ours = member.role.kek_security_associations(member.local(self.now));
-        let theirs = server.role.kek_security_associations(server.local(self.now));
-        ours.iter().any(|kek| {
-            theirs.iter().any(|other| {
-                (other.initiator_cookie, other.responder_cookie)
-                    == (kek.initiator_cookie, kek.responder_cookie)
-            })
-        })
+        let theirs = &self.books(server).keks;
+        ours.iter().any(|kek| theirs.contains(&[kek.initiator_cookie.0, kek.responder_cookie.0]))
     }
 
     /// Whether the server pushes to a member.
     fn is_active(&self, member: usize, server: usize) -> bool {
-        if self.plan.communication == crate::scenario::Communication::Multicast {
-            return true;
-        }
-        let host = &self.parties.servers[server];
-        let groups = host.role.registered_members(host.local(self.now));
-        groups.iter().flat_map(|group| &group.members).any(|registered| {
-            Some(registered.address) == crate::parties::Party::Member(member).address()
-                && registered.state == control::MemberState::Active
-        })
+        self.plan.communication == Communication::Multicast
+            || self.books(server).active.contains(&member_address(member))
     }
 
     /// Whoever holds a successor sends with it once its predecessor has only seconds left.
@@ -213,7 +259,7 @@ impl Court<'_> {
     }
 
     fn is_owed_by_pull(&self, member: usize, watched: &Watched, key: &Key) -> bool {
-        let since = self.asks_at(watched).max(key.made).max(watched.began);
+        let since = self.asks_at(watched).max(key.made).max(watched.began).max(watched.spread_until);
         let touch = &watched.touch[key.server];
         let periods = touch.periods_since(self.now, since);
         if periods < PERIODS {
@@ -242,14 +288,11 @@ impl Court<'_> {
 
     /// How old the oldest phase 1 SA is that both ends hold.
     fn phase1_age(&self, member: usize, server: usize) -> Option<Duration> {
-        let (member, server) = (&self.parties.members[member], &self.parties.servers[server]);
-        let theirs = server.role.ike_security_associations(server.local(self.now));
+        let member = &self.parties.members[member];
         let ours = member.role.ike_security_associations(member.local(self.now));
-        let common = ours.into_iter().filter(|sa| {
-            theirs.iter().any(|other| {
-                (other.initiator_cookie, other.responder_cookie) == (sa.initiator_cookie, sa.responder_cookie)
-            })
-        });
+        let theirs = &self.books(server).phase1;
+        let common =
+            ours.into_iter().filter(|sa| theirs.contains(&[sa.initiator_cookie.0, sa.responder_cookie.0]));
         common
             .filter_map(|sa| sa.detail?.lifetime_remaining_secs)
             .map(|left| self.plan.ike_lifetime().saturating_sub(Duration::from_secs(left) + READING))

@@ -203,12 +203,6 @@ impl World<'_> {
     }
 
     pub(crate) fn court(&self) -> Court<'_> {
-        Court {
-            now: self.now,
-            plan: &self.plan,
-            keys: &self.keys,
-            watched: &self.watched,
-            parties: &self.parties,
-        }
+        Court::new(self.now, &self.plan, &self.keys, &self.watched, &self.parties)
     }
 }

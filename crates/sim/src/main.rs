@@ -1,6 +1,9 @@
 //! Longer runs than the tests'; see [`USAGE`].
 
+use std::num::NonZero;
 use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use sim::{Report, Scenario, replay, run, run_and_tell};
@@ -10,6 +13,7 @@ usage: sim [--seeds N] [--first SEED] [--members M]    worlds of an hour, 10 to 
        sim --large [--seeds N] [--first SEED] [--members M] [--hours H]
                                                        10,000 members for 24 hours, or as many for as long
        sim ... --pull                                  only worlds whose members pull
+       sim ... --threads T                             so many worlds at a time; as many as there are processors if not given
        sim ... --seeds 1 --of MEMBER                   prints what happens to one member";
 
 struct Arguments {
@@ -20,6 +24,16 @@ struct Arguments {
     hours: u64,
     of: Option<usize>,
     pull: bool,
+    threads: u64,
+}
+
+/// What all worlds together came to.
+#[derive(Default)]
+struct Total {
+    seeds: u64,
+    failed: Vec<u64>,
+    lasted: Duration,
+    report: Report,
 }
 
 fn main() -> ExitCode {
@@ -28,39 +42,43 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let begun = Instant::now();
-    let mut total = Report::default();
-    for seed in arguments.first..arguments.first + arguments.seeds {
-        let scenario = arguments.scenario(seed);
-        let result = match arguments.of {
-            Some(member) => replay(&scenario, member),
-            None if arguments.large => {
-                println!("{scenario:?}");
-                run_and_tell(&scenario, |passed, report| {
-                    let (hours, taken) = (passed.as_secs_f64() / 3600.0, begun.elapsed());
-                    println!("seed {seed}: {hours:.1} h in {taken:.0?}: {report}");
-                })
-            }
-            None => run(&scenario),
-        };
-        match result {
-            Ok(report) => total.add(&report),
-            Err(failure) => {
-                eprintln!("{failure}\nagain: sim {}", arguments.again(seed));
-                return ExitCode::FAILURE;
-            }
+    let next = AtomicU64::new(arguments.first);
+    let total = Mutex::new(Total::default());
+    std::thread::scope(|scope| {
+        for _ in 0..arguments.threads.min(arguments.seeds) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= arguments.first + arguments.seeds {
+                        break;
+                    }
+                    arguments.run(seed, begun, &total);
+                }
+            });
         }
-        let done = seed - arguments.first + 1;
-        if done.is_multiple_of(100) {
-            println!("{done} seeds in {:.1?}: {total}", begun.elapsed());
-        }
+    });
+    let Total { seeds, mut failed, lasted, report } = total.into_inner().expect("no thread panicked");
+    let (taken, hours) = (begun.elapsed(), lasted.as_secs_f64() / 3600.0);
+    println!("{seeds} seeds, {hours:.0} hours of them, in {taken:.1?}: {report}");
+    if failed.is_empty() {
+        return ExitCode::SUCCESS;
     }
-    println!("{} seeds in {:.1?}, no failure: {total}", arguments.seeds, begun.elapsed());
-    ExitCode::SUCCESS
+    failed.sort_unstable();
+    println!("{} failed: {failed:?}", failed.len());
+    ExitCode::FAILURE
 }
 
 fn read(mut words: impl Iterator<Item = String>) -> Option<Arguments> {
-    let mut arguments =
-        Arguments { seeds: 0, first: 0, members: None, large: false, hours: 24, of: None, pull: false };
+    let mut arguments = Arguments {
+        seeds: 0,
+        first: 0,
+        members: None,
+        large: false,
+        hours: 24,
+        of: None,
+        pull: false,
+        threads: 0,
+    };
     while let Some(name) = words.next() {
         if name == "--pull" {
             arguments.pull = true;
@@ -75,6 +93,7 @@ fn read(mut words: impl Iterator<Item = String>) -> Option<Arguments> {
             "--seeds" => arguments.seeds = value,
             "--first" => arguments.first = value,
             "--hours" if value > 0 => arguments.hours = value,
+            "--threads" if value > 0 => arguments.threads = value,
             "--of" => arguments.of = usize::try_from(value).ok(),
             "--members" if value > 0 => arguments.members = Some(usize::try_from(value).ok()?),
             _ => return None,
@@ -83,10 +102,45 @@ fn read(mut words: impl Iterator<Item = String>) -> Option<Arguments> {
     if arguments.seeds == 0 {
         arguments.seeds = if arguments.large { 1 } else { 1000 };
     }
+    if arguments.threads == 0 {
+        arguments.threads = std::thread::available_parallelism().map_or(1, NonZero::get) as u64;
+    }
     Some(arguments)
 }
 
 impl Arguments {
+    /// Lets one world run, and says what came of it.
+    fn run(&self, seed: u64, begun: Instant, total: &Mutex<Total>) {
+        let scenario = self.scenario(seed);
+        let result = match self.of {
+            Some(member) => replay(&scenario, member),
+            None if self.large => {
+                println!("{scenario:?}");
+                run_and_tell(&scenario, |passed, report| {
+                    let (hours, taken) = (passed.as_secs_f64() / 3600.0, begun.elapsed());
+                    println!("seed {seed}: {hours:.1} h in {taken:.0?}: {report}");
+                })
+            }
+            None => run(&scenario),
+        };
+        let mut total = total.lock().expect("no thread panicked");
+        total.seeds += 1;
+        match result {
+            Ok(report) => {
+                total.report.add(&report);
+                total.lasted += scenario.duration;
+            }
+            Err(failure) => {
+                total.failed.push(seed);
+                total.lasted += failure.at;
+                eprintln!("{failure}\nagain: sim {}\n", self.again(seed));
+            }
+        }
+        if total.seeds.is_multiple_of(100) {
+            println!("{} seeds in {:.1?}: {}", total.seeds, begun.elapsed(), total.report);
+        }
+    }
+
     fn scenario(&self, seed: u64) -> Scenario {
         let drawn = self.drawn(seed);
         if self.pull { drawn.pulling() } else { drawn }

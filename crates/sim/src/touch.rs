@@ -75,8 +75,13 @@ impl Touch {
 
     /// Whole good periods in a row, up to the last finished one, that began at or after `since`.
     pub(crate) fn periods_since(&self, now: Instant, since: Instant) -> u32 {
+        self.periods_between(now, since, now)
+    }
+
+    /// Those of them that had ended by `until`.
+    pub(crate) fn periods_between(&self, now: Instant, since: Instant, until: Instant) -> u32 {
         let (from, to) = self.good(now);
-        let whole = (to - from.max(since)).as_micros() / self.period.as_micros();
+        let whole = (to.min(until) - from.max(since)).as_micros() / self.period.as_micros();
         u32::try_from(whole).unwrap_or(u32::MAX)
     }
 

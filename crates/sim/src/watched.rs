@@ -19,6 +19,8 @@ pub(crate) struct Watched {
     pub(crate) up_since: Option<Instant>,
     /// When it last had to begin without keys: the interface came up, or an operator cleared them.
     pub(crate) began: Instant,
+    /// Until when it may wait before it asks, because its server has deleted all its keys.
+    pub(crate) spread_until: Instant,
     /// It has had keys in this life, so its retry period is theirs.
     pub(crate) registered: bool,
     /// Multicast groups that it has joined: times joined less times left.

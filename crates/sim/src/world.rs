@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use crypto::SeededRandom;
 use proto::Role;
-use proto::member::{Event, Member};
+use proto::member::{Event, Member, Removal};
 use proto::path::Path;
 use proto::server::{PushBatch, Recipients, Server};
 use proto::time::Instant;
+use proto::timeline::EVICTION_SPREAD;
 
 use crate::attacker::Attacker;
 use crate::bits::Bits;
@@ -205,6 +206,7 @@ impl<'a> World<'a> {
             holding: Vec::new(),
             up_since: None,
             began: BEGINNING,
+            spread_until: BEGINNING,
             registered: false,
             joined: 0,
             evicted_at: None,
@@ -569,6 +571,11 @@ impl<'a> World<'a> {
             self.note_member_event(&event);
             changed |= self.watched[index].data_path.apply(&event, clock);
             match event {
+                Event::RemoveSas { reason: Removal::Deleted, .. }
+                    if self.watched[index].data_path.live(self.now).next().is_none() =>
+                {
+                    self.watched[index].spread_until = self.now + EVICTION_SPREAD;
+                }
                 Event::JoinGroup { .. } => self.watched[index].joined += 1,
                 Event::LeaveGroup { .. } => {
                     self.watched[index].joined = self.watched[index].joined.saturating_sub(1);

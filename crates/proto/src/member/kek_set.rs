@@ -40,8 +40,18 @@ pub(super) struct HeldKek {
     pub(super) pushes: u64,
     /// Pushes accepted of late.
     pub(super) recent: Recent,
+    /// When a PULL brought it, if it did not come by push.
+    pulled: Option<Instant>,
     /// Where in the window of re-registration this member stands.
     fraction: u32,
+}
+
+/// A PULL that brought a new KEK.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Renewal {
+    /// Number of the KEK.
+    pub(super) kek: u32,
+    pub(super) at: Instant,
 }
 
 /// The KEKs of one VPN.
@@ -56,7 +66,11 @@ pub(super) struct KekSet {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Origin {
     /// By GROUPKEY-PULL, whose message 4 told this number of the last push.
-    Pull { sequence: Option<u32> },
+    Pull {
+        sequence: Option<u32>,
+        /// When message 4 came.
+        came: Instant,
+    },
     /// By a push under another KEK.
     Push { under: KekSpi },
 }
@@ -85,7 +99,7 @@ impl KekSet {
         };
         if let Some(held) = position.map(|position| &mut self.held[position]).filter(|held| same(held)) {
             match origin {
-                Origin::Pull { sequence } => {
+                Origin::Pull { sequence, .. } => {
                     //= https://www.rfc-editor.org/rfc/rfc6407#section-3.3
                     //# But if the KEK associated with this
                     //# sequence number had been previously installed, due to the
@@ -130,7 +144,7 @@ impl KekSet {
         //# SPI value and a sequence number less than or equal to the one
         //# received during the GROUPKEY-PULL exchange.
         let sequence = match origin {
-            Origin::Pull { sequence } => sequence.unwrap_or(0),
+            Origin::Pull { sequence, .. } => sequence.unwrap_or(0),
             //= https://www.rfc-editor.org/rfc/rfc6407#section-4
             //# Note the first packet for
             //# the given Rekey SA encrypted with the new KEK attribute will have a
@@ -149,6 +163,10 @@ impl KekSet {
             sequence: sequence.max(known),
             pushes: 0,
             recent: Recent::default(),
+            pulled: match origin {
+                Origin::Pull { came, .. } => Some(came),
+                Origin::Push { .. } => None,
+            },
             fraction,
         };
         if self.held.len() == KEKS {
@@ -183,11 +201,23 @@ impl KekSet {
         self.held.len() < before
     }
 
-    /// Forgets all of them. Returns how many.
-    pub(super) fn clear(&mut self) -> usize {
-        let before = self.held.len();
+    /// Forgets all of them.
+    pub(super) fn clear(&mut self) {
         self.forget(|_| true);
-        before
+    }
+
+    /// Forgets those with a smaller number.
+    pub(super) fn clear_before(&mut self, number: u32) {
+        self.forget(|held| held.index < number);
+    }
+
+    /// The first PULL that brought a newer KEK than this one.
+    pub(super) fn renewed_since(&self, spi: KekSpi) -> Option<Renewal> {
+        let number = self.get(spi)?.index;
+        let newer = self.held.iter().filter(|held| held.index > number);
+        newer
+            .filter_map(|held| Some(Renewal { kek: held.index, at: held.pulled? }))
+            .min_by_key(|renewal| renewal.kek)
     }
 
     /// Forgets those whose life is over. Returns how many.

@@ -16,13 +16,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use control::PushRejections;
-use crypto::signature::BareHash;
+use crypto::signature::{BareHash, VerifyingKey};
 use wire::isakmp::Identity;
 use wire::selector::Selector;
 
 use super::event::Event;
 use super::kek_set::Origin;
 use super::registration::random_number;
+use super::sa_set::Held;
 use super::state::{State, Trigger};
 use super::{Keys, Member, Removal};
 use crate::log::{Entry, Facility, Level};
@@ -116,7 +117,7 @@ impl Member {
         // From here on it is the server's: its number is used up whatever becomes of it.
         held.sequence = verified.sequence();
         held.recent.remember(datagram);
-        let judged = match judge(&verified, server_is_ours) {
+        let judged = match judge(&verified, server_is_ours, &held.verifying) {
             Ok(judged) => judged,
             Err(error) => return Err(self.unacceptable_push(now, index, &error)),
         };
@@ -153,7 +154,7 @@ impl Member {
         //# the KEK used to protect the GROUPKEY-PUSH message.
         let Some(mut under) = self.vpns[index].keks.get(spi).map(|held| held.kek.clone()) else { return };
 
-        let aftermath = self.obey_deletions(now, index, &judged.deletions);
+        let aftermath = self.obey_deletions(now, index, spi, &judged.deletions);
         let mut named = 0;
         if let Some(offer) = judged.offer {
             let server = self.vpns[index].registered_with.unwrap_or(path.remote.ip());
@@ -224,17 +225,29 @@ impl Member {
     }
 
     /// Removes what is to be deleted.
-    fn obey_deletions(&mut self, now: Instant, index: usize, deletions: &[Deletion]) -> Aftermath {
+    ///
+    /// A Delete of everything that comes under an older KEK says nothing of what a PULL has brought since, with a newer one:
+    /// rounds go on for those who have not asked yet, and some are late.
+    fn obey_deletions(
+        &mut self,
+        now: Instant,
+        index: usize,
+        under: KekSpi,
+        deletions: &[Deletion],
+    ) -> Aftermath {
         let mut aftermath = Aftermath::default();
+        let renewed = self.vpns[index].keks.renewed_since(under);
         let last_kek = self.vpns[index].keks.newest().map(|kek| kek.index);
         let mut foreign = 0;
         for deletion in deletions {
             let vpn = &mut self.vpns[index];
             match *deletion {
                 Deletion::Tek(_) | Deletion::EveryTek => {
-                    let meant =
-                        |spi| matches!(*deletion, Deletion::EveryTek) || *deletion == Deletion::Tek(spi);
-                    let removed = vpn.sas.remove(now, |held| meant(held.sa.spi));
+                    let meant = |held: &Held| match *deletion {
+                        Deletion::Tek(spi) => held.sa.spi == spi,
+                        _ => renewed.is_none_or(|renewed| held.since < renewed.at),
+                    };
+                    let removed = vpn.sas.remove(now, meant);
                     foreign += u64::from(removed.spis.is_empty() && matches!(deletion, Deletion::Tek(_)));
                     aftermath.install |= !removed.spis.is_empty();
                     aftermath.teks_deleted |= !removed.spis.is_empty();
@@ -242,7 +255,9 @@ impl Member {
                     self.removed(index, removed.spis, Removal::Deleted);
                 }
                 Deletion::Kek(spi) => foreign += u64::from(!vpn.keks.remove(spi)),
-                Deletion::EveryKek => _ = vpn.keks.clear(),
+                Deletion::EveryKek => {
+                    vpn.keks.clear_before(renewed.map_or(u32::MAX, |renewed| renewed.kek));
+                }
                 Deletion::Other(_) => {}
             }
         }
@@ -277,11 +292,13 @@ impl Member {
         if !(deaf || bereft) {
             return;
         }
-        let at = self.reregister_soon(now, index);
-        // An answer that is under way may bring back what was deleted.
-        if matches!(self.vpns[index].state, State::Pulling(_)) {
+        if matches!(vpn.state, State::Pulling(_)) {
+            // An answer that is under way may bring back what was deleted. Who has asked had a reason of its own, which
+            // does not wait, and a moment of its own, so that few ask now.
             self.end_pull(index);
-            self.vpns[index].state.step(Trigger::Failed, State::Waiting(at));
+            self.vpns[index].state.step(Trigger::Failed, State::Waiting(now));
+        } else {
+            self.reregister_soon(now, index);
         }
     }
 
@@ -416,7 +433,7 @@ impl Member {
 //# The SA and KD payloads are processed, which results in a new GDOI
 //# Rekey SA (if the SA payload included an SA_KEK attribute) and/or new
 //# Data-Security SAs being added to the system.
-fn judge(verified: &Verified, server_is_ours: bool) -> Result<Judged, PolicyError> {
+fn judge(verified: &Verified, server_is_ours: bool, known: &VerifyingKey) -> Result<Judged, PolicyError> {
     let contents = match verified.contents() {
         Ok(contents) => contents,
         Err(PushError::Malformed(error)) => return Err(PolicyError::Malformed(error)),
@@ -428,7 +445,7 @@ fn judge(verified: &Verified, server_is_ours: bool) -> Result<Judged, PolicyErro
         let offer = Offer::judge_push(sa, server_is_ours)?;
         if let Some(download) = &contents.keys {
             judged.tek_keys = offer.keys(download)?;
-            judged.kek_keys = offer.kek_keys(download)?;
+            judged.kek_keys = offer.kek_keys(download, Some(known))?;
         }
         judged.offer = Some(offer);
     }

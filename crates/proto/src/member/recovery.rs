@@ -68,11 +68,10 @@ impl Member {
         );
     }
 
-    /// Registers again at a random point of the time in which members do so after an eviction. Returns when.
-    pub(super) fn reregister_soon(&mut self, now: Instant, index: usize) -> Instant {
+    /// Registers again at a random point of the time in which members do so after an eviction.
+    pub(super) fn reregister_soon(&mut self, now: Instant, index: usize) {
         let at = now + self.random_within(EVICTION_SPREAD);
         self.vpns[index].plan(now, at);
-        at
     }
 
     /// A random part of `duration`.

@@ -12,13 +12,13 @@ use wire::registry::{ExchangeType, GapAttribute, NotifyType};
 use super::event::{Event, RegistrationFailure};
 use super::kek_set::Origin;
 use super::state::{Awaiting, Pull, State, Trigger};
-use super::{Member, Removal};
+use super::{Member, Removal, sa_set};
 use crate::log::{Entry, Facility, Level};
 use crate::phase1::{AssociationId, CloseReason, Failure, Phase2Message, VENDOR_ID_GROUPVPN};
 use crate::policy::{KekRefusal, Offer, PolicyError};
 use crate::pull::{self, MessageError, NONCE_LENGTH, Received};
 use crate::time::Instant;
-use crate::timeline::TRIES_PER_SERVER;
+use crate::timeline::{TRIES_PER_SERVER, Timeline};
 
 /// First two waits before a message of GROUPKEY-PULL is sent again; each further one is twice as long.
 const REPEAT_AFTER: Duration = Duration::from_secs(1);
@@ -404,7 +404,8 @@ impl Member {
         //# material is matched by comparing the SPI in each key packet to SPI
         //# values previously sent in the SA payloads.
         let keys = offer.keys(&reply.keys)?;
-        let kek_keys = offer.kek_keys(&reply.keys)?;
+        let known = vpn.keks.newest().map(|kek| &kek.verifying);
+        let kek_keys = offer.kek_keys(&reply.keys, known)?;
         let sender_ids = offer.sender_ids(&reply.keys)?;
         let spis: Vec<u32> = offer.teks.iter().map(|tek| tek.spi).collect();
         let own_address = association.path().local.ip();
@@ -412,14 +413,13 @@ impl Member {
         self.endpoint.end_phase2(message.association, message.message_id);
 
         let (started, heard) = (state.started, *heard);
-        // Of the server's times we know that they were true at some moment between our question and its answer. Two
-        // tries are what the timeline bears; a member without keys may have waited for longer, and then asks again now
-        // that it knows how fast.
-        let interval =
-            offer.teks.iter().map(|tek| super::sa_set::timeline(tek.lifetime.unwrap_or(tek.remaining)));
-        let interval = interval.map(|timeline| timeline.try_interval()).min();
-        if let Some(interval) = interval.filter(|interval| heard - started > *interval * 2) {
-            vpn.expect_interval(interval);
+        // Of the server's times we know that they were true at some moment between our question and its answer. A member
+        // without keys may have waited for longer than is good for them, and asks again now that it knows how fast.
+        let timelines: Vec<_> =
+            offer.teks.iter().map(|tek| sa_set::timeline(tek.lifetime.unwrap_or(tek.remaining))).collect();
+        if timelines.iter().any(|timeline| heard - started > timeline.oldest_question()) {
+            let interval = timelines.iter().map(Timeline::try_interval).min();
+            vpn.expect_interval(interval.unwrap_or_default());
             vpn.state = State::Connecting(Some(message.association));
             self.tune_phase1(now);
             self.begin_pull(now, index, message.association, false);
@@ -429,7 +429,7 @@ impl Member {
         let random = &mut self.random;
         let replaced = vpn.sas.apply([started, heard], now, offer, keys, || random_number(&mut **random));
         if let (Some(received), Some(keys)) = (&offer.kek, kek_keys) {
-            let origin = Origin::Pull { sequence: reply.sequence };
+            let origin = Origin::Pull { sequence: reply.sequence, came: now };
             let fraction = random_number(&mut **random);
             let number = self.next_kek_index;
             if vpn.keks.take(origin, started, received, keys, server.ip(), number, fraction) {
@@ -581,7 +581,7 @@ impl Member {
     }
 }
 
-fn offer_size(sas: &super::sa_set::SaSet) -> usize {
+fn offer_size(sas: &sa_set::SaSet) -> usize {
     sas.iter().filter(|held| held.named).count()
 }
 

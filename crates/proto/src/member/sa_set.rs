@@ -21,6 +21,9 @@ const MAXIMUM_POLICIES: usize = 16_384;
 /// TEKs remembered that have ended: more than end while a datagram may be on its way.
 const ENDED: usize = 2 * MAXIMUM_TEKS;
 
+/// Between the activations of two TEKs, so that the later one is the newer one.
+const JUST_BEFORE: Duration = Duration::from_micros(1);
+
 /// A TEK that is held.
 #[derive(Debug, Clone)]
 pub(super) struct Held {
@@ -35,7 +38,7 @@ pub(super) struct Held {
     /// Where in the window of re-registration this member stands.
     fraction: u32,
     /// When it came.
-    since: Instant,
+    pub(super) since: Instant,
 }
 
 /// The TEKs of one VPN.
@@ -102,6 +105,7 @@ impl SaSet {
         unnamed.drain(..surplus.min(unnamed.len()));
 
         activate(heard, now, offer, &mut named, &unnamed);
+        keep_successors_in_use(now, named.iter_mut().chain(&mut newer).rev());
         self.held = named;
         self.held.append(&mut unnamed);
         self.held.append(&mut newer);
@@ -224,12 +228,14 @@ impl SaSet {
             let named = |spi| offer.teks.iter().any(|tek| tek.spi == spi);
             for index in 0..self.held.len() {
                 let held = &self.held[index];
-                let follows = |other: &Held| {
+                // What came later is not destroyed by it: messages under two KEKs overtake each other unseen.
+                let follows = |(at, other): (usize, &Held)| {
                     named(other.sa.spi)
+                        && (other.since, at) > (held.since, index)
                         && other.sa.hard_expiry > held.sa.hard_expiry.min(now + delay)
                         && other.sa.shares_policies(&held.sa.selectors)
                 };
-                if !named(held.sa.spi) && self.held.iter().any(follows) {
+                if !named(held.sa.spi) && self.held.iter().enumerate().any(follows) {
                     let end = held.sa.hard_expiry.min(now + delay);
                     self.held[index].end_at(now, end);
                 }
@@ -308,8 +314,16 @@ impl SaSet {
                 delay.map_or(end - switch, |delay| now + delay).min(end).max(now)
             }
         };
+        // Nor does one that comes to its last seconds take over from its successor.
+        let in_use = self.held.iter().map(|held| &held.sa).filter(|sa| {
+            later_in_message(sa.spi)
+                && sa.activate_at <= now
+                && sa.hard_expiry > own.hard_expiry
+                && sa.shares_policies(&own.selectors)
+        });
+        let before = in_use.map(|sa| sa.activate_at - JUST_BEFORE).min();
         let own = &mut self.held[at].sa;
-        own.activate_at = own.activate_at.min(computed);
+        own.activate_at = own.activate_at.min(before.unwrap_or(computed)).min(computed);
     }
 
     /// TEKs that wait for their activation although nothing else encrypts for their policies do not wait any longer.
@@ -462,5 +476,27 @@ fn activate(heard: Instant, now: Instant, offer: &Offer, named: &mut [Held], unn
         // One that encrypts already goes on.
         held.sa.activate_at = if held.sa.activate_at <= now { held.sa.activate_at } else { computed };
         remember(&mut older, held);
+    }
+}
+
+/// A TEK that comes while its successor is in use, because the server names it to its last second, does not take over from
+/// that. The last one comes first in `backwards`.
+fn keep_successors_in_use<'a>(now: Instant, backwards: impl Iterator<Item = &'a mut Held>) {
+    // For each policy the one in use that ends last, with its activation.
+    let mut in_use: BTreeMap<Selector, (Instant, Instant)> = BTreeMap::new();
+    for held in backwards {
+        let own = &mut held.sa;
+        let successors = own.selectors.iter().filter_map(|selector| in_use.get(selector));
+        if let Some((_, at)) = successors.filter(|(end, _)| *end > own.hard_expiry).min_by_key(|(_, at)| *at)
+        {
+            own.activate_at = own.activate_at.min(*at - JUST_BEFORE);
+        }
+        if own.activate_at <= now {
+            for selector in own.selectors.iter() {
+                let entry = (own.hard_expiry, own.activate_at);
+                let known = in_use.entry(*selector).or_insert(entry);
+                *known = entry.max(*known);
+            }
+        }
     }
 }

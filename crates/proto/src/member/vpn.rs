@@ -195,11 +195,11 @@ impl Vpn {
         self.pulled_over = Some(association);
     }
 
-    /// Derives the time between two tries from the keys.
+    /// Derives the time between two tries from the keys. Without TEKs it is as urgent as it was with them.
     pub(super) fn learn_interval(&mut self) {
         let kek = self.keks.newest().map(|kek| kek.timeline.try_interval());
-        let keys = self.sas.try_interval().into_iter().chain(kek).min();
-        self.known_interval = keys.or(self.known_interval);
+        let keys = self.sas.try_interval().or(self.known_interval);
+        self.known_interval = keys.into_iter().chain(kek).min();
     }
 
     /// Gives every set of policies a number, `next` being the first free one.

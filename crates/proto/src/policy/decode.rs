@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crypto::signature::VerifyingKey;
 use crypto::{EspSuite, Secret};
 use wire::attribute::{Attribute, Attributes};
 use wire::gdoi::{GroupAssociatedPolicy, GroupSecurityAssociation, IpsecTek, KeyDownload, KeyPacket, SaTek};
@@ -263,9 +264,13 @@ impl Offer {
         Ok((offer, last_refusal))
     }
 
-    /// The keys of the Rekey SA, where there is one.
-    pub fn kek_keys(&self, download: &KeyDownload<'_>) -> Result<Option<KekKeys>, PolicyError> {
-        let keys = self.kek.as_ref().map(|kek| kek.keys(download)).transpose();
+    /// The keys of the Rekey SA, where there is one. `known` is the public key of the group as far as one is held.
+    pub fn kek_keys(
+        &self,
+        download: &KeyDownload<'_>,
+        known: Option<&VerifyingKey>,
+    ) -> Result<Option<KekKeys>, PolicyError> {
+        let keys = self.kek.as_ref().map(|kek| kek.keys(download, known)).transpose();
         keys.map_err(PolicyError::Kek)
     }
 

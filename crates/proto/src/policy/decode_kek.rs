@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crypto::signature::{VerifyingKey, VerifyingKeyKind};
+use crypto::signature::{KeyForm, VerifyingKey, VerifyingKeyKind};
 use crypto::{CbcCipher, Hash};
 use wire::attribute::Attribute;
 use wire::gdoi::{KeyDownload, SaKek};
@@ -188,11 +188,16 @@ impl ReceivedKek {
         }))
     }
 
-    /// The keys of this KEK.
+    /// The keys of this KEK. `known` is the public key of the KEK before: the same one again is not read anew, which
+    /// takes longer than all the rest of a message.
     //= https://www.rfc-editor.org/rfc/rfc6407#section-5.6.2
     //# If the KEK key packet is included, there MUST be only one present in
     //# the KD payload.
-    pub(super) fn keys(&self, download: &KeyDownload<'_>) -> Result<KekKeys, KekRefusal> {
+    pub(super) fn keys(
+        &self,
+        download: &KeyDownload<'_>,
+        known: Option<&VerifyingKey>,
+    ) -> Result<KekKeys, KekRefusal> {
         let mut packets = download.packets.iter().filter(|packet| packet.kind == KeyDownloadType::KEK);
         let (Some(packet), None) = (packets.next(), packets.next()) else {
             return Err(KekRefusal::KeyPacket);
@@ -210,7 +215,13 @@ impl ReceivedKek {
         if self.cipher.is_weak_key(key.expose()) {
             return Err(KekRefusal::WeakKey);
         }
-        let verifying = VerifyingKey::from_wire(public).map_err(KekRefusal::PublicKey)?;
+        let the_same = |known: &&VerifyingKey| {
+            known.form() == KeyForm::SubjectPublicKeyInfo && known.to_spki_der() == public
+        };
+        let verifying = match known.filter(the_same) {
+            Some(known) => known.clone(),
+            None => VerifyingKey::from_wire(public).map_err(KekRefusal::PublicKey)?,
+        };
         let named = match verifying.kind() {
             VerifyingKeyKind::Rsa { .. } => SignatureAlgorithm::RSA,
             VerifyingKeyKind::EcdsaP256 => SignatureAlgorithm::ECDSA_256,

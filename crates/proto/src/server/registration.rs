@@ -5,7 +5,8 @@
 //!      │ refused: notification, counted          │ silence, phase 1 closed: broken off, counted
 //! ```
 //!
-//! Repetitions of messages 1 and 3 never come here: phase 1 answers them with the bytes it sent before.
+//! Repetitions of messages 1 and 3 come here only while they are refused, each time anew: else phase 1 answers them with the
+//! bytes it sent before.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -59,6 +60,8 @@ struct AwaitingMessage3 {
     ours: bool,
     /// The policy that message 2 told, whose keys message 4 shall bring.
     offer: Arc<Offer>,
+    /// It was refused, and counts as failed.
+    refused: bool,
 }
 
 impl Registrations {
@@ -182,6 +185,7 @@ impl Server {
             nr,
             ours: private,
             offer,
+            refused: false,
         };
         if self.endpoint.accept(now, message).is_ok() && self.reply(now, message, &reply) {
             self.registrations.insert(now, (message.association, message.message_id), state);
@@ -191,52 +195,42 @@ impl Server {
 
     fn handle_message_3(&mut self, now: Instant, message: &Phase2Message) {
         let key = (message.association, message.message_id);
-        let (Some(association), Some(state)) =
-            (self.endpoint.association(message.association), self.registrations.awaiting.get(&key))
-        else {
-            return;
-        };
+        let Some(mut state) = self.registrations.awaiting.remove(&key) else { return };
+        if let Err((group, refusal)) = self.complete(now, message, &state) {
+            // The refusal may be lost, and is told again when message 3 comes again.
+            state.refused |= group.is_some();
+            self.registrations.awaiting.insert(key, state);
+            self.refuse(now, message, group, &refusal);
+        }
+    }
+
+    /// Answers message 3 and registers the member, or says why not and of which group, if it is there.
+    fn complete(
+        &mut self,
+        now: Instant,
+        message: &Phase2Message,
+        state: &AwaitingMessage3,
+    ) -> Result<(), (Option<usize>, Refusal)> {
+        let Some(association) = self.endpoint.association(message.association) else { return Ok(()) };
         //= https://www.rfc-editor.org/rfc/rfc6407#section-3.2
         //# the GCKS MUST NOT adjust its internal state (e.g., keeping a record
         //# of the GM) until it receives a message with Nr included properly in
         //# the HASH payload.
-        let verdict = pull::read_message_3(association, received(message), &state.ni, &state.nr);
-        match &verdict {
-            Err(error) if !error.is_authentic() => {
-                let refusal = Refusal::Message(error.clone());
-                return self.refuse(now, message, None, &refusal);
-            }
-            Err(_) | Ok(_) => {}
-        }
-        let verdict = verdict.map(|requests| {
-            let asked = requests.and_then(|it| it.attributes.number(GapAttribute::SENDER_ID_REQUEST));
-            asked.unwrap_or(1)
-        });
+        let index = self.by_id.get(&state.group).copied();
+        let request = pull::read_message_3(association, received(message), &state.ni, &state.nr)
+            .map_err(|error| (index.filter(|_| error.is_authentic()), error.into()))?;
+        let asked = request.and_then(|it| it.attributes.number(GapAttribute::SENDER_ID_REQUEST)).unwrap_or(1);
         let path = association.path();
         let remote = path.remote;
-        let state = self.registrations.awaiting.remove(&key).expect("it was there a few lines above");
-        let index = self.by_id.get(&state.group).copied();
-        let asked = match verdict {
-            Ok(asked) => asked,
-            Err(error) => return self.refuse(now, message, index, &error.into()),
-        };
         // The configuration may have changed since message 1, and others may have registered.
-        let Some(index) = index else {
-            let group = Identity::key_id(state.group);
-            return self.refuse(now, message, None, &Refusal::UnknownGroup(group));
-        };
-        let member = (state.gateway, remote);
+        let index = index.ok_or_else(|| (None, Refusal::UnknownGroup(Identity::key_id(state.group))))?;
+        let refused = |refusal| (Some(index), refusal);
         let group = &mut self.groups[index];
-        let Some(gateway) = group.authorized(&member.0) else {
-            return self.refuse(now, message, Some(index), &Refusal::NotAuthorized);
-        };
+        let gateway = group.authorized(&state.gateway).ok_or(refused(Refusal::NotAuthorized))?;
         if !group.has_room_for(now, remote) {
-            return self.refuse(now, message, Some(index), &Refusal::GroupFull);
+            return Err(refused(Refusal::GroupFull));
         }
-        let sequence = match group.sequence_for(now, &state.offer) {
-            Ok(sequence) => sequence,
-            Err(refusal) => return self.refuse(now, message, Some(index), &refusal),
-        };
+        let sequence = group.sequence_for(now, &state.offer).map_err(refused)?;
         let sender_ids = match group.sender_ids_for(now, &state.offer, asked) {
             Ok(sender_ids) => sender_ids,
             Err(SenderIdShortage::Awaited) => {
@@ -252,11 +246,11 @@ impl Server {
                     self.collect_notes(now, index);
                     self.update_due(now);
                 }
-                return self.refuse(now, message, Some(index), &Refusal::NoTek);
+                return Err(refused(Refusal::NoTek));
             }
         };
         let kd = sender_ids.map(|ids| state.offer.template.kd_with(&ids)).transpose();
-        let Some(association) = self.endpoint.association(message.association) else { return };
+        let Some(association) = self.endpoint.association(message.association) else { return Ok(()) };
         //= https://www.rfc-editor.org/rfc/rfc6407#section-3.2
         //# The SEQ payload has no other use and is omitted from the GROUPKEY-
         //# PULL exchange when a KEK attribute is not included in the SA payload.
@@ -264,11 +258,9 @@ impl Server {
             let kd = kd.as_ref().map_or(state.offer.template.kd(), |kd| kd.expose());
             pull::message_4(association, message.message_id, &state.ni, &state.nr, sequence, kd)
         });
-        let Ok(reply) = reply else {
-            return self.refuse(now, message, Some(index), &Refusal::TooLarge);
-        };
+        let reply = reply.map_err(|_| refused(Refusal::TooLarge))?;
         if self.endpoint.accept(now, message).is_err() || !self.reply(now, message, &reply) {
-            return;
+            return Ok(());
         }
         *self.registrations.completed.entry(message.association).or_default() += 1;
         let group = &mut self.groups[index];
@@ -280,10 +272,12 @@ impl Server {
             now,
             Entry::new(Level::Info, Facility::PolicyManager, "member registered")
                 .with("group", &name)
-                .with("gateway", &member.0)
+                .with("gateway", &state.gateway)
                 .with("peer", remote),
         );
-        self.events.push_back(Event::Registered { group: name, gateway: member.0, remote });
+        let gateway = state.gateway.clone();
+        self.events.push_back(Event::Registered { group: name, gateway, remote });
+        Ok(())
     }
 
     fn reply(&mut self, now: Instant, message: &Phase2Message, reply: &pull::Encoded) -> bool {
@@ -382,6 +376,9 @@ impl Server {
         state: AwaitingMessage3,
         reason: &'static str,
     ) {
+        if state.refused {
+            return;
+        }
         let Some(&index) = self.by_id.get(&state.group) else { return };
         let path = self.endpoint.association(association).map(|sa| sa.path());
         let group = &mut self.groups[index];

@@ -162,7 +162,7 @@ impl Group {
                 Subject::Keys(_) => state != Some(KekState::Revoked),
                 Subject::Kek => matches!(state, None | Some(KekState::Succeeded)),
                 Subject::RemovedTeks(_) => true,
-                Subject::RevokedKeks | Subject::CleanSlate => state == Some(KekState::Revoked),
+                Subject::RevokedKeks | Subject::CleanSlate => matches!(state, None | Some(KekState::Revoked)),
             }
         };
         let owing = if self.keks.iter().any(|kek| kek.settings.is_unicast()) {

@@ -1,11 +1,12 @@
 //! One round of a rekey, and the heartbeat: messages made, signed and addressed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::group::Group;
-use super::kek::{Errand, KekState, SealFailure, current};
-use super::members::MemberId;
-use super::rekey::Subject;
+use super::kek::{Errand, Kek, KekState, SealFailure, current};
+use super::members::{Member, MemberId};
+use super::rekey::{Rekey, Subject};
 use super::settings::Communication;
 use super::tek::IpsecSa;
 use super::transmit::{BATCH, PushBatch, Recipients};
@@ -17,6 +18,9 @@ use crate::time::Instant;
 
 /// Port that messages to a group address go to.
 const GDOI_PORT: u16 = 848;
+
+/// Rounds that are due within this time are sent at one moment, so that those that may overtake each other take turns.
+const TOGETHER: Duration = Duration::from_millis(500);
 
 /// What a message is to say, before it is known under which KEK.
 enum Say<'a> {
@@ -33,12 +37,10 @@ enum Say<'a> {
 impl Group {
     /// Sends every round that is due.
     pub(super) fn run_rounds(&mut self, now: Instant) {
-        let mut due: Vec<usize> = (0..self.rekeys.len())
-            .filter(|&index| {
-                let rekey = &self.rekeys[index];
-                rekey.ends > now && rekey.next_round.is_some_and(|next| next <= now)
-            })
-            .collect();
+        if self.due_by(now, now).next().is_none() {
+            return;
+        }
+        let mut due: Vec<usize> = self.due_by(now, now + TOGETHER).collect();
         // The KEK last: who was sent it with other keys needs no message of its own.
         due.sort_by_key(|&index| self.rekeys[index].subject == Subject::Kek);
         // Messages of one moment overtake each other on the way, and one that has been overtaken is refused for its
@@ -61,6 +63,12 @@ impl Group {
         }
     }
 
+    /// Rekeys that have a round to send by `limit`.
+    fn due_by(&self, now: Instant, limit: Instant) -> impl Iterator<Item = usize> {
+        let due = move |rekey: &Rekey| rekey.ends > now && rekey.next_round.is_some_and(|next| next <= limit);
+        self.rekeys.iter().enumerate().filter(move |(_, rekey)| due(rekey)).map(|(index, _)| index)
+    }
+
     /// Sends one round. `with_kek` are the rekeys whose rounds were sent at this moment with the current KEK in them.
     fn run_round(&mut self, now: Instant, index: usize, with_kek: &[usize]) {
         let subject = self.rekeys[index].subject.clone();
@@ -81,7 +89,12 @@ impl Group {
                     Say::Delete(&deletions)
                 }
                 (Subject::RevokedKeks, KekState::Revoked) => {
-                    deletions = vec![Deletion::Kek(spi)];
+                    // Also those that came under it: a member whose acknowledgement of such a push was lost holds one of
+                    // which we do not know, and nothing else tells it that that is revoked too.
+                    let newer = self.keks.iter().filter(|other| {
+                        other.state == KekState::Revoked && other.index > kek_index && other.is_alive(now)
+                    });
+                    deletions = std::iter::once(spi).chain(newer.map(Kek::spi)).map(Deletion::Kek).collect();
                     Say::Delete(&deletions)
                 }
                 (Subject::CleanSlate, KekState::Revoked) => {
@@ -97,7 +110,7 @@ impl Group {
                 _ => continue,
             };
             let sent = if kek.settings.is_unicast() {
-                let members = self.members_of(index, kek_index, with_kek);
+                let members = self.members_of(now, index, kek_index, with_kek);
                 self.send_to_members(now, position, id, &say, &members)
             } else if matches!(say, Say::Kek) && !with_kek.is_empty() {
                 Ok(())
@@ -115,12 +128,22 @@ impl Group {
     }
 
     /// The members that owe a rekey an acknowledgement and hold this KEK.
-    fn members_of(&self, index: usize, kek: u32, with_kek: &[usize]) -> Vec<MemberId> {
+    fn members_of(&self, now: Instant, index: usize, kek: u32, with_kek: &[usize]) -> Vec<MemberId> {
         let rekey = &self.rekeys[index];
         let is_kek = rekey.subject == Subject::Kek;
         let sent = |member| is_kek && with_kek.iter().any(|&other| self.rekeys[other].owing.contains(member));
-        let holds = |member| self.members.get(member).is_some_and(|member| member.kek == kek);
+        let may_hold = self.may_hold(now, kek);
+        let holds = |member| self.members.get(member).is_some_and(&may_hold);
         rekey.owing.iter().filter(|&member| holds(member) && !sent(member)).collect()
+    }
+
+    /// Whether a member holds a KEK as far as we know. Where the one we know of has ended, perhaps a later one came to it and
+    /// what it said to that was lost.
+    fn may_hold(&self, now: Instant, kek: u32) -> impl Fn(&Member) -> bool {
+        let alive: Vec<u32> = self.keks.iter().filter(|kek| kek.is_alive(now)).map(|kek| kek.index).collect();
+        move |member| {
+            member.kek == kek || (member.kek != 0 && member.kek < kek && !alive.contains(&member.kek))
+        }
     }
 
     /// Sends a heartbeat if one is due.
@@ -140,7 +163,8 @@ impl Group {
             }
             let kek_index = kek.index;
             let members: Vec<_> = if kek.settings.is_unicast() {
-                let holders = self.members.active().filter(|(_, member)| member.kek == kek_index);
+                let may_hold = self.may_hold(now, kek_index);
+                let holders = self.members.active().filter(|(_, member)| may_hold(member));
                 holders.map(|(id, _)| id).collect()
             } else {
                 Vec::new()

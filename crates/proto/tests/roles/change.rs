@@ -2,6 +2,8 @@
 
 use proto::member::{Event, Phase, Removal};
 
+use std::time::Duration;
+
 use crate::world::*;
 
 fn three_groups() -> proto::server::Settings {
@@ -93,6 +95,25 @@ fn a_registration_in_progress_does_not_outlive_its_group() {
     world.run(seconds(4));
     assert_eq!(world.registered(0), 0);
     assert_eq!(world.failures(0), ["the server has no group with this number"]);
+}
+
+#[test]
+fn a_refusal_of_message_3_that_is_lost_is_told_again() {
+    let mut told = 0;
+    let mut world = World::pair().with_network(move |seen| match (&*seen.label, seen.again) {
+        ("pull (3)", false) => Fate::Late(seconds(1)),
+        (label, _) if label.starts_with("info") => {
+            told += 1;
+            if told == 1 { Fate::Lose } else { Fate::Deliver }
+        }
+        _ => Fate::Deliver,
+    });
+    world.up();
+    world.run(Duration::from_millis(500));
+    world
+        .act(|world, now| world.server().configure(now, server_settings(1, vec![group(2, 1, &[policy(1)])])));
+    world.run(seconds(4));
+    assert_eq!(world.failures(0), ["the server has no group with this number"], "{:#?}", world.trace);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use proto::server::{Eviction, PushSettings, Server, Settings};
 
+use crate::rekey::{configure, newest_kek, settings_with};
 use crate::world::*;
 
 fn settings(members: usize, push: Option<PushSettings>) -> Settings {
@@ -121,6 +122,18 @@ fn an_eviction_goes_on_after_a_restart_and_the_old_kek_carries_no_new_key() {
     }
     let evicted = world.member_spis(2);
     assert!(evicted.iter().all(|spi| before.contains(spi)), "{evicted:x?} against {before:x?}");
+}
+
+#[test]
+fn who_was_lost_and_forgotten_before_a_restart_is_evicted_after_it() {
+    let mut world = crate::rekey::world(2, unicast());
+    world.disk = Some(Default::default());
+    crate::rekey::with_a_forgotten_member(&mut world);
+    world.server = None;
+    world.restart_server(settings_with(2, |_| {}));
+    let before = newest_kek(&world);
+    configure(&mut world, settings_with(2, |group| group.gateways = vec![gateway_name(0)]));
+    assert_ne!(newest_kek(&world), before, "what it may hold carries nothing any more");
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod refusal;
 mod rekey;
 mod rekeyed;
 mod rollover;
+mod rounds;
 mod scale;
 mod sender_ids;
 mod sessions;

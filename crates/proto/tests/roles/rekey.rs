@@ -4,7 +4,7 @@ use proto::server::{Event, Eviction, EvictionError};
 
 use crate::world::*;
 
-fn world(members: usize, push: proto::server::PushSettings) -> World {
+pub fn world(members: usize, push: proto::server::PushSettings) -> World {
     let mut group = group(GROUP, 1, &[policy(1)]);
     group.push = Some(push);
     let settings = server_settings(members, vec![group]);
@@ -18,7 +18,7 @@ fn world(members: usize, push: proto::server::PushSettings) -> World {
     world
 }
 
-fn pushes(world: &World) -> usize {
+pub fn pushes(world: &World) -> usize {
     world.trace.iter().filter(|line| line.starts_with("<-- push")).count()
 }
 
@@ -109,7 +109,7 @@ fn a_graceful_eviction_gives_everybody_new_keys_and_says_how_long_it_took() {
     assert!(world.server_spis().iter().all(|spi| !before.contains(spi)));
 }
 
-fn settings_with(
+pub fn settings_with(
     members: usize,
     change: impl FnOnce(&mut proto::server::GroupSettings),
 ) -> proto::server::Settings {
@@ -119,7 +119,7 @@ fn settings_with(
     server_settings(members, vec![group])
 }
 
-fn configure(world: &mut World, settings: proto::server::Settings) {
+pub fn configure(world: &mut World, settings: proto::server::Settings) {
     world.act(|world, now| world.server().configure(now, settings));
 }
 
@@ -293,7 +293,7 @@ fn a_removed_gateway_is_evicted_and_refused_and_nobody_else_loses_a_key() {
 }
 
 /// A world in which a member hears every push, is lost because nothing comes from it any more, and then forgotten.
-fn with_a_forgotten_member(world: &mut World) {
+pub fn with_a_forgotten_member(world: &mut World) {
     world.run(seconds(3600));
     world.set_network(|seen| match (seen.member, &*seen.label) {
         (Some(1), label) if !label.starts_with("push") => Fate::Lose,
@@ -304,7 +304,7 @@ fn with_a_forgotten_member(world: &mut World) {
     assert_eq!(members.len(), 1, "{members:?}");
 }
 
-fn newest_kek(world: &World) -> (control::Cookie, control::Cookie) {
+pub fn newest_kek(world: &World) -> (control::Cookie, control::Cookie) {
     let keks = world.shown().kek_security_associations(world.now);
     let newest = keks.last().unwrap();
     (newest.initiator_cookie, newest.responder_cookie)

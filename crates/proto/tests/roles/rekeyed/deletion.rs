@@ -1,5 +1,6 @@
 //! Deletes in a push.
 
+use proto::Role;
 use proto::member::{Event, Phase, Removal};
 use proto::push::{Deletion, KekSpi};
 use wire::registry::TekProtocol;
@@ -169,10 +170,38 @@ fn sas_of_protocols_that_we_do_not_use_are_deleted_without_effect() {
 }
 
 #[test]
-fn a_registration_that_is_under_way_when_keys_are_deleted_begins_anew() {
+fn a_registration_that_is_under_way_when_keys_are_deleted_begins_anew_at_once() {
+    for deletions in [&[Deletion::EveryTek, Deletion::EveryKek][..], &[Deletion::Kek(KekSpi([1; 16]))]] {
+        let mut scripted = Scripted::ours().registered();
+        scripted.member.reregister(scripted.now, "vpn-1");
+        assert_eq!(scripted.member.phase("vpn-1"), Some(Phase::Pulling));
+        scripted.push(1, 1, &deletes(deletions));
+        assert_eq!(scripted.member.phase("vpn-1"), Some(Phase::Waiting));
+        assert_eq!(scripted.member.poll_timeout(), Some(scripted.now), "it had asked for a reason");
+    }
+}
+
+#[test]
+fn a_late_round_that_deletes_everything_spares_what_the_member_has_asked_for_since() {
     let mut scripted = Scripted::ours().registered();
+    scripted.run(secs(1));
     scripted.member.reregister(scripted.now, "vpn-1");
-    assert_eq!(scripted.member.phase("vpn-1"), Some(Phase::Pulling));
+    let (kek, tek) = (scripted.rekey(2, 3600), Tek::new(0x1001, scripted.after(3600), &[1]));
+    scripted.register(Some(kek), Some(0), &[tek]);
+    assert_eq!((scripted.spis(), scripted.keks()), (vec![0x1001, 0x1000], vec![1, 2]));
     scripted.push(1, 1, &deletes(&[Deletion::EveryTek, Deletion::EveryKek]));
-    assert_eq!(scripted.member.phase("vpn-1"), Some(Phase::Waiting));
+    assert_eq!((scripted.spis(), scripted.keks()), (vec![0x1001], vec![2]));
+    assert_eq!(scripted.asks_within(secs(60)), None);
+    // Under the KEK that it has asked for it means what it says.
+    scripted.push(2, 1, &deletes(&[Deletion::EveryTek, Deletion::EveryKek]));
+    assert_eq!((scripted.spis(), scripted.keks()), (vec![], vec![]));
+}
+
+#[test]
+fn a_kek_that_came_by_push_is_deleted_with_everything_else_under_the_one_before() {
+    let mut scripted = Scripted::ours().registered();
+    let successor = Push { kek: Some(scripted.rekey(2, 3600)), ..Push::default() };
+    scripted.push(1, 1, &successor);
+    scripted.push(1, 2, &deletes(&[Deletion::EveryTek, Deletion::EveryKek]));
+    assert_eq!((scripted.spis(), scripted.keks()), (vec![], vec![]));
 }

@@ -206,3 +206,58 @@ fn two_vpns_in_one_group_both_take_a_push_and_one_acknowledgement_is_sent() {
     assert_eq!(scripted.spis(), [0x1000, 0x1001, 0x1000, 0x1001]);
     assert_eq!(scripted.acknowledgements.len(), 1);
 }
+
+#[test]
+fn an_answer_that_crosses_a_push_on_the_way_takes_nothing_back() {
+    let mut scripted = Scripted::ours().registered();
+    let old = Tek::new(0x1000, scripted.after(3600), &[1]);
+    let new = Tek::new(0x1001, scripted.after(7000), &[1]).from(scripted.after(60));
+    let (known, kek) = (scripted.rekey(1, 20_000), scripted.rekey(2, 20_000));
+    scripted.member.reregister(scripted.now, "vpn-1");
+    scripted.run(secs(0));
+    // Composed before the push, and arrives after it.
+    scripted.push(1, 7, &Push { teks: vec![old.clone(), new], kek: Some(kek), ..Push::default() });
+    scripted.register(Some(known), Some(3), std::slice::from_ref(&old));
+    assert_eq!((scripted.spis(), scripted.keks()), (vec![0x1000, 0x1001], vec![1, 2]));
+    assert_eq!(scripted.installed_sa(0x1001).activate_at, scripted.after(60));
+    assert_eq!(scripted.asks_within(secs(3600)), None, "it has what it would ask for");
+    // Nor is a message let in again that it had before.
+    scripted.push(1, 6, &Push::default());
+    assert_eq!(scripted.counters().push_rejected.old_sequence, 1);
+}
+
+#[test]
+fn a_key_that_comes_in_its_last_seconds_does_not_take_over_from_its_successor() {
+    for by_push in [false, true] {
+        let mut scripted = Scripted::ours();
+        let (kek, new) = (scripted.rekey(1, 20_000), Tek::new(0x1001, scripted.after(3600), &[1]));
+        scripted.register(Some(kek), Some(0), std::slice::from_ref(&new));
+        let in_use = scripted.installed_sa(0x1001).activate_at;
+        scripted.run(secs(1));
+        let dying = Tek::new(0x1000, scripted.after(2), &[1]);
+        if by_push {
+            scripted.push(1, 1, &Push { teks: vec![dying, new], ..Push::default() });
+        } else {
+            scripted.member.reregister(scripted.now, "vpn-1");
+            scripted.register(Some(kek), Some(0), &[dying, new]);
+        }
+        assert_eq!(scripted.installed_sa(0x1001).activate_at, in_use);
+        assert!(scripted.installed_sa(0x1000).activate_at < in_use, "of two in use the later one encrypts");
+    }
+}
+
+#[test]
+fn a_deactivation_delay_that_comes_late_does_not_destroy_what_came_before_it() {
+    let mut scripted = Scripted::ours().registered();
+    let old = Tek::new(0x1000, scripted.after(60), &[1]);
+    let new = Tek::new(0x1001, scripted.after(300), &[1]).from(scripted.after(50));
+    let newest = Tek::new(0x1002, scripted.after(3600), &[1]).from(scripted.after(290));
+    let gap = Some((scripted.after(50), scripted.after(60)));
+    let kek = Some(scripted.rekey(2, 3600));
+    scripted.push(1, 1, &Push { teks: vec![old.clone(), new.clone()], kek, gap, ..Push::default() });
+    scripted.run(secs(1));
+    scripted.push(2, 1, &Push { teks: vec![old.clone(), new.clone(), newest], ..Push::default() });
+    // Composed before that, under the other KEK: no number tells.
+    scripted.push(1, 2, &Push { teks: vec![old, new], gap, ..Push::default() });
+    assert_eq!(scripted.installed_sa(0x1002).hard_expiry, scripted.after(3599));
+}
