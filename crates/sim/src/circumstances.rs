@@ -19,6 +19,9 @@ const IPSEC_SAS: usize = 4;
 
 impl World<'_> {
     pub(crate) fn change_circumstances(&mut self) -> Result<(), String> {
+        if self.scenario.pace > 1 && self.chance.within(0..self.scenario.pace) > 0 {
+            return Ok(());
+        }
         for _ in 0..self.scenario.members.div_ceil(MEMBERS_PER_DRAW) {
             self.disturb_a_member()?;
         }

@@ -189,18 +189,16 @@ impl<'a> Court<'a> {
         let since = key.made.max(watched.began);
         let touch = &watched.push_touch[key.server];
         let needed = PERIODS.max(self.plan.sas.len() as u32 + 1);
+        // There are no rounds after the switch.
+        if touch.periods_between(self.now, since, key.activates) < needed {
+            return false;
+        }
         if key.replaces {
-            if touch.periods_since(self.now, since) < needed {
-                return false;
-            }
             let touch = &watched.touch[key.server];
             let wait = self.plan.round_period() * (PERIODS + 1) + EVICTION_SPREAD;
             touch.periods_since(self.now, since + wait) >= PERIODS_WITH_PHASE_1
         } else {
-            // There are no rounds after the switch.
-            touch.periods_between(self.now, since, key.activates) >= needed
-                && self.has_kek_in_common(member, key.server)
-                && self.is_active(member, key.server)
+            self.has_kek_in_common(member, key.server) && self.is_active(member, key.server)
         }
     }
 

@@ -51,6 +51,8 @@ pub struct Scenario {
     pub ike_lifetime: Duration,
     /// How long the world lasts.
     pub duration: Duration,
+    /// Circumstances change in one of so many seconds: in a world of a day as much happens as in one of an hour.
+    pub pace: u64,
     /// Percent of datagrams that are lost.
     pub loss: u64,
     /// Percent of datagrams that come twice.
@@ -99,6 +101,7 @@ impl Scenario {
             },
             ike_lifetime: Duration::from_secs(chance.within(180..4000)),
             duration: Duration::from_secs(3600),
+            pace: 1,
             loss: if chance.percent(20) { 0 } else { chance.within(1..31) },
             duplication: if chance.percent(30) { 0 } else { chance.within(1..20) },
             delay: Duration::from_millis(chance.within(1..60)),
@@ -127,15 +130,22 @@ impl Scenario {
         Self { communication: Communication::Pull, rekeys: false, ..self }
     }
 
-    /// The large tier: an hour's TEKs of a whole company for a day.
+    /// The large tier: an hour's TEKs of a whole company for a day, with pushes as they are by default.
     pub fn large(seed: u64, members: usize, duration: Duration) -> Self {
         let scenario = Self::from_seed(seed, members);
         Self {
             servers: 1,
             tek_lifetime: Duration::from_secs(3600),
-            push: Pushing { kek_lifetime: Duration::from_secs(7200), ..scenario.push },
+            push: Pushing {
+                period: Duration::from_secs(10),
+                count: 2,
+                activation_delay: Duration::from_secs(15),
+                kek_lifetime: Duration::from_secs(7200),
+                ..scenario.push
+            },
             ike_lifetime: Duration::from_secs(28_800),
             duration,
+            pace: 24,
             partitions: true,
             restarts: true,
             operator: true,

@@ -585,20 +585,25 @@ impl<'a> World<'a> {
             if let Event::Registered { .. } = event {
                 self.report.registrations += 1;
                 self.watched[index].registered = true;
-                self.tune(index);
             }
             self.report.failures += u64::from(matches!(event, Event::RegistrationFailed { .. }));
         }
         let due = self.parties.members[index].due();
         self.set(Sleeper::Member(index), due.map(|due| due.max(self.now)));
-        if changed { self.look_at(index) } else { Ok(()) }
+        if !changed {
+            return Ok(());
+        }
+        self.look_at(index)?;
+        self.tune(index);
+        Ok(())
     }
 
-    /// The retry period of a member follows its keys.
+    /// The retry period of a member follows its keys; without any it stays as it was.
     fn tune(&mut self, index: usize) {
         let held = self.watched[index].data_path.live(self.now).filter_map(|sa| self.keys.find(sa.spi));
         let intervals = held.map(|key| proto::timeline::Timeline::pull(key.lifetime).try_interval());
-        let period = intervals.max().unwrap_or_default().max(self.plan.try_interval());
+        let Some(longest) = intervals.max() else { return };
+        let period = longest.max(self.plan.try_interval());
         self.watched[index].touch.iter_mut().for_each(|touch| touch.change_period(self.now, period));
     }
 
