@@ -64,6 +64,14 @@ struct AwaitingMessage3 {
     refused: bool,
 }
 
+/// What became of a message 3 that was not refused.
+enum Answer {
+    /// It was answered, or its phase 1 SA is gone.
+    Given,
+    /// It is answered when there are sender ids.
+    Awaited,
+}
+
 impl Registrations {
     pub(super) fn due(&self) -> Option<Instant> {
         self.ends.front().map(|(end, _)| *end)
@@ -196,11 +204,16 @@ impl Server {
     fn handle_message_3(&mut self, now: Instant, message: &Phase2Message) {
         let key = (message.association, message.message_id);
         let Some(mut state) = self.registrations.awaiting.remove(&key) else { return };
-        if let Err((group, refusal)) = self.complete(now, message, &state) {
-            // The refusal may be lost, and is told again when message 3 comes again.
-            state.refused |= group.is_some();
-            self.registrations.awaiting.insert(key, state);
-            self.refuse(now, message, group, &refusal);
+        match self.complete(now, message, &state) {
+            Ok(Answer::Given) => {}
+            // The member repeats its message.
+            Ok(Answer::Awaited) => drop(self.registrations.awaiting.insert(key, state)),
+            Err((group, refusal)) => {
+                // The refusal may be lost, and is told again when message 3 comes again.
+                state.refused |= group.is_some();
+                self.registrations.awaiting.insert(key, state);
+                self.refuse(now, message, group, &refusal);
+            }
         }
     }
 
@@ -210,8 +223,10 @@ impl Server {
         now: Instant,
         message: &Phase2Message,
         state: &AwaitingMessage3,
-    ) -> Result<(), (Option<usize>, Refusal)> {
-        let Some(association) = self.endpoint.association(message.association) else { return Ok(()) };
+    ) -> Result<Answer, (Option<usize>, Refusal)> {
+        let Some(association) = self.endpoint.association(message.association) else {
+            return Ok(Answer::Given);
+        };
         //= https://www.rfc-editor.org/rfc/rfc6407#section-3.2
         //# the GCKS MUST NOT adjust its internal state (e.g., keeping a record
         //# of the GM) until it receives a message with Nr included properly in
@@ -234,9 +249,8 @@ impl Server {
         let sender_ids = match group.sender_ids_for(now, &state.offer, asked) {
             Ok(sender_ids) => sender_ids,
             Err(SenderIdShortage::Awaited) => {
-                // The member repeats its message, and is answered when there are some.
-                self.registrations.awaiting.insert(key, AwaitingMessage3 { gateway: member.0, ..state });
-                return self.update_due(now);
+                self.update_due(now);
+                return Ok(Answer::Awaited);
             }
             Err(shortage) => {
                 if shortage == SenderIdShortage::Exhausted {
@@ -250,7 +264,9 @@ impl Server {
             }
         };
         let kd = sender_ids.map(|ids| state.offer.template.kd_with(&ids)).transpose();
-        let Some(association) = self.endpoint.association(message.association) else { return Ok(()) };
+        let Some(association) = self.endpoint.association(message.association) else {
+            return Ok(Answer::Given);
+        };
         //= https://www.rfc-editor.org/rfc/rfc6407#section-3.2
         //# The SEQ payload has no other use and is omitted from the GROUPKEY-
         //# PULL exchange when a KEK attribute is not included in the SA payload.
@@ -260,7 +276,7 @@ impl Server {
         });
         let reply = reply.map_err(|_| refused(Refusal::TooLarge))?;
         if self.endpoint.accept(now, message).is_err() || !self.reply(now, message, &reply) {
-            return Ok(());
+            return Ok(Answer::Given);
         }
         *self.registrations.completed.entry(message.association).or_default() += 1;
         let group = &mut self.groups[index];
@@ -277,7 +293,7 @@ impl Server {
         );
         let gateway = state.gateway.clone();
         self.events.push_back(Event::Registered { group: name, gateway, remote });
-        Ok(())
+        Ok(Answer::Given)
     }
 
     fn reply(&mut self, now: Instant, message: &Phase2Message, reply: &pull::Encoded) -> bool {
