@@ -49,6 +49,17 @@ mod tests {
     ];
 
     #[test]
+    fn the_page_about_clusters_shows_what_is_printed() {
+        let page = include_str!("../../../../docs/cluster.md");
+        let snapshot = include_str!(
+            "snapshots/gvpn__show__server_cluster__tests__brief_tells_who_leads_and_who_is_there.snap"
+        );
+        let output = snapshot.splitn(3, "---\n").nth(2).expect("a snapshot has a head");
+        let shown: String = output.lines().map(|line| format!("    {line}\n")).collect();
+        assert!(page.contains(&shown), "docs/cluster.md lacks\n{shown}");
+    }
+
+    #[test]
     fn the_operations_page_shows_what_is_printed() {
         let page = include_str!("../../../../docs/operations.md");
         for snapshot in SHOWN {
