@@ -11,6 +11,7 @@ pub mod phase1;
 pub mod policy;
 pub mod pull;
 pub mod push;
+mod record;
 pub mod server;
 mod show;
 pub mod time;

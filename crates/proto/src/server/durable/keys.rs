@@ -4,13 +4,10 @@ use std::sync::Arc;
 
 use crypto::Secret;
 use crypto::signature::SigningKey;
-use ipnet::IpNet;
 use wire::codec::Result;
-use wire::selector::Selector;
 
-use super::names;
-use super::octets::{Input, Output};
 use crate::push::{self, KekSpi};
+use crate::record::{self, Input, Output};
 use crate::server::group::Group;
 use crate::server::kek::{KekState, Remembered};
 use crate::server::rekey::Subject;
@@ -171,13 +168,13 @@ fn write_tek(output: &mut Output, now: Instant, tek: &Tek) {
     output.u32(tek.spi);
     output.counted(tek.cipher_key.expose());
     output.counted(tek.integrity_key.expose());
-    names::write_suite(output, tek.settings.suite);
+    record::write_suite(output, tek.settings.suite);
     output.duration(tek.settings.lifetime);
     output.text(&tek.settings.name);
     output.count(tek.settings.policies.len());
     for policy in &tek.settings.policies {
         output.text(&policy.name);
-        write_selector(output, &policy.selector);
+        record::write_selector(output, &policy.selector);
     }
     output.moment(now, tek.activates);
     output.moment(now, tek.expires);
@@ -189,7 +186,7 @@ fn read_tek(input: &mut Input<'_>) -> Result<RememberedTek> {
     let spi = input.u32("SPI")?;
     let cipher_key = Secret::from_slice(input.counted("cipher key")?);
     let integrity_key = Secret::from_slice(input.counted("integrity key")?);
-    let suite = names::read_suite(input)?;
+    let suite = record::read_suite(input)?;
     if (cipher_key.len(), integrity_key.len()) != (suite.cipher_key_len(), suite.integrity_key_len()) {
         return Err(input.error("cipher key"));
     }
@@ -198,7 +195,7 @@ fn read_tek(input: &mut Input<'_>) -> Result<RememberedTek> {
         lifetime: input.duration("lifetime")?,
         name: input.text("name")?,
         policies: input.list("policies", |input| {
-            Ok(MatchPolicy { name: input.text("policy")?, selector: read_selector(input)? })
+            Ok(MatchPolicy { name: input.text("policy")?, selector: record::read_selector(input)? })
         })?,
     };
     let (activates, expires) = (input.moment("activation")?, input.moment("expiry")?);
@@ -206,30 +203,6 @@ fn read_tek(input: &mut Input<'_>) -> Result<RememberedTek> {
     let predecessor_expires = Some(input.moment("predecessor")?).filter(|_| has_predecessor);
     let settings = Arc::new(settings);
     Ok(RememberedTek { spi, cipher_key, integrity_key, settings, activates, expires, predecessor_expires })
-}
-
-fn write_selector(output: &mut Output, selector: &Selector) {
-    for prefix in [selector.source, selector.destination] {
-        output.address(prefix.addr());
-        output.u8(prefix.prefix_len());
-    }
-    output.u16(selector.source_port);
-    output.u16(selector.destination_port);
-    output.u8(selector.protocol);
-}
-
-fn read_selector(input: &mut Input<'_>) -> Result<Selector> {
-    let prefix = |input: &mut Input<'_>| {
-        let (address, length) = (input.address("prefix")?, input.u8("prefix")?);
-        IpNet::new(address, length).map_err(|_| input.error("prefix"))
-    };
-    Ok(Selector {
-        source: prefix(input)?,
-        destination: prefix(input)?,
-        source_port: input.u16("port")?,
-        destination_port: input.u16("port")?,
-        protocol: input.u8("protocol")?,
-    })
 }
 
 fn write_kek(output: &mut Output, now: Instant, kek: Remembered) {
@@ -240,11 +213,11 @@ fn write_kek(output: &mut Output, now: Instant, kek: Remembered) {
         KekState::Revoked => 3,
     });
     output.raw(&kek.shared.spi.0);
-    names::write_cipher(output, kek.shared.cipher);
+    record::write_cipher(output, kek.shared.cipher);
     output.counted(kek.shared.key.expose());
     output.counted(kek.shared.iv.expose());
-    names::write_hash(output, kek.shared.hash);
-    names::write_prf(output, kek.shared.acknowledgement);
+    record::write_hash(output, kek.shared.hash);
+    record::write_prf(output, kek.shared.acknowledgement);
     output.u32(kek.reserved);
     output.moment(now, kek.expires);
     output.moment(now, kek.forget_at);
@@ -260,13 +233,13 @@ fn read_kek(input: &mut Input<'_>) -> Result<Remembered> {
         _ => return Err(input.error("state")),
     };
     let spi = KekSpi(input.array("KEK SPI")?);
-    let cipher = names::read_cipher(input)?;
+    let cipher = record::read_cipher(input)?;
     let key = Secret::from_slice(input.counted("KEK")?);
     let iv = Secret::from_slice(input.counted("IV")?);
     if (key.len(), iv.len()) != (cipher.key_len(), cipher.block_len()) {
         return Err(input.error("KEK"));
     }
-    let (hash, acknowledgement) = (names::read_hash(input)?, names::read_prf(input)?);
+    let (hash, acknowledgement) = (record::read_hash(input)?, record::read_prf(input)?);
     Ok(Remembered {
         index,
         state,
@@ -297,8 +270,8 @@ fn write_push(output: &mut Output, settings: &PushSettings) {
     output.u32(settings.number_of_retransmission);
     output.flag(settings.heartbeat.is_some());
     output.duration(settings.heartbeat.unwrap_or_default());
-    names::write_cipher(output, settings.cipher);
-    names::write_hash(output, settings.hash);
+    record::write_cipher(output, settings.cipher);
+    record::write_hash(output, settings.hash);
     output.counted(settings.signing_key.to_pkcs8_der().expose());
 }
 
@@ -315,7 +288,7 @@ fn read_push(input: &mut Input<'_>) -> Result<PushSettings> {
     let number_of_retransmission = input.u32("number of retransmissions")?;
     let has_heartbeat = input.flag("heartbeat")?;
     let heartbeat = Some(input.duration("heartbeat")?).filter(|_| has_heartbeat);
-    let (cipher, hash) = (names::read_cipher(input)?, names::read_hash(input)?);
+    let (cipher, hash) = (record::read_cipher(input)?, record::read_hash(input)?);
     let signing_key =
         SigningKey::from_pkcs8_der(input.counted("signing key")?).map_err(|_| input.error("signing key"))?;
     Ok(PushSettings {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crypto::Secret;
 use wire::codec::Result;
 
-use super::octets::{Input, Output};
+use crate::record::{Input, Output};
 use crate::path::Path;
 use crate::server::members::{Counters, Member, RememberedMember, Standing};
 use crate::time::Instant;

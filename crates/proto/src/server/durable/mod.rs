@@ -22,9 +22,7 @@
 
 mod keys;
 mod member;
-mod names;
 mod news;
-mod octets;
 mod statistics;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,8 +40,8 @@ use super::sender_ids::SenderIds;
 use super::tek::IpsecSa;
 use super::{Server, Settings};
 use crate::log::{Entry, Facility, Level};
+use crate::record::{Input, Written};
 use crate::time::Instant;
-use octets::{Input, Written};
 
 pub(super) use keys::GroupKeys;
 pub(super) use news::{Acknowledged, News, RegisteredElsewhere, write as write_news};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crypto::Secret;
 use wire::codec::Result;
 
-use super::octets::{Input, Output};
+use crate::record::{Input, Output};
 use crate::path::Path;
 use crate::time::Instant;
 

@@ -3,7 +3,7 @@
 use crypto::Secret;
 use wire::codec::Result;
 
-use super::octets::{Input, Output};
+use crate::record::{Input, Output};
 use crate::server::group::Statistics;
 
 /// Layout of the record. Reasons of refusal that a reader does not know are added to the last one.

@@ -10,16 +10,16 @@ use crate::time::Instant;
 
 /// Writes fields. Its buffer holds keys, so whatever it outgrows is wiped.
 #[derive(Default)]
-pub(super) struct Output {
+pub(crate) struct Output {
     octets: Vec<u8>,
 }
 
 impl Output {
-    pub(super) fn into_secret(self) -> Secret {
+    pub(crate) fn into_secret(self) -> Secret {
         Secret::new(self.octets)
     }
 
-    pub(super) fn raw(&mut self, octets: &[u8]) {
+    pub(crate) fn raw(&mut self, octets: &[u8]) {
         let wanted = self.octets.len() + octets.len();
         if wanted > self.octets.capacity() {
             let mut larger = Vec::with_capacity(wanted.next_power_of_two().max(1024));
@@ -29,52 +29,52 @@ impl Output {
         self.octets.extend_from_slice(octets);
     }
 
-    pub(super) fn u8(&mut self, value: u8) {
+    pub(crate) fn u8(&mut self, value: u8) {
         self.raw(&[value]);
     }
 
-    pub(super) fn u16(&mut self, value: u16) {
+    pub(crate) fn u16(&mut self, value: u16) {
         self.raw(&value.to_be_bytes());
     }
 
-    pub(super) fn u32(&mut self, value: u32) {
+    pub(crate) fn u32(&mut self, value: u32) {
         self.raw(&value.to_be_bytes());
     }
 
-    pub(super) fn u64(&mut self, value: u64) {
+    pub(crate) fn u64(&mut self, value: u64) {
         self.raw(&value.to_be_bytes());
     }
 
-    pub(super) fn flag(&mut self, value: bool) {
+    pub(crate) fn flag(&mut self, value: bool) {
         self.u8(value.into());
     }
 
     /// Octets with their length, of which four octets can tell.
-    pub(super) fn counted(&mut self, octets: &[u8]) {
+    pub(crate) fn counted(&mut self, octets: &[u8]) {
         self.count(octets.len());
         self.raw(octets);
     }
 
-    pub(super) fn text(&mut self, text: &str) {
+    pub(crate) fn text(&mut self, text: &str) {
         self.counted(text.as_bytes());
     }
 
-    pub(super) fn count(&mut self, count: usize) {
+    pub(crate) fn count(&mut self, count: usize) {
         self.u32(u32::try_from(count).expect("nothing in a group is counted in milliards"));
     }
 
-    pub(super) fn duration(&mut self, duration: Duration) {
+    pub(crate) fn duration(&mut self, duration: Duration) {
         self.u64(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX));
     }
 
     /// A moment, relative to `now`: the clock of another process has another origin.
-    pub(super) fn moment(&mut self, now: Instant, moment: Instant) {
+    pub(crate) fn moment(&mut self, now: Instant, moment: Instant) {
         let difference = i128::from(moment.as_micros()) - i128::from(now.as_micros());
         let clamped = difference.clamp(i64::MIN.into(), i64::MAX.into()) as i64;
         self.raw(&clamped.to_be_bytes());
     }
 
-    pub(super) fn address(&mut self, address: IpAddr) {
+    pub(crate) fn address(&mut self, address: IpAddr) {
         match address {
             IpAddr::V4(address) => {
                 self.u8(4);
@@ -87,14 +87,14 @@ impl Output {
         }
     }
 
-    pub(super) fn socket(&mut self, socket: SocketAddr) {
+    pub(crate) fn socket(&mut self, socket: SocketAddr) {
         self.address(socket.ip());
         self.u16(socket.port());
     }
 }
 
 /// Reads what [`Output`] wrote.
-pub(super) struct Input<'a> {
+pub(crate) struct Input<'a> {
     reader: Reader<'a>,
     /// The moment that moments are relative to.
     written: Written,
@@ -102,45 +102,45 @@ pub(super) struct Input<'a> {
 
 /// When a record was written, on our clock: it may have been before our clock began.
 #[derive(Clone, Copy)]
-pub(super) struct Written {
-    pub(super) now: Instant,
-    pub(super) age: Duration,
+pub(crate) struct Written {
+    pub(crate) now: Instant,
+    pub(crate) age: Duration,
 }
 
 impl<'a> Input<'a> {
-    pub(super) fn new(octets: &'a [u8], written: Written) -> Self {
+    pub(crate) fn new(octets: &'a [u8], written: Written) -> Self {
         Self { reader: Reader::new(octets), written }
     }
 
-    pub(super) fn error(&self, field: &'static str) -> Error {
+    pub(crate) fn error(&self, field: &'static str) -> Error {
         self.reader.error(Violation::BadValue, field)
     }
 
-    pub(super) fn finish(&self) -> Result<()> {
+    pub(crate) fn finish(&self) -> Result<()> {
         self.reader.finish("record")
     }
 
-    pub(super) fn u8(&mut self, field: &'static str) -> Result<u8> {
+    pub(crate) fn u8(&mut self, field: &'static str) -> Result<u8> {
         self.reader.u8(field)
     }
 
-    pub(super) fn u16(&mut self, field: &'static str) -> Result<u16> {
+    pub(crate) fn u16(&mut self, field: &'static str) -> Result<u16> {
         self.reader.u16(field)
     }
 
-    pub(super) fn u32(&mut self, field: &'static str) -> Result<u32> {
+    pub(crate) fn u32(&mut self, field: &'static str) -> Result<u32> {
         self.reader.u32(field)
     }
 
-    pub(super) fn u64(&mut self, field: &'static str) -> Result<u64> {
+    pub(crate) fn u64(&mut self, field: &'static str) -> Result<u64> {
         Ok(u64::from_be_bytes(self.array(field)?))
     }
 
-    pub(super) fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N]> {
+    pub(crate) fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N]> {
         self.reader.array(field)
     }
 
-    pub(super) fn flag(&mut self, field: &'static str) -> Result<bool> {
+    pub(crate) fn flag(&mut self, field: &'static str) -> Result<bool> {
         match self.u8(field)? {
             0 => Ok(false),
             1 => Ok(true),
@@ -148,19 +148,19 @@ impl<'a> Input<'a> {
         }
     }
 
-    pub(super) fn counted(&mut self, field: &'static str) -> Result<&'a [u8]> {
+    pub(crate) fn counted(&mut self, field: &'static str) -> Result<&'a [u8]> {
         let length = self.u32(field)?;
         self.reader.take(length as usize, field)
     }
 
-    pub(super) fn text(&mut self, field: &'static str) -> Result<String> {
+    pub(crate) fn text(&mut self, field: &'static str) -> Result<String> {
         let octets = self.counted(field)?;
         String::from_utf8(octets.to_vec()).map_err(|_| self.error(field))
     }
 
     /// Elements, each read by `element`. Every one of them has an octet at least, so no count makes us allocate more
     /// than the record is long.
-    pub(super) fn list<T>(
+    pub(crate) fn list<T>(
         &mut self,
         field: &'static str,
         mut element: impl FnMut(&mut Self) -> Result<T>,
@@ -172,19 +172,19 @@ impl<'a> Input<'a> {
         (0..count).map(|_| element(self)).collect()
     }
 
-    pub(super) fn duration(&mut self, field: &'static str) -> Result<Duration> {
+    pub(crate) fn duration(&mut self, field: &'static str) -> Result<Duration> {
         Ok(Duration::from_micros(self.u64(field)?))
     }
 
     /// A moment on our clock; what was before our clock began is its origin.
-    pub(super) fn moment(&mut self, field: &'static str) -> Result<Instant> {
+    pub(crate) fn moment(&mut self, field: &'static str) -> Result<Instant> {
         let difference = i128::from(i64::from_be_bytes(self.array(field)?));
         let Written { now, age } = self.written;
         let micros = i128::from(now.as_micros()) - age.as_micros().min(1 << 100) as i128 + difference;
         Ok(Instant::from_micros(u64::try_from(micros.max(0)).unwrap_or(u64::MAX)))
     }
 
-    pub(super) fn address(&mut self, field: &'static str) -> Result<IpAddr> {
+    pub(crate) fn address(&mut self, field: &'static str) -> Result<IpAddr> {
         match self.u8(field)? {
             4 => Ok(IpAddr::from(self.array::<4>(field)?)),
             6 => Ok(IpAddr::from(self.array::<16>(field)?)),
@@ -192,7 +192,7 @@ impl<'a> Input<'a> {
         }
     }
 
-    pub(super) fn socket(&mut self, field: &'static str) -> Result<SocketAddr> {
+    pub(crate) fn socket(&mut self, field: &'static str) -> Result<SocketAddr> {
         Ok(SocketAddr::new(self.address(field)?, self.u16(field)?))
     }
 }

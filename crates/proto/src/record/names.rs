@@ -1,7 +1,9 @@
-//! Numbers of algorithms in records. They stand in files, so they never change.
+//! Numbers of algorithms in records, which stand in files and never change; selectors.
 
 use crypto::{CbcCipher, EspSuite, GcmKeyLen, Hash, Integrity};
+use ipnet::IpNet;
 use wire::codec::Result;
+use wire::selector::Selector;
 
 use super::octets::{Input, Output};
 use crate::push::AcknowledgementPrf;
@@ -40,32 +42,32 @@ fn value<T: Clone>(table: &[(u8, T)], number: u8) -> Option<T> {
     table.iter().find(|(named, _)| *named == number).map(|(_, value)| value.clone())
 }
 
-pub(super) fn write_cipher(output: &mut Output, cipher: CbcCipher) {
+pub(crate) fn write_cipher(output: &mut Output, cipher: CbcCipher) {
     output.u8(number(&CIPHERS, &cipher));
 }
 
-pub(super) fn read_cipher(input: &mut Input<'_>) -> Result<CbcCipher> {
+pub(crate) fn read_cipher(input: &mut Input<'_>) -> Result<CbcCipher> {
     value(&CIPHERS, input.u8("cipher")?).ok_or_else(|| input.error("cipher"))
 }
 
-pub(super) fn write_hash(output: &mut Output, hash: Hash) {
+pub(crate) fn write_hash(output: &mut Output, hash: Hash) {
     output.u8(number(&HASHES, &hash));
 }
 
-pub(super) fn read_hash(input: &mut Input<'_>) -> Result<Hash> {
+pub(crate) fn read_hash(input: &mut Input<'_>) -> Result<Hash> {
     value(&HASHES, input.u8("hash")?).ok_or_else(|| input.error("hash"))
 }
 
-pub(super) fn write_prf(output: &mut Output, prf: Option<AcknowledgementPrf>) {
+pub(crate) fn write_prf(output: &mut Output, prf: Option<AcknowledgementPrf>) {
     output.u8(number(&PRFS, &prf));
 }
 
-pub(super) fn read_prf(input: &mut Input<'_>) -> Result<Option<AcknowledgementPrf>> {
+pub(crate) fn read_prf(input: &mut Input<'_>) -> Result<Option<AcknowledgementPrf>> {
     value(&PRFS, input.u8("acknowledgement")?).ok_or_else(|| input.error("acknowledgement"))
 }
 
 /// A cipher and an integrity algorithm, or a counter mode and zero.
-pub(super) fn write_suite(output: &mut Output, suite: EspSuite) {
+pub(crate) fn write_suite(output: &mut Output, suite: EspSuite) {
     match suite {
         EspSuite::Cbc { cipher, integrity } => {
             write_cipher(output, cipher);
@@ -78,7 +80,7 @@ pub(super) fn write_suite(output: &mut Output, suite: EspSuite) {
     }
 }
 
-pub(super) fn read_suite(input: &mut Input<'_>) -> Result<EspSuite> {
+pub(crate) fn read_suite(input: &mut Input<'_>) -> Result<EspSuite> {
     let (cipher, integrity) = (input.u8("suite")?, input.u8("suite")?);
     let suite = match (value(&CIPHERS, cipher), value(&INTEGRITIES, integrity), value(&GCM, cipher)) {
         (Some(cipher), Some(integrity), _) => Some(EspSuite::Cbc { cipher, integrity }),
@@ -86,4 +88,28 @@ pub(super) fn read_suite(input: &mut Input<'_>) -> Result<EspSuite> {
         _ => None,
     };
     suite.ok_or_else(|| input.error("suite"))
+}
+
+pub(crate) fn write_selector(output: &mut Output, selector: &Selector) {
+    for prefix in [selector.source, selector.destination] {
+        output.address(prefix.addr());
+        output.u8(prefix.prefix_len());
+    }
+    output.u16(selector.source_port);
+    output.u16(selector.destination_port);
+    output.u8(selector.protocol);
+}
+
+pub(crate) fn read_selector(input: &mut Input<'_>) -> Result<Selector> {
+    let prefix = |input: &mut Input<'_>| {
+        let (address, length) = (input.address("prefix")?, input.u8("prefix")?);
+        IpNet::new(address, length).map_err(|_| input.error("prefix"))
+    };
+    Ok(Selector {
+        source: prefix(input)?,
+        destination: prefix(input)?,
+        source_port: input.u16("port")?,
+        destination_port: input.u16("port")?,
+        protocol: input.u8("protocol")?,
+    })
 }
