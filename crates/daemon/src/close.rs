@@ -9,15 +9,25 @@ use crate::command_line::CommandLine;
 use crate::configuration::Loaded;
 use crate::datapath::{DataPath, Options, Publication, StopBehaviour, WireIo};
 use crate::interfaces::Interfaces;
+use crate::lock::{Lock, LockError};
 use crate::netlink::Links;
 use crate::protection::Protection;
 use crate::state::StateDirectory;
 
-/// Attaches the programs, without keys, and leaves them there.
+/// Attaches the programs, without keys, and leaves them there. Where a daemon runs it does nothing: that one closes what
+/// appears, and must keep its programs.
 pub fn close(command_line: &CommandLine, loaded: &Loaded) -> Result<()> {
     let Some(member) = &loaded.model.member else {
         println!("no VPN is configured: nothing to close");
         return Ok(());
+    };
+    let _lock = match Lock::take(&command_line.runtime_dir) {
+        Ok(lock) => lock,
+        Err(LockError::Running { .. }) => {
+            println!("gvpnd runs, and closes its interfaces itself");
+            return Ok(());
+        }
+        Err(error) => return Err(error.into()),
     };
     let state = StateDirectory::open(&command_line.state_dir)
         .with_context(|| format!("state directory {}", command_line.state_dir.display()))?;
@@ -28,7 +38,7 @@ pub fn close(command_line: &CommandLine, loaded: &Loaded) -> Result<()> {
     let tables = Arc::new(protection.tables(&loaded.model, &interfaces, &links));
     let peers: Vec<_> = member.gateways.iter().flat_map(|gateway| gateway.servers.clone()).collect();
     let mut data_path =
-        DataPath::start(Options { wire_io: WireIo::Packet, ..Options::at(Clock::start().origin()) })
+        DataPath::start(Options { wire_io: WireIo::Packet, ..Options::at(Clock::start()) })
             .context("data path")?;
     let errors = data_path.publish(Publication { tables: &tables, links: &links, peers: &peers });
     data_path.stop(StopBehaviour::Closed)?;

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
-use std::time::{Duration, Instant as Clock};
+use std::time::{Duration, Instant as Moment};
 
 use arc_swap::ArcSwap;
 use crypto::OsRandom;
@@ -28,6 +28,7 @@ use super::icmp::HostSender;
 use super::metadata::{self, ETHERNET_HEADER};
 use super::tap::Tap;
 use super::wire::Wire;
+use crate::clock::Clock;
 use crate::sys::packet::SendBatch;
 
 /// Frames in a batch. More adds latency, and gains nothing measurable.
@@ -93,6 +94,8 @@ pub(super) enum Order {
     Rewire { interface: u32, mac: [u8; 6], wire: Wire, done: Sender<()> },
     /// Closes TAP and sockets of an interface, then drops `done`.
     Remove { interface: u32, done: Sender<()> },
+    /// Shows that the thread goes round.
+    Answer,
     /// Ends the thread.
     Stop,
 }
@@ -105,6 +108,10 @@ pub(super) struct Lane {
     /// The engine's tables, exchanged by the control side.
     pub(super) tables: Arc<ArcSwap<Tables>>,
     failure: Arc<Mutex<Option<io::Error>>>,
+    /// Answers given.
+    answers: Arc<AtomicU64>,
+    /// Answers asked for.
+    asked: u64,
     /// Told when ESP with an unknown SPI was dropped that a policy matches.
     pub(super) unknown_spi: Arc<Notify>,
 }
@@ -118,6 +125,7 @@ impl Lane {
         let failure = Arc::new(Mutex::new(None));
         let mut worker = Worker::new(options, Arc::clone(&tables), receiver, Arc::clone(&wake))?;
         let unknown_spi = Arc::clone(&worker.unknown_spi);
+        let answers = Arc::clone(&worker.answers);
         let reported = Arc::clone(&failure);
         let thread = Builder::new().name("lane".into()).spawn(move || {
             if let Err(error) = worker.run() {
@@ -125,7 +133,7 @@ impl Lane {
                 *reported.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
             }
         })?;
-        Ok(Self { orders, wake, thread: Some(thread), tables, failure, unknown_spi })
+        Ok(Self { orders, wake, thread: Some(thread), tables, failure, answers, asked: 0, unknown_spi })
     }
 
     /// Gives an order. An error means that the thread has ended.
@@ -139,6 +147,15 @@ impl Lane {
     pub(super) fn check(&self) -> io::Result<()> {
         let lives = self.thread.as_ref().is_some_and(|thread| !thread.is_finished());
         if lives { Ok(()) } else { Err(self.end()) }
+    }
+
+    /// Whether the thread has answered what it was asked last, in which case it is asked again.
+    pub(super) fn answers(&mut self) -> bool {
+        let answered = self.answers.load(Ordering::Relaxed) == self.asked;
+        if answered && self.order(Order::Answer).is_ok() {
+            self.asked += 1;
+        }
+        answered && self.check().is_ok()
     }
 
     fn end(&self) -> io::Error {
@@ -174,7 +191,7 @@ impl Drop for Lane {
 }
 
 struct Worker {
-    clock_origin: Clock,
+    clock: Clock,
     tables: Arc<ArcSwap<Tables>>,
     orders: Receiver<Order>,
     wake: Arc<OwnedFd>,
@@ -185,6 +202,7 @@ struct Worker {
     output: FrameBuffer,
     batch: SendBatch,
     hosts: HostSender,
+    answers: Arc<AtomicU64>,
     /// ESP with an unknown SPI that was dropped so far, over all VPNs.
     unknown_spis: u64,
     unknown_spi: Arc<Notify>,
@@ -198,7 +216,7 @@ impl Worker {
         wake: Arc<OwnedFd>,
     ) -> io::Result<Self> {
         Ok(Self {
-            clock_origin: options.clock_origin,
+            clock: options.clock,
             busy_poll: options.busy_poll,
             tables,
             orders,
@@ -209,13 +227,14 @@ impl Worker {
             output: FrameBuffer::with_capacity(4 * BATCH, 2 * ARENA),
             batch: SendBatch::new(),
             hosts: HostSender::open()?,
+            answers: Arc::default(),
             unknown_spis: 0,
             unknown_spi: Arc::default(),
         })
     }
 
     fn run(&mut self) -> io::Result<()> {
-        let mut last_work = Clock::now();
+        let mut last_work = Moment::now();
         loop {
             let mut worked = false;
             for at in 0..self.ports.len() {
@@ -225,7 +244,7 @@ impl Worker {
             // The first look is free; the clock is asked only where somebody wants to wait in this way.
             let stays_awake = worked || !self.busy_poll.is_zero() && last_work.elapsed() < self.busy_poll;
             if worked && !self.busy_poll.is_zero() {
-                last_work = Clock::now();
+                last_work = Moment::now();
             }
             if !self.obey()? {
                 return Ok(());
@@ -283,6 +302,7 @@ impl Worker {
                     self.ports.retain(|port| port.interface != interface);
                     drop(done);
                 }
+                Order::Answer => _ = self.answers.fetch_add(1, Ordering::Relaxed),
                 Order::Stop => return Ok(false),
             }
         }
@@ -308,7 +328,7 @@ impl Worker {
             if !input.is_empty() {
                 let tables = self.tables.load();
                 self.output.clear();
-                let now = now(self.clock_origin);
+                let now = now(self.clock);
                 self.engine.process(now, &tables, &input.frames[..input.count], &mut self.output);
                 self.note_unknown_spis(&tables);
                 drop(tables);
@@ -356,7 +376,7 @@ impl Worker {
                 port.counters.foreign.fetch_add(foreign, Ordering::Relaxed);
                 let tables = self.tables.load();
                 self.output.clear();
-                let now = now(self.clock_origin);
+                let now = now(self.clock);
                 self.engine.process(now, &tables, &batch.frames[..batch.count], &mut self.output);
                 self.note_unknown_spis(&tables);
                 drop(tables);
@@ -408,8 +428,8 @@ impl Worker {
     }
 }
 
-fn now(origin: Clock) -> Instant {
-    Instant::from_micros(origin.elapsed().as_micros() as u64)
+fn now(clock: Clock) -> Instant {
+    Instant::from_micros(clock.now().as_micros())
 }
 
 /// ESP with an unknown SPI that was dropped because a policy matches it, over all VPNs.

@@ -17,6 +17,7 @@ use std::time::Duration;
 use dataplane::{InterfaceId, Tables, TablesBuilder};
 use tokio::sync::Notify;
 
+use crate::clock::Clock;
 use crate::netlink::{Link, Links};
 
 mod attached;
@@ -41,8 +42,8 @@ pub use marks::{CLEAR_MARK, CONTROL_MARK, INJECT_MARK, TX_MARK};
 /// How to start.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// Origin of the clock by which the tables' SAs are activated and expire: moment zero of [`dataplane::Instant`].
-    pub clock_origin: std::time::Instant,
+    /// The clock by which the tables' SAs are activated and expire.
+    pub clock: Clock,
     /// Which sockets carry ESP.
     pub wire_io: WireIo,
     /// How long the lane looks for more packets before it sleeps: less delay for a whole core's time. Zero: never.
@@ -50,9 +51,9 @@ pub struct Options {
 }
 
 impl Options {
-    /// The usual, for a clock that began then.
-    pub fn at(clock_origin: std::time::Instant) -> Self {
-        Self { clock_origin, wire_io: WireIo::Auto, busy_poll: Duration::ZERO }
+    /// The usual, by this clock.
+    pub fn at(clock: Clock) -> Self {
+        Self { clock, wire_io: WireIo::Auto, busy_poll: Duration::ZERO }
     }
 }
 
@@ -163,6 +164,12 @@ impl DataPath {
     /// Told, often, while ESP with an unknown SPI is dropped that a policy matches. The VPNs' counters say whose.
     pub fn unknown_spi(&self) -> Arc<Notify> {
         Arc::clone(&self.lane.unknown_spi)
+    }
+
+    /// Whether the lane goes round: it has answered the question of the call before.
+    #[must_use]
+    pub fn answers(&mut self) -> bool {
+        self.lane.answers()
     }
 
     /// Counters since the start, by interface; the engine's own are in the tables.

@@ -126,16 +126,28 @@ impl Host {
 
     /// Starts the daemon.
     pub fn launch(&mut self, configuration: &str, options: &[&str]) {
+        self.launch_as(configuration, &[], options, |_| {});
+    }
+
+    /// Starts the daemon by a command that ends with running what follows it, in an environment that is prepared.
+    pub fn launch_as(
+        &mut self,
+        configuration: &str,
+        by: &[&str],
+        options: &[&str],
+        prepare: impl FnOnce(&mut Command),
+    ) {
         self.rewrite(configuration);
         let log = std::fs::File::options().create(true).append(true).open(self.folder.join("log")).unwrap();
-        let mut command = self.command(options);
+        let mut command = self.command(by, options);
         command.stderr(log).stdout(Stdio::null()).stdin(Stdio::null());
+        prepare(&mut command);
         self.daemon = Some(command.spawn().unwrap());
     }
 
     /// Runs a daemon that is expected to end by itself.
     pub fn run(&self, options: &[&str]) -> Output {
-        self.command(options).output().unwrap()
+        self.command(&[], options).output().unwrap()
     }
 
     /// Sends the daemon a signal.
@@ -185,9 +197,9 @@ impl Host {
         reply.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default()
     }
 
-    fn command(&self, options: &[&str]) -> Command {
+    fn command(&self, by: &[&str], options: &[&str]) -> Command {
         let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.namespace, env!("CARGO_BIN_EXE_gvpnd")]);
+        command.args(["netns", "exec", &self.namespace]).args(by).arg(env!("CARGO_BIN_EXE_gvpnd"));
         command.arg("--config").arg(self.folder.join("gvpnd.conf"));
         command.arg("--runtime-dir").arg(&self.folder).arg("--state-dir").arg(self.folder.join("state"));
         command.arg("--log-dir").arg(self.folder.join("traces")).args(options);
