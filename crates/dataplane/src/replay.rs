@@ -54,6 +54,32 @@ impl Window {
         }
     }
 
+    /// Refuses this number and all before it, as if they had been marked.
+    fn resume(&self, last: u32) {
+        let top = last.saturating_add(WINDOW);
+        self.highest.fetch_max(top, Ordering::Relaxed);
+        // At the end of the count the window cannot be moved that far.
+        for sequence in top - WINDOW + 1..=last {
+            let _ = self.mark(sequence);
+        }
+    }
+
+    /// The last number that was marked, or resumed after. None: no packet was accepted. All of our own, which nobody must send
+    /// back to us after a restart either.
+    fn last(&self) -> Option<u32> {
+        let marked = |slot: &AtomicU64| {
+            let word = slot.load(Ordering::Relaxed);
+            let bits = word as u32;
+            (bits != 0).then(|| (word >> 32) as u32 * BLOCK + (BLOCK - 1 - bits.leading_zeros()))
+        };
+        if self.own.load(Ordering::Relaxed) {
+            return Some(u32::MAX);
+        }
+        let resumed = self.highest.load(Ordering::Relaxed).saturating_sub(WINDOW);
+        let last = self.blocks.iter().filter_map(marked).max().unwrap_or(0).max(resumed);
+        (last > 0).then_some(last)
+    }
+
     fn look(&self, sequence: u32) -> Result<(), Refused> {
         let word = self.blocks[(sequence / BLOCK % BLOCKS) as usize].load(Ordering::Relaxed);
         self.judge(word, sequence).map(|_| ())
@@ -141,6 +167,32 @@ impl Windows {
     pub(crate) fn mark_own(&self, sender: u32) -> bool {
         let window = self.find(sender).or_else(|| self.make(sender));
         window.map(|window| window.own.store(true, Ordering::Relaxed)).is_some()
+    }
+
+    /// Refuses this number of a sender and all before it.
+    pub(crate) fn resume(&self, sender: u32, last: u32) {
+        if let Some(window) = self.find(sender).or_else(|| self.make(sender)) {
+            window.resume(last);
+        }
+    }
+
+    /// The last number of each sender. `None` if those are more than `most`.
+    pub(crate) fn last_numbers(&self, most: usize) -> Option<Vec<(u32, u32)>> {
+        let mut all = Vec::new();
+        for (high, middles) in self.root.iter().enumerate() {
+            let Some(middles) = middles.get() else { continue };
+            for (middle, leaf) in middles.iter().enumerate() {
+                let Some(leaf) = leaf.get() else { continue };
+                for (low, window) in leaf.iter().enumerate() {
+                    let Some(last) = window.get().and_then(|window| window.last()) else { continue };
+                    if all.len() == most {
+                        return None;
+                    }
+                    all.push(((high << 16 | middle << 8 | low) as u32, last));
+                }
+            }
+        }
+        Some(all)
     }
 
     fn find(&self, sender: u32) -> Option<&Window> {
@@ -236,6 +288,44 @@ mod tests {
         // One may run ahead of the others by more than a window, so some may be lost, but none is accepted twice.
         assert!(accepted <= 199_999, "{accepted}");
         assert_eq!(windows.mark(3, 199_999), Err(Refused::Repeated));
+    }
+
+    #[test]
+    fn windows_of_before_a_restart_accept_only_what_is_later() {
+        for last in [1, 5000, u32::MAX - 5000, u32::MAX - 20, u32::MAX] {
+            let before = windows();
+            before.mark(7, last).unwrap();
+            let mut kept = before.last_numbers(1).expect("one sender");
+            // However often.
+            for _ in 0..3 {
+                assert_eq!(kept, [(7, last)]);
+                let after = windows();
+                kept.iter().for_each(|(sender, last)| after.resume(*sender, *last));
+                for old in [1, last / 2, last.saturating_sub(WINDOW), last.saturating_sub(WINDOW / 2), last - 1, last] {
+                    assert!(after.mark(7, old).is_err(), "{old} of {last}");
+                }
+                kept = after.last_numbers(1).expect("one sender");
+                if let Some(next) = last.checked_add(1) {
+                    assert_eq!(after.mark(7, next), Ok(()));
+                    let later = last.saturating_add(9);
+                    assert_eq!(after.mark(7, later), if later > next { Ok(()) } else { Err(Refused::Repeated) });
+                    assert_eq!(after.last_numbers(9), Some(vec![(7, later)]));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn our_own_numbers_are_all_used_for_whoever_comes_after_us() {
+        let before = windows();
+        assert!(before.mark_own(7));
+        before.mark(8, 3).unwrap();
+        before.look(9, 3).unwrap();
+        assert_eq!(before.last_numbers(1), None);
+        assert_eq!(before.last_numbers(2), Some(vec![(7, u32::MAX), (8, 3)]));
+        let after = windows();
+        after.resume(7, u32::MAX);
+        assert!([1, 70_000, u32::MAX].iter().all(|number| after.mark(7, *number).is_err()));
     }
 
     #[test]

@@ -213,6 +213,22 @@ impl GroupSa {
         }
     }
 
+    /// How far each sender was heard, if the suite is a counter mode: sender identifiers with the last sequence numbers.
+    /// `None` if those are more than `most`.
+    pub fn received(&self, most: usize) -> Option<Vec<(u32, u32)>> {
+        match self.senders() {
+            Some(senders) => senders.memory.windows.last_numbers(most),
+            None => Some(Vec::new()),
+        }
+    }
+
+    /// Accepts only what is later than this of each sender: what an earlier process has [received](Self::received).
+    pub fn resume_receiving(&self, last_numbers: &[(u32, u32)]) {
+        if let Some(senders) = self.senders() {
+            last_numbers.iter().for_each(|(sender, last)| senders.memory.windows.resume(*sender, *last));
+        }
+    }
+
     /// Names the key, not the SPI: unique in the process, and the same for retimed objects.
     pub(crate) fn id(&self) -> u64 {
         self.id

@@ -43,7 +43,7 @@ pub(super) struct HeldKek {
     /// When a PULL brought it, if it did not come by push.
     pulled: Option<Instant>,
     /// Where in the window of re-registration this member stands.
-    fraction: u32,
+    pub(super) fraction: u32,
 }
 
 /// A PULL that brought a new KEK.
@@ -58,8 +58,8 @@ pub(super) struct Renewal {
 #[derive(Debug, Default)]
 pub(super) struct KekSet {
     /// Oldest first: the last one is what the server told last.
-    held: Vec<HeldKek>,
-    retired: VecDeque<(KekSpi, u32)>,
+    pub(super) held: Vec<HeldKek>,
+    pub(super) retired: VecDeque<(KekSpi, u32)>,
 }
 
 /// How a KEK came.

@@ -12,9 +12,12 @@
 //! A try is one interval (10 s, less with short lives) of asking one server; after three the next server is asked,
 //! round and round. Unexpired SAs keep working throughout. VPNs whose gateways are the same share phase 1 SAs.
 //!
+//! [`durable`] keeps what a restarted member goes on with.
+//!
 //! [`Member`] routes; [`registration`] does the exchanges, [`vpn`] and [`state`] hold where a VPN stands, [`sa_set`]
 //! its TEKs, [`kek_set`] its KEKs, [`push`] takes what the server sends unasked, [`recovery`] decides to ask again.
 
+mod durable;
 mod event;
 mod kek_set;
 mod push;
@@ -61,6 +64,8 @@ pub struct Member {
     phase1_interval: Option<Duration>,
     next_tunnel_id: u32,
     next_kek_index: u32,
+    /// What a restarted member has to know is another than was told.
+    changed: bool,
     outbox: Outbox,
     journal: Journal,
     events: VecDeque<Event>,
@@ -80,6 +85,7 @@ impl Member {
             phase1_interval: None,
             next_tunnel_id: 1,
             next_kek_index: 1,
+            changed: false,
             outbox: Outbox::default(),
             journal: Journal::default(),
             events: VecDeque::new(),
@@ -135,12 +141,12 @@ impl Member {
         }
     }
 
-    /// The external interface of a VPN is up: it registers. `local_address` is the address it has towards the servers
-    /// where the gateway does not name one.
+    /// The external interface of a VPN is up: it registers, unless it has keys of before a restart. `local_address` is the
+    /// address it has towards the servers where the gateway does not name one.
     pub fn interface_up(&mut self, now: Instant, vpn: &str, local_address: Option<IpAddr>) {
         let Some(index) = self.find(vpn) else { return };
         self.vpns[index].local_address = local_address;
-        if matches!(self.vpns[index].state, State::Down) {
+        if matches!(self.vpns[index].state, State::Down) && !self.resume(now, index) {
             self.begin_try(now, index);
         }
     }
@@ -152,6 +158,32 @@ impl Member {
         self.stop(&mut vpn, Removal::InterfaceDown);
         self.vpns.insert(index, vpn);
         self.forget_unused_connections(now);
+    }
+
+    /// The addresses of the machine have changed. A VPN that registered from one that is gone registers again: its server
+    /// would send rekeys there. Its SAs go on meanwhile.
+    pub fn addresses_changed(&mut self, now: Instant, is_ours: impl Fn(IpAddr) -> bool) {
+        let is_gone = |address: IpAddr| !address.is_unspecified() && !is_ours(address);
+        let closed = self.endpoint.forget_addresses(now, is_gone);
+        for index in 0..self.vpns.len() {
+            let vpn = &mut self.vpns[index];
+            let affected = match &vpn.state {
+                State::Pulling(pull) => closed.contains(&pull.association),
+                State::Registered => vpn.pulled_from.is_some_and(is_gone),
+                State::Down | State::Connecting(_) | State::Waiting(_) => false,
+            };
+            if !affected {
+                continue;
+            }
+            let entry = Entry::new(Level::Info, Facility::General, "our address is gone: registering again");
+            self.journal.record(now, entry.with("vpn", &vpn.name));
+            if matches!(vpn.state, State::Pulling(_)) {
+                vpn.state.step(Trigger::Failed, State::Waiting(now));
+            }
+            vpn.restart_tries();
+            self.begin_try(now, index);
+        }
+        self.drain_endpoint(now);
     }
 
     /// Registers a VPN again, keeping its SAs meanwhile; does nothing while it is busy with that. Returns whether the
@@ -257,7 +289,9 @@ impl Member {
         for group in std::mem::take(&mut vpn.joined).into_keys() {
             self.events.push_back(Event::LeaveGroup { vpn: vpn.name.clone(), group });
         }
+        vpn.sender_ids = None;
         let spis = vpn.sas.clear();
+        self.changed |= !spis.is_empty();
         if !spis.is_empty() || reason == Removal::Reconfigured {
             self.events.push_back(Event::RemoveSas { vpn: vpn.name.clone(), spis, reason });
         }
@@ -285,6 +319,7 @@ impl Member {
         let vpn = &mut self.vpns[index];
         let gone = vpn.sas.expire(now);
         let keks = vpn.keks.expire(now);
+        self.changed |= keks > 0;
         self.removed(index, gone.spis, Removal::Expired);
         if gone.policies_gone && !self.vpns[index].sas.is_empty() {
             self.install(index);
@@ -305,6 +340,7 @@ impl Member {
 
     fn removed(&mut self, index: usize, spis: Vec<u32>, reason: Removal) {
         if !spis.is_empty() {
+            self.changed = true;
             let vpn = self.vpns[index].name.clone();
             self.events.push_back(Event::RemoveSas { vpn, spis, reason });
         }
@@ -328,6 +364,7 @@ impl Member {
                 phase1::Event::Notified { association, notification } => {
                     self.notified(now, association, &notification);
                 }
+                phase1::Event::PerhapsForgotten { association } => self.perhaps_forgotten(now, association),
                 // Outside GROUPKEY-PUSH the RFC gives a server no way to delete group SAs; a Delete under phase 1
                 // speaks of SAs of phase 1's peers, which group SAs are not.
                 phase1::Event::Deleted { association, deletion } => self.journal.record(

@@ -117,6 +117,7 @@ impl Member {
         // From here on it is the server's: its number is used up whatever becomes of it.
         held.sequence = verified.sequence();
         held.recent.remember(datagram);
+        self.changed = true;
         let judged = match judge(&verified, server_is_ours, &held.verifying) {
             Ok(judged) => judged,
             Err(error) => return Err(self.unacceptable_push(now, index, &error)),

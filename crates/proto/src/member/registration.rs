@@ -12,6 +12,7 @@ use wire::registry::{ExchangeType, GapAttribute, NotifyType};
 use super::event::{Event, RegistrationFailure};
 use super::kek_set::Origin;
 use super::state::{Awaiting, Pull, State, Trigger};
+use super::vpn::OwnSenderIds;
 use super::{Member, Removal, sa_set};
 use crate::log::{Entry, Facility, Level};
 use crate::phase1::{AssociationId, CloseReason, Failure, Phase2Message, VENDOR_ID_GROUPVPN};
@@ -156,6 +157,43 @@ impl Member {
             if matches!(&self.vpns[index].state, State::Pulling(pull) if pull.association == association) {
                 self.end_try(now, index, End::Refused(RegistrationFailure::Phase1Closed(reason)));
             }
+        }
+    }
+
+    /// Somebody says that the server does not know a phase 1 SA. If it is the server, it has started anew, and a question
+    /// under that SA is asked in vain; if it is somebody else, a phase 1 exchange too many is all that he gets: the SA stays.
+    /// One that was made for the question is known to the server whatever anybody says.
+    pub(super) fn perhaps_forgotten(&mut self, now: Instant, association: AssociationId) {
+        for index in 0..self.vpns.len() {
+            let vpn = &self.vpns[index];
+            let asks_in_vain = matches!(
+                &vpn.state,
+                State::Pulling(pull)
+                    if pull.association == association && !pull.fresh && matches!(pull.awaiting, Awaiting::Message2)
+            );
+            let Some(server) = vpn.current_server().filter(|_| asks_in_vain) else { continue };
+            let gateway = vpn.gateway.phase1.name.clone();
+            let path = vpn.path(server);
+            let key = (gateway, server);
+            let connecting = match self.connecting.get(&key) {
+                Some(connecting) => *connecting,
+                None => match self.endpoint.connect(now, &key.0, path, &mut *self.random) {
+                    Ok(connecting) => connecting,
+                    Err(_) => continue,
+                },
+            };
+            self.connecting.insert(key, connecting);
+            self.end_pull(index);
+            let vpn = &mut self.vpns[index];
+            vpn.try_ends = now + vpn.try_interval();
+            vpn.state.step(Trigger::Failed, State::Waiting(now));
+            vpn.state.step(Trigger::Begin, State::Connecting(Some(connecting)));
+            self.journal.record(
+                now,
+                Entry::new(Level::Info, Facility::Ike, "the server may have forgotten us: asking anew")
+                    .with("vpn", &self.vpns[index].name)
+                    .with("server", server),
+            );
         }
     }
 
@@ -457,7 +495,8 @@ impl Member {
         );
         self.tune_phase1(now);
         self.removed(index, replaced, Removal::Deleted);
-        self.vpns[index].sender_ids.clone_from(&sender_ids);
+        self.changed = true;
+        self.vpns[index].sender_ids = sender_ids.as_ref().map(|download| OwnSenderIds::new(download, &spis));
         if let Some(sender_ids) = sender_ids {
             self.events.push_back(Event::SenderIds { vpn: name.clone(), sender_ids, spis });
         }

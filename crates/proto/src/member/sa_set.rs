@@ -34,9 +34,9 @@ pub(super) struct Held {
     /// Whether a later TEK has taken its place.
     pub(super) succeeded: bool,
     /// The TEK that a push of our own server named after this one: its successor, whatever policies it has.
-    follower: Option<u32>,
+    pub(super) follower: Option<u32>,
     /// Where in the window of re-registration this member stands.
-    fraction: u32,
+    pub(super) fraction: u32,
     /// When it came.
     pub(super) since: Instant,
 }
@@ -44,11 +44,11 @@ pub(super) struct Held {
 /// The TEKs of one VPN.
 #[derive(Debug, Default)]
 pub(super) struct SaSet {
-    held: Vec<Held>,
+    pub(super) held: Vec<Held>,
     /// Policies without a TEK that nothing may pass by in clear.
     pub(super) closed: Vec<Selector>,
     /// TEKs that have ended: a push that was held up on the way does not bring them back.
-    ended: VecDeque<Ended>,
+    pub(super) ended: VecDeque<Ended>,
 }
 
 /// What is remembered of a TEK that has ended: its SPI and a digest of its keys.
@@ -112,6 +112,11 @@ impl SaSet {
         self.closed.clone_from(&offer.closed);
         self.mark_succeeded();
         replaced
+    }
+
+    /// Goes on with TEKs of before a restart.
+    pub(super) fn take_over(&mut self) {
+        self.mark_succeeded();
     }
 
     /// Removes what is over.

@@ -31,6 +31,8 @@ pub enum Phase {
 pub enum Trigger {
     /// A try begins.
     Begin,
+    /// There are keys of before a restart.
+    Resumed,
     /// There is a phase 1 SA.
     Established,
     /// The keys have come.
@@ -50,12 +52,17 @@ impl Phase {
         match (self, trigger) {
             (_, Trigger::InterfaceDown) => Some(Self::Down),
             (Self::Down | Self::Registered | Self::Waiting, Trigger::Begin) => Some(Self::Connecting),
+            (Self::Down, Trigger::Resumed) => Some(Self::Registered),
             (Self::Connecting, Trigger::Established) => Some(Self::Pulling),
             (Self::Pulling, Trigger::Completed) => Some(Self::Registered),
             (Self::Connecting | Self::Pulling, Trigger::Failed) => Some(Self::Waiting),
             (
                 Self::Down | Self::Connecting | Self::Pulling | Self::Registered | Self::Waiting,
-                Trigger::Begin | Trigger::Established | Trigger::Completed | Trigger::Failed,
+                Trigger::Begin
+                | Trigger::Resumed
+                | Trigger::Established
+                | Trigger::Completed
+                | Trigger::Failed,
             ) => None,
         }
     }
@@ -129,6 +136,7 @@ mod tests {
     fn the_transition_table_is_as_written_here() {
         let triggers = [
             Trigger::Begin,
+            Trigger::Resumed,
             Trigger::Established,
             Trigger::Completed,
             Trigger::Failed,
@@ -145,6 +153,7 @@ mod tests {
         assert_eq!(
             table,
             "Down --Begin--> Connecting\n\
+             Down --Resumed--> Registered\n\
              Down --InterfaceDown--> Down\n\
              Connecting --Established--> Pulling\n\
              Connecting --Failed--> Waiting\n\

@@ -1,6 +1,6 @@
 //! One VPN of the member: its state, its tries, its keys, its counters.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,6 +44,20 @@ pub(super) struct Counters {
     pub(super) acknowledgements: u64,
 }
 
+/// The sender ids of a PULL that were not used yet, and the TEKs that it named: they are for those and for later ones.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct OwnSenderIds {
+    pub(super) bits: u8,
+    pub(super) spares: VecDeque<u32>,
+    pub(super) spis: Vec<u32>,
+}
+
+impl OwnSenderIds {
+    pub(super) fn new(download: &SenderIdDownload, spis: &[u32]) -> Self {
+        Self { bits: download.bits, spares: download.ids.iter().copied().collect(), spis: spis.to_vec() }
+    }
+}
+
 /// One VPN.
 #[derive(Debug)]
 pub(super) struct Vpn {
@@ -81,7 +95,7 @@ pub(super) struct Vpn {
     pub(super) planned: Option<Planned>,
     pub(super) probes: Probes,
     /// The sender ids of the last PULL.
-    pub(super) sender_ids: Option<SenderIdDownload>,
+    pub(super) sender_ids: Option<OwnSenderIds>,
     known_interval: Option<Duration>,
     tunnels: BTreeMap<Arc<[Selector]>, u32>,
 }

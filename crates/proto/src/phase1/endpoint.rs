@@ -144,6 +144,20 @@ impl Endpoint {
         self.close(now, association, CloseReason::Deleted);
     }
 
+    /// Closes the SAs between addresses of which ours is gone. Peers cannot be told from there.
+    pub fn forget_addresses(&mut self, now: Instant, is_gone: impl Fn(IpAddr) -> bool) -> Vec<AssociationId> {
+        let gone: Vec<AssociationId> = self
+            .associations
+            .values()
+            .filter(|sa| is_gone(sa.path().local.ip()))
+            .map(Association::id)
+            .collect();
+        for association in &gone {
+            self.close(now, *association, CloseReason::AddressGone);
+        }
+        gone
+    }
+
     /// Takes one UDP payload as it arrived, non-ESP marker included.
     pub fn handle_datagram(
         &mut self,

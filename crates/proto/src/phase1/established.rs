@@ -41,6 +41,9 @@ impl Endpoint {
             return Outcome::Handled;
         }
         if !message.is_encrypted() || header.message_id == MessageId::PHASE_ONE {
+            if is_invalid_cookie(message) {
+                self.push(Event::PerhapsForgotten { association: id });
+            }
             self.drop_message(now, path, "it is not protected by its SA");
             return Outcome::Handled;
         }
@@ -230,7 +233,10 @@ impl Endpoint {
             | CloseReason::Deleted
             | CloseReason::Reconfigured
             | CloseReason::Exhausted => true,
-            CloseReason::DeletedByPeer | CloseReason::PeerDead | CloseReason::Superseded => false,
+            CloseReason::DeletedByPeer
+            | CloseReason::PeerDead
+            | CloseReason::Superseded
+            | CloseReason::AddressGone => false,
         };
         if tell && let Ok(message) = sa.seal_informational(&deletion(sa.cookies())) {
             self.transmit(path, sa.non_esp_marker(), &message);
@@ -248,6 +254,17 @@ impl Endpoint {
         let entry = Entry::new(Level::Debug, Facility::Ike, "message dropped");
         self.log(now, entry.with("peer", path.remote).with("reason", reason));
     }
+}
+
+/// Whether somebody says, in clear, that he does not know our SA.
+fn is_invalid_cookie(message: &Message<'_>) -> bool {
+    let is_it = |payloads: Payloads<'_>| {
+        payloads.iter().any(|payload| {
+            payload.kind == PayloadType::NOTIFICATION
+                && payload.parse::<Notification<'_>>().is_ok_and(|it| it.kind == NotifyType::INVALID_COOKIE)
+        })
+    };
+    message.header.exchange == ExchangeType::INFORMATIONAL && message.payloads().is_ok_and(is_it)
 }
 
 /// The Delete payload for a phase 1 SA.

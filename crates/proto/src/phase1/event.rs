@@ -113,6 +113,12 @@ pub enum Event {
         /// Its content.
         notification: Notification<'static>,
     },
+    /// Somebody at the peer's address says in clear that it does not know an SA (INVALID-COOKIE). Anybody can say that, so
+    /// nothing was done: it is a reason to look sooner, never to believe it.
+    PerhapsForgotten {
+        /// The SA.
+        association: AssociationId,
+    },
     /// The peer says that it deleted SAs other than the phase 1 SA.
     Deleted {
         /// The SA that protected it.
@@ -194,6 +200,9 @@ pub enum CloseReason {
     /// The peer started afresh (INITIAL-CONTACT), or has more SAs than one peer needs.
     #[error("replaced by a newer one")]
     Superseded,
+    /// Our address under it is not ours any more.
+    #[error("our address is gone")]
+    AddressGone,
     /// The gateway is no longer configured as it was.
     #[error("the configuration of the gateway changed")]
     Reconfigured,

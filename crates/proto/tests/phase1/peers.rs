@@ -123,6 +123,7 @@ impl Host {
                 Event::Closed { reason, .. } => format!("closed: {reason}"),
                 Event::Notified { notification, .. } => format!("notified: {}", notification.kind),
                 Event::Deleted { .. } => "deleted".to_owned(),
+                Event::PerhapsForgotten { .. } => "perhaps forgotten".to_owned(),
             })
             .collect()
     }

@@ -180,3 +180,38 @@ fn commands_clear_what_they_name() {
     assert_eq!(world.statistics().pull_succeeded, 0);
     world.act(|world, now| world.server().shut_down(now));
 }
+
+#[test]
+fn members_of_a_group_that_is_removed_forget_its_keys_and_not_those_of_its_successor() {
+    let mut settings = server_settings(2, vec![group(1, 1, &[policy(1)]), group(2, 1, &[policy(2)])]);
+    settings.groups.iter_mut().for_each(|group| group.push = Some(unicast()));
+    let of_members = (0..2).map(|index| member_settings(index, &[1, 2])).collect();
+    let mut world = World::new(settings.clone(), of_members);
+    world.disk = Some(Default::default());
+    world.up();
+    world.run(seconds(2));
+    assert!((0..2).all(|member| world.member_spis(member).len() == 2));
+    // The first round is lost, as far as one of them goes.
+    let mut lost = false;
+    world.set_network(move |datagram| {
+        let loses = datagram.label.starts_with("push") && datagram.member == Some(1) && !lost;
+        lost |= loses;
+        if loses { Fate::Lose } else { Fate::Deliver }
+    });
+    let without = proto::server::Settings { groups: vec![settings.groups[1].clone()], ..settings.clone() };
+    world.act(|world, now| world.server().configure(now, without.clone()));
+    world.run(seconds(1));
+    assert_eq!([world.member_spis(0).len(), world.member_spis(1).len()], [1, 2]);
+    world.run(seconds(10));
+    assert_eq!([world.member_spis(0).len(), world.member_spis(1).len()], [1, 1]);
+    assert_eq!(world.member_spis(0), world.server_spis());
+    assert!(world.records().iter().all(|record| !record.place.starts_with("group/00000001")));
+    // It comes back, while members are still being told: whoever has registered anew keeps the keys.
+    world.act(|world, now| world.server().configure(now, settings.clone()));
+    world.act(|world, now| world.server().configure(now, without));
+    world.act(|world, now| world.server().configure(now, settings));
+    world.run(seconds(120));
+    for member in 0..2 {
+        assert_eq!(world.member_spis(member).len(), 2, "{:?}", world.failures(member));
+    }
+}

@@ -11,6 +11,7 @@ mod fuzz_bodies;
 mod fuzz_steps;
 mod push_bodies;
 mod refusal;
+mod member_restart;
 mod rekey;
 mod rekeyed;
 mod rollover;
