@@ -156,6 +156,24 @@ impl Group {
         }
     }
 
+    /// The group is no more: its members are to forget its keys. Whom no round reaches keeps them until they end. Returns
+    /// whether there is anybody to tell.
+    //= https://www.rfc-editor.org/rfc/rfc6407#section-5.9
+    //# There are times the GCKS may want to signal to receivers to delete
+    //# SAs, for example, at the end of a broadcast.
+    pub(super) fn dissolve(&mut self, now: Instant, numbers: &mut Numbers) -> bool {
+        let span = self.settings.timing().map_or(Duration::ZERO, |push| push.span());
+        let until = now + span + Duration::from_secs(1);
+        self.drop_teks(numbers);
+        self.revoke_keks(until);
+        self.start_rekey(now, Subject::CleanSlate, until, Instant::ORIGIN).is_some()
+    }
+
+    /// When the next round of a group is due that is no more; `None` after the last one.
+    pub(super) fn next_farewell(&self) -> Option<Instant> {
+        self.rekeys.iter().filter_map(|rekey| rekey.next_round.filter(|next| *next < rekey.ends)).min()
+    }
+
     fn drop_teks(&mut self, numbers: &mut Numbers) {
         self.rekeys.clear();
         for sa in &mut self.sas {

@@ -103,6 +103,8 @@ pub(super) enum SenderIdShortage {
 pub(super) struct Group {
     pub(super) settings: GroupSettings,
     pub(super) gateways: BTreeSet<Arc<str>>,
+    /// Another server is to serve it: it hears and says nothing, as if it were down.
+    pub(super) rests: bool,
     pub(super) sas: Vec<IpsecSa>,
     /// Oldest first.
     pub(super) keks: Vec<Kek>,
@@ -145,6 +147,7 @@ impl Group {
         let active = settings.ipsec_sas.iter().filter(|sa| is_active(sa)).cloned();
         Self {
             gateways: gateway_names(&settings),
+            rests: false,
             sas: active.map(|sa| IpsecSa::new(sa, push)).collect(),
             keks: Vec::new(),
             members: Members::default(),
@@ -199,6 +202,9 @@ impl Group {
 
     /// When `advance` has something to do next.
     pub(super) fn due(&self, now: Instant) -> Option<Instant> {
+        if self.rests {
+            return None;
+        }
         if self.follows() {
             return self.due_following();
         }

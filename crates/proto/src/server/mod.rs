@@ -76,6 +76,8 @@ pub struct Server {
     meter: Meter,
     random: Box<dyn Random + Send>,
     groups: Vec<Group>,
+    /// Groups that are no more, as long as their members are being told.
+    dissolved: Vec<Group>,
     by_id: BTreeMap<u32, usize>,
     by_address: BTreeMap<Ipv4Addr, usize>,
     numbers: Numbers,
@@ -122,6 +124,7 @@ impl Server {
             meter: Meter::default(),
             random,
             groups: Vec::new(),
+            dissolved: Vec::new(),
             by_id: BTreeMap::new(),
             by_address: BTreeMap::new(),
             numbers: Numbers::default(),
@@ -177,23 +180,59 @@ impl Server {
             };
             self.groups.push(group);
         }
-        for removed in old {
-            removed.forget(&mut self.numbers.spis);
+        for mut removed in old {
             self.forget_records(&removed);
+            let is_told = !removed.rests && removed.dissolve(now, &mut self.numbers);
+            removed.forget(&mut self.numbers.spis);
             self.journal.record(
                 now,
                 Entry::new(Level::Info, Facility::Config, "group removed")
-                    .with("group", &removed.settings.name),
+                    .with("group", &removed.settings.name)
+                    .with("members-told", is_told),
             );
+            if is_told {
+                self.dissolved.push(removed);
+            }
         }
+        // Nobody of a group that is there again is told to forget its keys.
+        self.dissolved.retain(|gone| settings.groups.iter().all(|group| group.id != gone.settings.id));
         self.settings = settings;
         self.index_groups();
+        self.bid_farewell(now);
         for index in 0..self.groups.len() {
-            self.groups[index].advance(now, &mut *self.random, &mut self.numbers);
+            if !self.groups[index].rests {
+                self.groups[index].advance(now, &mut *self.random, &mut self.numbers);
+            }
             self.collect_notes(now, index);
         }
         self.update_due(now);
         self.drain_endpoint(now);
+    }
+
+    /// Lets groups rest that another server is to serve: they hear and say nothing, as if the server were down. Those that
+    /// rested and do no longer go on with the keys that they have, as far as those live.
+    pub fn set_resting(&mut self, now: Instant, rests: impl Fn(&str) -> bool) {
+        for index in 0..self.groups.len() {
+            let group = &mut self.groups[index];
+            let rests = rests(&group.settings.name);
+            if group.rests == rests {
+                continue;
+            }
+            group.rests = rests;
+            let words = if rests { "group rests" } else { "group served again" };
+            let entry = Entry::new(Level::Info, Facility::General, words);
+            self.journal.record(now, entry.with("group", &group.settings.name));
+            if !rests {
+                group.advance(now, &mut *self.random, &mut self.numbers);
+                group.resume(now, Vec::new());
+                group.run_rounds(now);
+            }
+            self.collect_notes(now, index);
+        }
+        if self.groups.iter().all(|group| group.rests) {
+            self.outbox.clear();
+        }
+        self.update_due(now);
     }
 
     /// Sets the counters of one group, or of all, to zero. Returns how many groups that were.
@@ -258,13 +297,23 @@ impl Server {
         }
     }
 
+    /// Tells members of groups that are no more.
+    fn bid_farewell(&mut self, now: Instant) {
+        for group in &mut self.dissolved {
+            group.run_rounds(now);
+            self.outbox.extend(group.outbox.drain(..));
+        }
+        self.dissolved.retain(|group| group.next_farewell().is_some());
+    }
+
     /// Brings what depends on all groups up to date.
     fn update_due(&mut self, now: Instant) {
         if self.keks_known != self.numbers.last_kek {
             self.keks_known = self.numbers.last_kek;
             self.index_keks();
         }
-        self.groups_due = self.groups.iter().filter_map(|group| group.due(now)).min();
+        let farewells = self.dissolved.iter().filter_map(Group::next_farewell);
+        self.groups_due = self.groups.iter().filter_map(|group| group.due(now)).chain(farewells).min();
     }
 
     fn drain_endpoint(&mut self, now: Instant) {
@@ -289,7 +338,10 @@ impl Server {
                         self.meter.established(sa);
                     }
                 }
-                phase1::Event::Failed { .. } | phase1::Event::Deleted { .. } => {}
+                phase1::Event::Failed { .. }
+                | phase1::Event::Deleted { .. }
+                // We start no phase 1, so there is nothing to do sooner.
+                | phase1::Event::PerhapsForgotten { .. } => {}
             }
         }
     }
@@ -332,6 +384,7 @@ impl Role for Server {
             for index in 0..self.groups.len() {
                 self.collect_notes(now, index);
             }
+            self.bid_farewell(now);
             self.update_due(now);
         }
         self.expire_registrations(now);

@@ -157,6 +157,9 @@ impl Server {
         //# group.
         let index = self.find_group(&request.group).map_err(|refusal| (None, refusal))?;
         let group = &mut self.groups[index];
+        if group.rests {
+            return Ok(());
+        }
         let private = association.has_vendor_id(&crate::phase1::VENDOR_ID_GROUPVPN);
         let member = (association.gateway().to_owned(), association.path().remote);
         let refused = |refusal| (Some(index), refusal);

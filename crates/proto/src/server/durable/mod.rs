@@ -40,7 +40,7 @@ use super::sender_ids::SenderIds;
 use super::tek::IpsecSa;
 use super::{Server, Settings};
 use crate::log::{Entry, Facility, Level};
-use crate::record::{Input, Written};
+use crate::record::{Input, Output, Written};
 use crate::time::Instant;
 
 pub(super) use keys::GroupKeys;
@@ -239,7 +239,7 @@ pub(super) fn read_record(now: Instant, kind: Kind<'_>, record: &Record) -> Resu
 }
 
 pub(super) fn write_cleared(cleared: u64) -> Secret {
-    let mut output = octets::Output::default();
+    let mut output = Output::default();
     output.u64(cleared);
     output.into_secret()
 }
