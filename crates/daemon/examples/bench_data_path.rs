@@ -126,7 +126,7 @@ fn gateway(suite: EspSuite, sender: u32, wire_io: WireIo, busy_poll: Duration) {
     builder.default_policy(DefaultPolicy::PermitAll).local_addresses(links.local_addresses());
     builder.vpn(vpn(InterfaceId(wan.index), vec![policy("172.16.0.0/16", "172.16.0.0/16", &sa)]));
     let tables = Arc::new(builder.build());
-    let options = Options { wire_io, busy_poll, ..Options::at(Clock::now()) };
+    let options = Options { wire_io, busy_poll, ..Options::at(daemon::clock::Clock::start()) };
     let mut data_path = DataPath::start(options).expect("root may start it");
     let errors = data_path.publish(Publication { tables: &tables, links: &links, peers: &[] });
     assert!(errors.is_empty(), "{errors:?}");

@@ -1,11 +1,14 @@
 //! The event loop: one thread that owns everything but the packet path. One input, then every output, then the next.
 
+mod addresses;
 mod cluster;
 mod commit;
 mod persistence;
 mod recovery;
 mod rekey;
+mod resume;
 mod show;
+mod supervision;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -24,8 +27,10 @@ use tokio::sync::{mpsc, watch};
 
 use commit::{Change, Changes};
 use recovery::Recovery;
+use resume::Kept;
+use supervision::Supervision;
 
-use crate::clock::Clock;
+use crate::clock::{Alarm, Clock};
 use crate::command_line::CommandLine;
 use crate::configuration::Loaded;
 use crate::control_socket::{Call, ControlSocket, Request};
@@ -84,6 +89,8 @@ pub struct Daemon {
     join_problems: Vec<String>,
     join_again: Option<proto::time::Instant>,
     recovery: Recovery,
+    kept: Kept,
+    supervision: Supervision,
     /// The tables are behind.
     stale: bool,
     buffer: Vec<u8>,
@@ -106,16 +113,11 @@ pub async fn run(command_line: CommandLine, loaded: Loaded, log: Log) -> Result<
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let (mut daemon, mut inputs) = Daemon::start(command_line, loaded, log, lock)?;
-    notify::ready();
+    daemon.tell_ready();
+    let mut alarm = Alarm::new(daemon.clock).context("timer")?;
     loop {
         daemon.drain();
-        let wake = daemon.wake();
-        let timer = async {
-            match wake {
-                Some(moment) => tokio::time::sleep_until(moment).await,
-                None => std::future::pending().await,
-            }
-        };
+        alarm.set(daemon.wake()).context("timer")?;
         tokio::select! {
             Some(batch) = inputs.datagrams.recv() => {
                 for datagram in batch {
@@ -124,10 +126,12 @@ pub async fn run(command_line: CommandLine, loaded: Loaded, log: Log) -> Result<
                 }
             }
             () = daemon.sockets.ready_to_push(), if daemon.sockets.has_pushes() => daemon.send_waiting_rekeys(),
-            () = timer => daemon.handle_timeout(),
+            () = alarm.rings() => daemon.handle_timeout(),
             Some(call) = inputs.calls.recv() => daemon.handle_call(call),
             Some(outcome) = inputs.prepared.recv() => daemon.handle_prepared(outcome),
             outcome = Durable::outcome(&mut daemon.durable) => daemon.handle_committed(outcome),
+            () = daemon.supervision.due() => daemon.tell_service_manager(),
+            () = daemon.kept.due() => daemon.keep_windows(),
             () = daemon.recovery.alarm() => daemon.handle_unknown_spi(),
             Ok(()) = daemon.links.changed() => daemon.handle_links(),
             Some(()) = hangup.recv() => daemon.handle_hangup(),
@@ -180,6 +184,8 @@ impl Daemon {
             join_problems: Vec::new(),
             join_again: None,
             recovery: Recovery::default(),
+            kept: Kept::default(),
+            supervision: Supervision::start(),
             stale: false,
             buffer: Vec::new(),
             command_line,
@@ -193,6 +199,9 @@ impl Daemon {
             }
         }
         daemon.apply(loaded)?;
+        for diagnostic in daemon.virtual_addresses(&daemon.active.model, "") {
+            tracing::warn!(target: "high-availability", "{}", diagnostic.message);
+        }
         let (control_socket, calls) = ControlSocket::open(&daemon.command_line.runtime_dir, log)
             .with_context(|| format!("control socket in {}", daemon.command_line.runtime_dir.display()))?;
         let listening = daemon.sockets.listening().join(" ");
@@ -233,7 +242,7 @@ impl Daemon {
                 let options = Options {
                     wire_io: self.command_line.wire_io,
                     busy_poll: Duration::from_micros(self.command_line.busy_poll),
-                    ..Options::at(self.clock.origin())
+                    ..Options::at(self.clock)
                 };
                 Some(DataPath::start(options).context("data path")?)
             }
@@ -275,19 +284,25 @@ impl Daemon {
         }
         match (&mut self.member, loaded.model.member.as_ref().map(settings::member)) {
             (Some(member), Some(settings)) => member.configure(now, settings),
-            (None, Some(settings)) => self.member = Some(Member::new(now, settings, member_random)),
+            (None, Some(settings)) => {
+                self.member = Some(Member::new(now, settings, member_random));
+                self.resume_member();
+            }
             (Some(member), None) => member.shut_down(now),
             (None, None) => {}
         }
         self.active = loaded;
         self.protection.configure(&self.active.model, &self.state);
         self.interfaces = Interfaces::new(&self.active.model);
+        // Before anything is said by a server that is to say nothing.
+        self.rest_groups();
         self.drain();
         if self.active.model.server.is_none() {
             self.close_state();
             self.server = None;
         }
         if self.active.model.member.is_none() {
+            self.forget_member();
             self.member = None;
         }
         let exists =
@@ -296,6 +311,7 @@ impl Daemon {
         self.listening.retain(exists);
         self.join_groups();
         self.publish();
+        self.follow_addresses();
         self.tell_readiness();
         self.drain();
         Ok(())
@@ -357,6 +373,7 @@ impl Daemon {
         // Closed first: an interface that appeared must not carry anything before the data path is on it.
         self.publish();
         self.join_groups();
+        self.follow_addresses();
         self.tell_readiness();
     }
 
@@ -381,16 +398,12 @@ impl Daemon {
     }
 
     /// When the event loop must wake without other input.
-    fn wake(&self) -> Option<tokio::time::Instant> {
+    fn wake(&self) -> Option<proto::time::Instant> {
         let server = self.server.as_ref().filter(|_| self.server_listens());
         let server = server.and_then(|server| server.poll_timeout());
         let durable = self.durable.as_ref().and_then(|durable| durable.poll_timeout());
         let member = self.member.as_ref().and_then(|member| member.poll_timeout());
-        [server, durable, member, self.publish_again, self.join_again]
-            .into_iter()
-            .flatten()
-            .min()
-            .map(|instant| self.clock.at(instant))
+        [server, durable, member, self.publish_again, self.join_again].into_iter().flatten().min()
     }
 
     /// Takes every output of the roles, and publishes new tables if they are behind.
@@ -428,6 +441,8 @@ impl Daemon {
     }
 
     fn drain_member(&mut self) {
+        // What it acknowledges it must know after a restart.
+        self.keep_member();
         let mut buffer = std::mem::take(&mut self.buffer);
         while let Some(path) = self.member.as_mut().and_then(|member| member.poll_transmit(&mut buffer)) {
             self.dispatch.sent_by_member(&buffer);
@@ -439,11 +454,12 @@ impl Daemon {
                 proto::member::Event::InstallSas { vpn, sas, closed } => {
                     let now = crate::protection::engine_time(self.clock.now());
                     self.protection.install(&vpn, &sas, &closed, now, &self.state);
+                    self.resume_windows(&vpn);
                     self.stale = true;
                 }
                 proto::member::Event::SenderIds { vpn, sender_ids, spis } => {
-                    self.protection.take_sender_ids(&vpn, &sender_ids, &spis);
-                    self.recovery.watch_sender_ids();
+                    self.protection.begin_sender_ids(&vpn, sender_ids.bits, &spis);
+                    self.begin_sending(&vpn);
                 }
                 proto::member::Event::RemoveSas { vpn, spis, .. } => {
                     self.protection.remove(&vpn, &spis);
@@ -525,7 +541,7 @@ impl Daemon {
         let links = self.links.borrow().clone();
         let now = self.clock.now();
         for vpn in self.active.model.member.iter().flat_map(|member| &member.vpns) {
-            let readiness = self.interfaces.readiness(&vpn.name, &links);
+            let readiness = self.interfaces.readiness(&vpn.name, vpn.gateway.local_address, &links);
             if self.readiness.get(&vpn.name) == Some(&readiness) {
                 continue;
             }
@@ -549,15 +565,19 @@ impl Daemon {
         if let Some(server) = &mut self.server {
             server.shut_down(now);
         }
+        let behaviour = match self.active.model.member.as_ref().map(|member| member.stop_behaviour) {
+            Some(config::model::StopBehaviour::Detach) => StopBehaviour::Detach,
+            Some(config::model::StopBehaviour::Closed) | None => StopBehaviour::Closed,
+        };
+        match behaviour {
+            StopBehaviour::Closed => self.leave_member(),
+            StopBehaviour::Detach => self.forget_member(),
+        }
         if let Some(member) = &mut self.member {
             member.shut_down(now);
         }
         self.drain();
         self.close_state();
-        let behaviour = match self.active.model.member.as_ref().map(|member| member.stop_behaviour) {
-            Some(config::model::StopBehaviour::Detach) => StopBehaviour::Detach,
-            Some(config::model::StopBehaviour::Closed) | None => StopBehaviour::Closed,
-        };
         if let Some(data_path) = self.data_path.take() {
             data_path.stop(behaviour).context("stopping the data path")?;
         }

@@ -1,6 +1,7 @@
 //! External interfaces: names of the configuration, Linux devices, and what the kernel says of them.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use config::model::{Configuration, ExternalInterface};
 
@@ -42,8 +43,8 @@ impl Interfaces {
         self.of_vpn.get(vpn).into_iter().flatten().filter_map(|interface| links.by_name(&interface.device))
     }
 
-    /// Whether a VPN can register now.
-    pub fn readiness(&self, vpn: &str, links: &Links) -> Readiness {
+    /// Whether a VPN can register now, from its `local-address` if it has one: another machine may have that at the moment.
+    pub fn readiness(&self, vpn: &str, local_address: Option<IpAddr>, links: &Links) -> Readiness {
         let interfaces = self.of_vpn.get(vpn).map(Vec::as_slice).unwrap_or_default();
         if interfaces.is_empty() {
             return Readiness::Down(
@@ -54,7 +55,7 @@ impl Interfaces {
         let mut reasons = Vec::new();
         for ExternalInterface { name, device } in interfaces {
             match links.by_name(device) {
-                Some(link) if link.up => return Readiness::Up,
+                Some(link) if link.up => return address_readiness(local_address, links),
                 Some(_) => reasons.push(format!("external interface {name} is down")),
                 None if *device == name.0 => {
                     reasons.push(format!("external interface {name}: no such device"))
@@ -75,5 +76,12 @@ impl Interfaces {
             }
         }
         bindings
+    }
+}
+
+fn address_readiness(local_address: Option<IpAddr>, links: &Links) -> Readiness {
+    match local_address.filter(|address| !links.has_address(*address)) {
+        Some(address) => Readiness::Down(format!("this machine does not have the local-address {address}")),
+        None => Readiness::Up,
     }
 }

@@ -11,8 +11,8 @@ use dataplane::{
 };
 use ipnet::{Ipv4Net, Ipv6Net};
 use proto::member;
-use proto::policy::SenderIdDownload;
 
+use crate::durable::Received;
 use crate::interfaces::Interfaces;
 use crate::netlink::Links;
 use crate::state::{Known, Record, StateDirectory};
@@ -67,30 +67,64 @@ impl Protection {
         }
     }
 
-    /// Takes the sender ids that a PULL brought for these SAs, before they are installed.
-    ///
-    /// They are kept nowhere but here, so no later process uses them: it gets its own.
-    pub fn take_sender_ids(&mut self, name: &str, download: &SenderIdDownload, spis: &[u32]) {
+    /// Sender ids of so many bits are there for these SAs, before they are installed or after. Which of them may be used,
+    /// [`Protection::grant_sender_ids`] says.
+    pub fn begin_sender_ids(&mut self, name: &str, bits: u8, spis: &[u32]) {
         let Some(vpn) = self.vpns.get_mut(name) else { return };
-        let Some(length) = SenderIdLength::from_bits(download.bits.into()) else { return };
+        let Some(length) = SenderIdLength::from_bits(bits.into()) else { return };
         let key = (name.to_owned(), vpn.group_id, length);
         let ids = self.sender_ids.entry(key).or_insert_with(|| SenderIds::new(length));
         ids.begin_period();
-        for id in &download.ids {
-            if let Err(error) = ids.grant(*id) {
-                tracing::error!(target: "policy-manager", vpn = name, id, %error, "sender id not usable");
-            }
-        }
         for sa in vpn.sas.iter().filter(|sa| spis.contains(&sa.runtime.spi())) {
             sa.runtime.renew_sender_ids();
         }
         vpn.sender_ids = Some(Arc::clone(ids));
     }
 
-    /// Whether a VPN has lanes that cannot send for want of a sender id, or soon cannot.
-    pub fn wants_sender_ids(&self, vpn: &str) -> bool {
+    /// Lets lanes send with these sender ids. No later process gets to know them.
+    pub fn grant_sender_ids(&self, vpn: &str, granted: &[u32]) {
+        let Some(ids) = self.vpns.get(vpn).and_then(|vpn| vpn.sender_ids.as_ref()) else { return };
+        for id in granted {
+            if let Err(error) = ids.grant(*id) {
+                tracing::error!(target: "policy-manager", vpn, id, %error, "sender id not usable");
+            }
+        }
+    }
+
+    /// How many sender ids the lanes of a VPN lack, or will soon.
+    pub fn wanted_sender_ids(&self, vpn: &str) -> usize {
         let ids = self.vpns.get(vpn).and_then(|vpn| vpn.sender_ids.as_ref());
-        ids.is_some_and(|ids| ids.wanted() > 0)
+        ids.map_or(0, |ids| ids.wanted())
+    }
+
+    /// Whether there are keys whose packets are counted by sender.
+    pub fn has_senders(&self) -> bool {
+        !self.sender_ids.is_empty()
+    }
+
+    /// How far the packets of each sender were received, under each key that counts them. Nothing at all where those are
+    /// more senders than `most`.
+    pub fn received(&self, most: Option<usize>) -> Vec<Received> {
+        let mut all = Vec::new();
+        let mut room = most.unwrap_or(usize::MAX);
+        for (name, vpn) in &self.vpns {
+            for sa in &vpn.sas {
+                let Some(senders) = sa.runtime.received(room) else { return Vec::new() };
+                room -= senders.len();
+                if !senders.is_empty() {
+                    all.push(Received { vpn: name.clone(), spi: sa.runtime.spi(), senders });
+                }
+            }
+        }
+        all
+    }
+
+    /// Accepts only what is later than what an earlier process has received under a key.
+    pub fn resume_receiving(&self, vpn: &str, spi: u32, senders: &[(u32, u32)]) {
+        let sas = self.vpns.get(vpn).into_iter().flat_map(|vpn| &vpn.sas);
+        for sa in sas.filter(|sa| sa.runtime.spi() == spi) {
+            sa.runtime.resume_receiving(senders);
+        }
     }
 
     /// Frees what belongs to keys that have ended. Returns whether there is anything that will have to be freed.

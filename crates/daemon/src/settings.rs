@@ -18,8 +18,9 @@ use crate::durable::{ClusterSettings, TlsFiles};
 /// The port of GDOI.
 pub const GDOI_PORT: u16 = 848;
 
-/// Lanes of the data path, each of which sends with a sender id of its own, and further ids for when a count ends.
-const LANES: u16 = 1;
+/// Lanes of the data path, each of which sends with a sender id of its own.
+pub const LANES: u16 = 1;
+/// Further sender ids, for when a count ends and for restarts.
 const SPARES: u16 = 3;
 
 /// Settings of the key server. `key` gives each group that pushes the key that signs its rekeys; `None` where it has

@@ -34,7 +34,7 @@ fn child() {
     let Ok(namespace) = std::env::var(NAMESPACE) else { return };
     enter(&namespace);
     // With the XDP program, which must not outlive the process.
-    let options = Options { wire_io: WireIo::Xdp, ..Options::at(std::time::Instant::now()) };
+    let options = Options { wire_io: WireIo::Xdp, ..Options::at(daemon::clock::Clock::start()) };
     let mut datapath = DataPath::start(options).expect("can start");
     publish(&mut datapath, &Vpn::keyed().tables());
     println!("attached");

@@ -55,6 +55,9 @@ pub struct Verify {
     /// Hosts whose pairs do not count: they were cut off on purpose.
     #[arg(long)]
     except: Vec<IpAddr>,
+    /// Milliseconds for which packets may be lost in a row; by default none may be.
+    #[arg(long, default_value_t = 0)]
+    outage: u64,
 }
 
 /// What one host received from another.
@@ -231,12 +234,15 @@ impl Report {
 impl Verify {
     /// Print a line for each pair; fail if one lost a packet.
     pub fn run(self) -> Result<()> {
-        let (text, lost) = self.compare(&self.reports()?)?;
+        let Comparison { text, bad, longest_outage } = self.compare(&self.reports()?)?;
         print!("{text}");
-        if lost > 0 {
-            bail!("{lost} packets lost or doubled");
+        if bad > 0 {
+            bail!("{bad} packets lost or doubled; longest outage {longest_outage:.0} ms");
         }
-        println!("0 packets lost");
+        match longest_outage {
+            0.0 => println!("0 packets lost"),
+            _ => println!("no outage longer than {} ms; the longest lasted {longest_outage:.0} ms", self.outage),
+        }
         Ok(())
     }
 
@@ -254,8 +260,8 @@ impl Verify {
         Ok(reports)
     }
 
-    fn compare(&self, reports: &BTreeMap<IpAddr, Report>) -> Result<(String, u64)> {
-        let (mut text, mut bad, mut pairs) = (String::new(), 0, 0);
+    fn compare(&self, reports: &BTreeMap<IpAddr, Report>) -> Result<Comparison> {
+        let (mut text, mut bad, mut pairs, mut longest_outage) = (String::new(), 0, 0, 0.0);
         for (sender, report) in reports {
             for (receiver, &(sent, rate)) in &report.sent {
                 if self.except.contains(sender) || self.except.contains(receiver) {
@@ -267,12 +273,17 @@ impl Verify {
                     peer.received.get(sender).copied().unwrap_or_default();
                 let lost = sent.saturating_sub(packets);
                 bad += lost + duplicates;
+                let outage = |first, last| (last - first + 1) as f64 / rate * 1000.0;
                 writeln!(
                     text,
                     "{sender} > {receiver}: sent {sent}, lost {lost}, doubled {duplicates}, late {late}, longest silence {silence} ms"
                 )?;
                 let holes = peer.holes.iter().filter(|(from, ..)| from == sender);
                 for (_, first, last) in holes {
+                    longest_outage = f64::max(longest_outage, outage(*first, *last));
+                    if outage(*first, *last) <= self.outage as f64 {
+                        bad -= last - first + 1;
+                    }
                     writeln!(
                         text,
                         "    lost {first}..={last}, {:.3} to {:.3} s after the start",
@@ -288,8 +299,18 @@ impl Verify {
         if pairs != self.pairs {
             bail!("{pairs} pairs, not {}\n{text}", self.pairs);
         }
-        Ok((text, bad))
+        Ok(Comparison { text, bad, longest_outage })
     }
+}
+
+/// What comparing has brought.
+struct Comparison {
+    /// A line for each pair, and for each run of lost packets.
+    text: String,
+    /// Packets lost or doubled that must not be.
+    bad: u64,
+    /// The longest run of lost packets, in milliseconds.
+    longest_outage: f64,
 }
 
 #[cfg(test)]
@@ -315,11 +336,35 @@ mod tests {
             received: BTreeMap::from([(peer, [received, 0, 0, 0])]),
             holes: Vec::new(),
         };
-        let verify = Verify { folder: PathBuf::new(), pairs: 2, at_least: 100, except: Vec::new() };
+        let verify = Verify { folder: PathBuf::new(), pairs: 2, at_least: 100, except: Vec::new(), outage: 0 };
         let whole = BTreeMap::from([(one, report(other, 100)), (other, report(one, 100))]);
-        assert_eq!(verify.compare(&whole).unwrap().1, 0);
+        assert_eq!(verify.compare(&whole).unwrap().bad, 0);
         let short = BTreeMap::from([(one, report(other, 100)), (other, report(one, 98))]);
-        assert_eq!(verify.compare(&short).unwrap().1, 2);
+        assert_eq!(verify.compare(&short).unwrap().bad, 2);
         assert!(Verify { pairs: 1, ..verify }.compare(&whole).is_err());
+    }
+
+    #[test]
+    fn an_outage_may_last_as_long_as_is_allowed_and_no_longer() {
+        let one: IpAddr = "10.0.0.1".parse().unwrap();
+        let other: IpAddr = "10.0.0.2".parse().unwrap();
+        let report = |peer, received, holes| Report {
+            sent: BTreeMap::from([(peer, (100, 100.0))]),
+            received: BTreeMap::from([(peer, [received, 0, 0, 0])]),
+            holes,
+        };
+        let reports =
+            BTreeMap::from([(one, report(other, 100, vec![])), (other, report(one, 90, vec![(one, 20, 29)]))]);
+        let bad = |outage| {
+            let verify = Verify { folder: PathBuf::new(), pairs: 2, at_least: 100, except: Vec::new(), outage };
+            let comparison = verify.compare(&reports).unwrap();
+            assert_eq!(comparison.longest_outage, 100.0);
+            comparison.bad
+        };
+        assert_eq!([bad(0), bad(99), bad(100)], [10, 10, 0]);
+        // What is lost at the end has no end.
+        let reports = BTreeMap::from([(one, report(other, 100, vec![])), (other, report(one, 90, vec![]))]);
+        let verify = Verify { folder: PathBuf::new(), pairs: 2, at_least: 100, except: Vec::new(), outage: 1000 };
+        assert_eq!(verify.compare(&reports).unwrap().bad, 10);
     }
 }

@@ -187,6 +187,7 @@ impl Daemon {
             return CommitReply { success: false, diagnostics, changes: Vec::new() };
         };
         let changes = changes(&self.active.tree, &loaded.tree);
+        diagnostics.extend(self.virtual_addresses(&loaded.model, &source));
         match self.put_into_force(loaded, replaces_file.then_some(&text)) {
             Ok(()) => {
                 tracing::info!(target: "config", source, changes = changes.len(), "configuration in force");

@@ -78,10 +78,15 @@ impl Daemon {
         let now = self.clock.now();
         let goes_on = self.protection.forget_expired_senders(crate::protection::engine_time(now));
         self.recovery.sender_ids_at = goes_on.then(|| tokio::time::Instant::now() + SENDER_IDS);
-        let Some(member) = &mut self.member else { return };
-        for vpn in self.active.model.member.iter().flat_map(|member| &member.vpns) {
-            if self.protection.wants_sender_ids(&vpn.name) {
-                member.need_sender_ids(now, &vpn.name);
+        let vpns = self.active.model.member.iter().flat_map(|member| &member.vpns);
+        let names: Vec<String> = vpns.map(|vpn| vpn.name.clone()).collect();
+        for vpn in names {
+            let wanted = self.protection.wanted_sender_ids(&vpn);
+            if wanted > 0
+                && self.grant_sender_ids(&vpn, wanted) < wanted
+                && let Some(member) = &mut self.member
+            {
+                member.need_sender_ids(now, &vpn);
             }
         }
     }

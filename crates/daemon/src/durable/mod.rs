@@ -12,6 +12,7 @@
 mod cluster;
 mod file;
 mod key;
+mod resumption;
 mod stamp;
 mod waiting;
 mod writer;
@@ -28,6 +29,7 @@ use file::Kept;
 use writer::Written;
 
 pub use cluster::{ClusterSettings, ClusterState, Connection, ServerInfo, TlsFiles};
+pub use resumption::{Found, Received, Resumption};
 pub use waiting::Output;
 
 /// How long an orderly end waits for the last commit.

@@ -37,10 +37,15 @@ impl Stamp {
         Self { boot, boottime_micros: micros(boottime), posix_micros: micros(posix) }
     }
 
+    /// Whether `other` is known to be of the same run of the kernel.
+    pub(super) fn is_of_the_same_boot(&self, other: &Stamp) -> bool {
+        self.boot.is_some() && self.boot == other.boot
+    }
+
     /// How long ago `written` was. A clock that went back makes it no time at all: what is too old is then kept too long,
     /// which its holders do not notice, and never the other way round.
     pub(super) fn since(&self, written: &Stamp) -> Duration {
-        let micros = match self.boot.is_some() && self.boot == written.boot {
+        let micros = match self.is_of_the_same_boot(written) {
             true => self.boottime_micros.saturating_sub(written.boottime_micros),
             false => self.posix_micros.saturating_sub(written.posix_micros),
         };

@@ -88,6 +88,11 @@ impl Links {
         self.by_index.values()
     }
 
+    /// Whether an address is one of this machine's.
+    pub fn has_address(&self, address: IpAddr) -> bool {
+        self.local_addresses().any(|own| own == address)
+    }
+
     /// The addresses of this machine, on any link.
     pub fn local_addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
         self.iter().flat_map(|link| link.addresses.iter().map(IpNet::addr))

@@ -1,7 +1,6 @@
 //! Data paths on the gateways of a test network, with tables and keys that the test makes.
 
 use std::sync::Arc;
-use std::time::Instant as Clock;
 
 use crypto::esp::EspSuite;
 use crypto::{CbcCipher, Integrity};
@@ -146,7 +145,7 @@ pub fn gateway_with(
     tables: impl Fn(&Links) -> Arc<Tables> + Send + 'static,
 ) -> Resident<DataPath> {
     network.resident(node, move || {
-        let options = Options { wire_io, ..Options::at(Clock::now()) };
+        let options = Options { wire_io, ..Options::at(daemon::clock::Clock::start()) };
         let mut datapath = DataPath::start(options).expect("can start");
         publish(&mut datapath, &tables);
         datapath

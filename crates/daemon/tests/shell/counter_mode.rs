@@ -73,20 +73,24 @@ fn replays(host: &Host) -> u64 {
     count.sum()
 }
 
-fn check(name: &str, cipher: &str) {
-    if skip() {
-        return;
-    }
-    let (mut server, mut a, mut b) = triangle(name);
-    let configuration = SERVER
+/// A group with a counter mode and room for both members.
+fn configuration(cipher: &str) -> String {
+    SERVER
         .replace("authentication-algorithm hmac-sha1-96;", "")
         .replace("aes-128-cbc", cipher)
         .replace("ike-gateway black;", "ike-gateway black; ike-gateway white; sender-id-bits 12;")
         .replace(
             "gateway black {",
             "gateway white { ike-policy ike_policy; address 10.0.0.3; }\n gateway black {",
-        );
-    server.start(&configuration, &[]);
+        )
+}
+
+fn check(name: &str, cipher: &str) {
+    if skip() {
+        return;
+    }
+    let (mut server, mut a, mut b) = triangle(name);
+    server.start(&configuration(cipher), &[]);
     a.start(MEMBER, &[]);
     b.start(&MEMBER.replace("10.0.0.2", "10.0.0.3"), &[]);
     for member in [&a, &b] {
@@ -123,4 +127,51 @@ fn members_reach_each_other_with_aes_128_gcm_and_a_replayed_packet_is_refused() 
 #[test]
 fn members_reach_each_other_with_aes_256_gcm_and_a_replayed_packet_is_refused() {
     check("shh", "aes-256-gcm");
+}
+
+#[test]
+fn a_member_that_restarts_again_and_again_never_uses_a_nonce_twice_and_believes_nothing_twice() {
+    if skip() {
+        return;
+    }
+    let (mut server, mut a, mut b) = triangle("shgr");
+    server.start(&configuration("aes-128-gcm"), &[]);
+    a.start(MEMBER, &[]);
+    b.start(&MEMBER.replace("10.0.0.2", "10.0.0.3"), &[]);
+    for member in [&a, &b] {
+        within(PATIENCE, || member.get("/v1/member/ipsec-security-associations").contains("ESP:aes-gcm"));
+    }
+    let seen = capture(&server);
+    let ping = |a: &Host| a.execute(&["ping", "-c", "3", "-i", "0.1", "-W", "2", "-I", "31.1.1.1", "41.1.1.1"]);
+    ping(&a);
+    let mut packets = captured(&seen);
+    let replayed = packets[0].clone();
+    for round in 0..6 {
+        a.signal(if round % 2 == 0 { "TERM" } else { "KILL" });
+        a.wait();
+        a.start(MEMBER, &[]);
+        within(PATIENCE, || a.get("/v1/member/ipsec-security-associations").contains("ESP:aes-gcm"));
+        ping(&a);
+        packets.extend(captured(&seen));
+    }
+    assert!(packets.len() >= 21 && packets.iter().all(|packet| packet[9] == ESP));
+    let nonces: std::collections::BTreeSet<(&[u8], &[u8])> =
+        packets.iter().map(|packet| (&packet[20..24], &packet[28..36])).collect();
+    assert_eq!(nonces.len(), packets.len(), "an IV was used twice under a key");
+    let ids: std::collections::BTreeSet<u16> =
+        packets.iter().map(|packet| u16::from_be_bytes([packet[28], packet[29]]) >> 4).collect();
+    assert_eq!(ids.len(), 7, "each process has one of its own: {ids:?}");
+
+    // The receiver restarts in an orderly way: what it has heard is not heard again.
+    assert!(b.stop());
+    b.start(&MEMBER.replace("10.0.0.2", "10.0.0.3"), &[]);
+    within(PATIENCE, || b.get("/v1/member/ipsec-security-associations").contains("ESP:aes-gcm"));
+    let before = replays(&b);
+    for packet in [replayed, packets[packets.len() - 1].clone()] {
+        send_again(&server, packet);
+    }
+    within(PATIENCE, || replays(&b) == before + 2);
+    ping(&a);
+    assert_eq!(replays(&b), before + 2);
+    assert!(a.stop() && b.stop() && server.stop());
 }

@@ -7,6 +7,8 @@ mod counter_mode;
 mod durable;
 mod host;
 mod push;
+mod restart;
+mod service;
 
 use std::time::Duration;
 
