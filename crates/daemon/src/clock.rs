@@ -11,8 +11,9 @@ use rustix::time::{
     ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime,
     timerfd_create, timerfd_settime,
 };
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+
+use crate::sys::readable::readable;
 
 /// What the clock shows when it starts, so that moments in the past can be told.
 const HEAD_START: Duration = Duration::from_secs(3600);
@@ -61,9 +62,8 @@ pub struct Alarm {
 impl Alarm {
     /// An alarm that is not set. Needs a running `tokio` runtime.
     pub fn new(clock: Clock) -> io::Result<Alarm> {
-        let timer =
-            timerfd_create(TimerfdClockId::Boottime, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
-        Ok(Alarm { timer: AsyncFd::with_interest(timer, Interest::READABLE)?, clock, set_for: None })
+        let timer = timerfd_create(TimerfdClockId::Boottime, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
+        Ok(Alarm { timer: readable(timer)?, clock, set_for: None })
     }
 
     /// Sets it for a moment, at once if that has passed; or for none.

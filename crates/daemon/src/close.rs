@@ -37,9 +37,8 @@ pub fn close(command_line: &CommandLine, loaded: &Loaded) -> Result<()> {
     let links = Links::read().context("reading links")?;
     let tables = Arc::new(protection.tables(&loaded.model, &interfaces, &links));
     let peers: Vec<_> = member.gateways.iter().flat_map(|gateway| gateway.servers.clone()).collect();
-    let mut data_path =
-        DataPath::start(Options { wire_io: WireIo::Packet, ..Options::at(Clock::start()) })
-            .context("data path")?;
+    let mut data_path = DataPath::start(Options { wire_io: WireIo::Packet, ..Options::at(Clock::start()) })
+        .context("data path")?;
     let errors = data_path.publish(Publication { tables: &tables, links: &links, peers: &peers });
     data_path.stop(StopBehaviour::Closed)?;
     if !errors.is_empty() {

@@ -314,6 +314,7 @@ impl Daemon {
         self.follow_addresses();
         self.tell_readiness();
         self.drain();
+        self.watch_unknown_spis();
         Ok(())
     }
 
@@ -459,7 +460,10 @@ impl Daemon {
                 }
                 proto::member::Event::SenderIds { vpn, sender_ids, spis } => {
                     self.protection.begin_sender_ids(&vpn, sender_ids.bits, &spis);
-                    self.begin_sending(&vpn);
+                    // None at first tells of those to come, with the keys that are installed in between.
+                    if !sender_ids.ids.is_empty() {
+                        self.begin_sending(&vpn);
+                    }
                 }
                 proto::member::Event::RemoveSas { vpn, spis, .. } => {
                     self.protection.remove(&vpn, &spis);

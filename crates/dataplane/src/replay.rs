@@ -301,14 +301,24 @@ mod tests {
                 assert_eq!(kept, [(7, last)]);
                 let after = windows();
                 kept.iter().for_each(|(sender, last)| after.resume(*sender, *last));
-                for old in [1, last / 2, last.saturating_sub(WINDOW), last.saturating_sub(WINDOW / 2), last - 1, last] {
+                for old in [
+                    1,
+                    last / 2,
+                    last.saturating_sub(WINDOW),
+                    last.saturating_sub(WINDOW / 2),
+                    last - 1,
+                    last,
+                ] {
                     assert!(after.mark(7, old).is_err(), "{old} of {last}");
                 }
                 kept = after.last_numbers(1).expect("one sender");
                 if let Some(next) = last.checked_add(1) {
                     assert_eq!(after.mark(7, next), Ok(()));
                     let later = last.saturating_add(9);
-                    assert_eq!(after.mark(7, later), if later > next { Ok(()) } else { Err(Refused::Repeated) });
+                    assert_eq!(
+                        after.mark(7, later),
+                        if later > next { Ok(()) } else { Err(Refused::Repeated) }
+                    );
                     assert_eq!(after.last_numbers(9), Some(vec![(7, later)]));
                 }
             }

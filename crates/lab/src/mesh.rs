@@ -241,7 +241,10 @@ impl Verify {
         }
         match longest_outage {
             0.0 => println!("0 packets lost"),
-            _ => println!("no outage longer than {} ms; the longest lasted {longest_outage:.0} ms", self.outage),
+            _ => println!(
+                "no outage longer than {} ms; the longest lasted {longest_outage:.0} ms",
+                self.outage
+            ),
         }
         Ok(())
     }
@@ -336,7 +339,8 @@ mod tests {
             received: BTreeMap::from([(peer, [received, 0, 0, 0])]),
             holes: Vec::new(),
         };
-        let verify = Verify { folder: PathBuf::new(), pairs: 2, at_least: 100, except: Vec::new(), outage: 0 };
+        let verify =
+            Verify { folder: PathBuf::new(), pairs: 2, at_least: 100, except: Vec::new(), outage: 0 };
         let whole = BTreeMap::from([(one, report(other, 100)), (other, report(one, 100))]);
         assert_eq!(verify.compare(&whole).unwrap().bad, 0);
         let short = BTreeMap::from([(one, report(other, 100)), (other, report(one, 98))]);
@@ -353,10 +357,13 @@ mod tests {
             received: BTreeMap::from([(peer, [received, 0, 0, 0])]),
             holes,
         };
-        let reports =
-            BTreeMap::from([(one, report(other, 100, vec![])), (other, report(one, 90, vec![(one, 20, 29)]))]);
+        let reports = BTreeMap::from([
+            (one, report(other, 100, vec![])),
+            (other, report(one, 90, vec![(one, 20, 29)])),
+        ]);
         let bad = |outage| {
-            let verify = Verify { folder: PathBuf::new(), pairs: 2, at_least: 100, except: Vec::new(), outage };
+            let verify =
+                Verify { folder: PathBuf::new(), pairs: 2, at_least: 100, except: Vec::new(), outage };
             let comparison = verify.compare(&reports).unwrap();
             assert_eq!(comparison.longest_outage, 100.0);
             comparison.bad
@@ -364,7 +371,8 @@ mod tests {
         assert_eq!([bad(0), bad(99), bad(100)], [10, 10, 0]);
         // What is lost at the end has no end.
         let reports = BTreeMap::from([(one, report(other, 100, vec![])), (other, report(one, 90, vec![]))]);
-        let verify = Verify { folder: PathBuf::new(), pairs: 2, at_least: 100, except: Vec::new(), outage: 1000 };
+        let verify =
+            Verify { folder: PathBuf::new(), pairs: 2, at_least: 100, except: Vec::new(), outage: 1000 };
         assert_eq!(verify.compare(&reports).unwrap().bad, 10);
     }
 }

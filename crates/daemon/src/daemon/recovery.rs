@@ -54,6 +54,16 @@ impl Recovery {
 }
 
 impl Daemon {
+    /// From here on unknown keys are news: what was dropped before the data path had its keys says nothing.
+    pub(super) fn watch_unknown_spis(&mut self) {
+        for vpn in self.active.model.member.iter().flat_map(|member| &member.vpns) {
+            if let Some(counters) = self.protection.counters(&vpn.name) {
+                let dropped = counters.drops.count(DropReason::UnknownSpiProtected);
+                self.recovery.seen.insert(vpn.name.clone(), dropped);
+            }
+        }
+    }
+
     /// Tells the member of VPNs that lack something.
     pub(super) fn handle_unknown_spi(&mut self) {
         self.look_at_sender_ids();

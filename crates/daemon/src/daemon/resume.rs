@@ -40,8 +40,7 @@ impl Daemon {
             return;
         }
         let options = &self.command_line;
-        let opened =
-            Resumption::open(&options.runtime_dir, &options.state_dir, options.state_key.as_deref());
+        let opened = Resumption::open(&options.runtime_dir, &options.state_dir, options.state_key.as_deref());
         let resumption = match opened {
             Ok(resumption) => resumption,
             Err(error) => {
@@ -135,6 +134,7 @@ impl Daemon {
             tracing::error!(target: "database", vpn, "sender ids are not used: an older state that cannot be replaced has them unused");
             return 0;
         }
+        tracing::debug!(target: "policy-manager", vpn, ?ids, "sender ids in use");
         self.protection.grant_sender_ids(vpn, &ids);
         ids.len()
     }

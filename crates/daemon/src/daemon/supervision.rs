@@ -92,7 +92,8 @@ impl Daemon {
         if let Some(server) = &self.active.model.server {
             parts.push(format!("key server of {} groups", server.groups.len()));
         }
-        parts.extend(self.durable.iter().filter_map(|durable| durable.warning()));
+        let now = self.clock.now();
+        parts.extend(self.durable.iter().flat_map(|durable| durable.warnings(now)));
         if parts.is_empty() { "neither key server nor member".into() } else { parts.join("; ") }
     }
 }

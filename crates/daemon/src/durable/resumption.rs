@@ -69,7 +69,8 @@ impl Resumption {
         let mut random = OsRandom::new()?;
         // Named for its key only: a member's state is never there.
         let state = state_directory.join("member").join("state");
-        let key = Source::choose(credentials_directory().as_deref(), key_file, &state).key(&state, &mut random)?;
+        let key =
+            Source::choose(credentials_directory().as_deref(), key_file, &state).key(&state, &mut random)?;
         let file = runtime_directory.join("member.sealed");
         Ok(stamp::boot_id().map(|boot| Self { file, key, boot, random, fails: false }))
     }
@@ -144,7 +145,8 @@ fn replace(file: &Path, octets: &[u8]) -> io::Result<()> {
 fn join(state: &Secret, received: &[Received]) -> Secret {
     let windows: usize = received.iter().map(|it| 16 + it.vpn.len() + 8 * it.senders.len()).sum();
     let mut octets = Vec::with_capacity(4 + state.len() + windows);
-    let count = |count: usize| u32::try_from(count).expect("fewer than the sender ids there are").to_be_bytes();
+    let count =
+        |count: usize| u32::try_from(count).expect("fewer than the sender ids there are").to_be_bytes();
     octets.extend(count(state.len()));
     octets.extend(state.expose());
     for Received { vpn, spi, senders } in received {
@@ -207,12 +209,15 @@ mod tests {
         }
 
         fn open(&self) -> Resumption {
-            Resumption::open(&self.0, &self.0.join("state"), None).unwrap().expect("the kernel tells its boot")
+            Resumption::open(&self.0, &self.0.join("state"), None)
+                .unwrap()
+                .expect("the kernel tells its boot")
         }
     }
 
     fn received() -> Vec<Received> {
-        let of = |spi, senders: &[(u32, u32)]| Received { vpn: "gvpn".into(), spi, senders: senders.to_vec() };
+        let of =
+            |spi, senders: &[(u32, u32)]| Received { vpn: "gvpn".into(), spi, senders: senders.to_vec() };
         vec![of(256, &[(1, 2), (3, u32::MAX)]), of(257, &[])]
     }
 

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 pub mod packet;
+pub mod readable;
 pub mod tun;
 pub mod udp;
 pub mod xsk;

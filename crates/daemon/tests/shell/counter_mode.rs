@@ -63,10 +63,20 @@ fn send_again(host: &Host, packet: Vec<u8>) {
     });
 }
 
-/// How often B refused a packet for its sequence number.
+/// How often B refused a packet because it has seen its sequence number.
 fn replays(host: &Host) -> u64 {
+    refused(host, "replayed-sequence")
+}
+
+/// How often it refused one because its sequence number is behind the window.
+fn too_old(host: &Host) -> u64 {
+    refused(host, "sequence-too-old")
+}
+
+fn refused(host: &Host, reason: &str) -> u64 {
     let text = host.get("/v1/member/ipsec-statistics");
-    let count = text.split("\"replayed-sequence\"").skip(1).filter_map(|rest| {
+    let name = format!("\"{reason}\"");
+    let count = text.split(&name).skip(1).filter_map(|rest| {
         let rest = &rest[rest.find("\"packets\":")? + 10..];
         rest[..rest.find(|letter: char| !letter.is_ascii_digit())?].parse::<u64>().ok()
     });
@@ -142,7 +152,10 @@ fn a_member_that_restarts_again_and_again_never_uses_a_nonce_twice_and_believes_
         within(PATIENCE, || member.get("/v1/member/ipsec-security-associations").contains("ESP:aes-gcm"));
     }
     let seen = capture(&server);
-    let ping = |a: &Host| a.execute(&["ping", "-c", "3", "-i", "0.1", "-W", "2", "-I", "31.1.1.1", "41.1.1.1"]);
+    // A process without a spare id must first ask for others.
+    let reaches =
+        |a: &Host| a.succeeds(&["ping", "-c", "3", "-i", "0.1", "-W", "1", "-I", "31.1.1.1", "41.1.1.1"]);
+    let ping = |a: &Host| within(PATIENCE, || reaches(a));
     ping(&a);
     let mut packets = captured(&seen);
     let replayed = packets[0].clone();
@@ -157,21 +170,23 @@ fn a_member_that_restarts_again_and_again_never_uses_a_nonce_twice_and_believes_
     assert!(packets.len() >= 21 && packets.iter().all(|packet| packet[9] == ESP));
     let nonces: std::collections::BTreeSet<(&[u8], &[u8])> =
         packets.iter().map(|packet| (&packet[20..24], &packet[28..36])).collect();
-    assert_eq!(nonces.len(), packets.len(), "an IV was used twice under a key");
+    // The bridge carries each of them in by one port and out by another.
+    let different: std::collections::BTreeSet<&Vec<u8>> = packets.iter().collect();
+    assert_eq!(nonces.len(), different.len(), "an IV was used twice under a key");
     let ids: std::collections::BTreeSet<u16> =
         packets.iter().map(|packet| u16::from_be_bytes([packet[28], packet[29]]) >> 4).collect();
-    assert_eq!(ids.len(), 7, "each process has one of its own: {ids:?}");
+    assert!(ids.len() >= 7, "each process has one of its own: {ids:?}");
 
     // The receiver restarts in an orderly way: what it has heard is not heard again.
     assert!(b.stop());
     b.start(&MEMBER.replace("10.0.0.2", "10.0.0.3"), &[]);
     within(PATIENCE, || b.get("/v1/member/ipsec-security-associations").contains("ESP:aes-gcm"));
-    let before = replays(&b);
+    let before = too_old(&b);
     for packet in [replayed, packets[packets.len() - 1].clone()] {
         send_again(&server, packet);
     }
-    within(PATIENCE, || replays(&b) == before + 2);
+    within(PATIENCE, || too_old(&b) == before + 2);
     ping(&a);
-    assert_eq!(replays(&b), before + 2);
+    assert_eq!((replays(&b), too_old(&b)), (0, before + 2));
     assert!(a.stop() && b.stop() && server.stop());
 }

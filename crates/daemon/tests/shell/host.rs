@@ -98,6 +98,13 @@ impl Host {
         command_line.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     }
 
+    /// Whether a command succeeds in the namespace.
+    pub fn succeeds(&self, command: &[&str]) -> bool {
+        let mut run = Command::new("ip");
+        run.args(["netns", "exec", &self.namespace]).args(command).stdout(Stdio::null());
+        run.status().unwrap().success()
+    }
+
     /// Runs a function in the namespace.
     pub fn inside<T: Send + 'static>(&self, function: impl FnOnce() -> T + Send + 'static) -> T {
         let file = std::fs::File::open(format!("/run/netns/{}", self.namespace)).unwrap();

@@ -45,12 +45,16 @@ fn a_member_that_was_stopped_or_killed_goes_on_without_a_registration() {
         member.wait();
         member.start(MEMBER, &[]);
         within(PATIENCE, || spis(&member, AT_MEMBER) == before);
-        assert!(has_pulled(&member, 0) && member.log().contains("goes on with the keys of before the restart"));
+        assert!(
+            has_pulled(&member, 0) && member.log().contains("goes on with the keys of before the restart")
+        );
         // It is told of what changes, and takes it.
         configuration = configuration.replace(from, to);
         server.rewrite(&configuration);
         assert!(server.post("/v1/commit", "").contains("\"success\":true"));
-        within(PATIENCE, || spis(&server, AT_SERVER).len() > before.len() && have_the_same_keys(&server, &member));
+        within(PATIENCE, || {
+            spis(&server, AT_SERVER).len() > before.len() && have_the_same_keys(&server, &member)
+        });
         assert!(has_pulled(&member, 0));
     }
     assert!(server.get("/v1/server/statistics").contains("\"pull-succeeded\":1,"));
@@ -70,7 +74,8 @@ fn a_member_registers_where_what_it_kept_is_of_no_use() {
         octets[99] ^= 1;
         fs::write(sealed(member), octets).unwrap();
     };
-    let other_key = |member: &Host| fs::write(member.folder().join("state/member/state.key"), [7; 32]).unwrap();
+    let other_key =
+        |member: &Host| fs::write(member.folder().join("state/member/state.key"), [7; 32]).unwrap();
     let causes: [(&str, &dyn Fn(&Host)); 2] = [("damaged", &damage), ("another key", &other_key)];
     for (count, (words, cause)) in causes.into_iter().enumerate() {
         assert!(member.stop());
@@ -114,7 +119,7 @@ fn a_member_that_is_killed_again_and_again_has_the_servers_keys_each_time() {
     }
     let (mut server, mut member, configuration) = registered("shrk");
     let mut random = 12_345_u32;
-    for kill in 0..60 {
+    for kill in 0..30 {
         random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         if kill % 6 == 0 {
             // Some of them while a rekey arrives.
@@ -122,10 +127,14 @@ fn a_member_that_is_killed_again_and_again_has_the_servers_keys_each_time() {
             server.rewrite(&configuration.replace("destination 31.1.0.0/16;", &policy));
             server.signal("HUP");
         }
-        std::thread::sleep(Duration::from_millis(u64::from(random >> 26)));
+        std::thread::sleep(Duration::from_millis(u64::from(random >> 25)));
         member.signal("KILL");
         member.wait();
-        member.launch(MEMBER, &[]);
+        match kill % 3 {
+            // One that has hardly begun.
+            2 => member.launch(MEMBER, &[]),
+            _ => member.start(MEMBER, &[]),
+        }
     }
     member.signal("KILL");
     member.wait();
@@ -133,7 +142,7 @@ fn a_member_that_is_killed_again_and_again_has_the_servers_keys_each_time() {
     within(Duration::from_secs(60), || have_the_same_keys(&server, &member));
     let log = member.log();
     assert!(!log.contains("are not used") && !log.to_lowercase().contains("panic"), "{log}");
-    assert!(log.matches("goes on with the keys").count() > 20);
+    assert!(log.matches("goes on with the keys").count() > 10);
     assert!(server.stop() && member.stop());
 }
 
@@ -144,14 +153,17 @@ fn a_member_whose_address_is_replaced_registers_from_the_new_one_and_keeps_its_k
     }
     let (mut server, mut member) = pair("shra");
     let configuration = pushing("")
-        .replace("gateway black {", "gateway moved { ike-policy ike_policy; address 10.0.0.7; }\n gateway black {")
+        .replace(
+            "gateway black {",
+            "gateway moved { ike-policy ike_policy; address 10.0.0.7; }\n gateway black {",
+        )
         .replace("ike-gateway black;", "ike-gateway black; ike-gateway moved;");
     server.start(&configuration, &[]);
     member.start(&MEMBER.replace("local-address 10.0.0.2;", ""), &[]);
     within(PATIENCE, || have_the_same_keys(&server, &member));
     let before = spis(&member, AT_MEMBER);
-    member.ip(&["address", "add", "10.0.0.7/24", "dev", "wan0"]);
     member.ip(&["address", "delete", "10.0.0.2/24", "dev", "wan0"]);
+    member.ip(&["address", "add", "10.0.0.7/24", "dev", "wan0"]);
     within(Duration::from_secs(30), || {
         assert_eq!(spis(&member, AT_MEMBER), before);
         server.get("/v1/server/registered-members").contains("10.0.0.7")
@@ -190,7 +202,9 @@ fn a_group_whose_address_is_elsewhere_rests_until_it_comes() {
     }
     let (mut server, mut member) = pair("shrg");
     // The member asks an address that the server has, of a group that is bound to another.
-    let configuration = pushing("").replace("server-address 10.0.0.1;", "").replace("group-id 1;", "group-id 1; server-address 10.0.0.8;");
+    let configuration = pushing("")
+        .replace("server-address 10.0.0.1;", "")
+        .replace("group-id 1;", "group-id 1; server-address 10.0.0.8;");
     server.start(&configuration, &[]);
     within(PATIENCE, || server.log().contains("group rests"));
     assert!(server.log().contains("make keys of their own"), "{}", server.log());
@@ -215,7 +229,7 @@ fn a_server_that_has_forgotten_a_phase_1_sa_says_so_and_the_member_asks_anew_at_
     server.signal("KILL");
     server.wait();
     server.start(&configuration, &[]);
-    assert!(member.delete("/v1/member/group").contains('1'));
+    assert!(member.delete("/v1/member/ipsec-security-associations").contains('1'));
     // Without the hint that takes two tries of ten seconds.
     within(Duration::from_secs(9), || has_pulled(&member, 2));
     assert!(member.log().contains("the server may have forgotten us"), "{}", member.log());

@@ -32,7 +32,9 @@ impl Manager {
     fn wait_for(&self, wanted: &str) -> String {
         let deadline = Instant::now() + Duration::from_secs(20);
         while Instant::now() < deadline {
-            if let Some(message) = self.next(Duration::from_secs(1)).filter(|message| message.starts_with(wanted)) {
+            if let Some(message) =
+                self.next(Duration::from_secs(1)).filter(|message| message.starts_with(wanted))
+            {
                 return message;
             }
         }
@@ -114,7 +116,8 @@ fn the_capabilities_that_the_unit_leaves_suffice() {
         return;
     }
     let capabilities = UNIT.lines().find_map(|line| line.strip_prefix("CapabilityBoundingSet=")).unwrap();
-    let kept: String = capabilities.split(' ').map(|name| format!(",+{}", &name["CAP_".len()..].to_lowercase())).collect();
+    let kept: String =
+        capabilities.split(' ').map(|name| format!(",+{}", &name["CAP_".len()..].to_lowercase())).collect();
     let bounding_set = format!("--bounding-set=-all{kept}");
     let by = ["setpriv", "--no-new-privs", "--inh-caps=-all", &bounding_set];
     let (mut server, mut member) = pair("shsc");
@@ -122,7 +125,9 @@ fn the_capabilities_that_the_unit_leaves_suffice() {
     member.launch_as(MEMBER, &by, &[], |_| {});
     let socket = member.folder().join("gvpnd.sock");
     within(Duration::from_secs(20), || std::os::unix::net::UnixStream::connect(&socket).is_ok());
-    within(Duration::from_secs(20), || member.get("/v1/member/ipsec-security-associations").contains("ESP:aes-128/sha1"));
+    within(Duration::from_secs(20), || {
+        member.get("/v1/member/ipsec-security-associations").contains("ESP:aes-128/sha1")
+    });
     assert!(member.get("/v1/status").contains("\"attached\":true"));
     assert!(!member.log().contains("ERROR") && !server.log().contains("ERROR"), "{}", member.log());
     // Its successor, who starts from the state that this one has left, can do the same.

@@ -93,8 +93,12 @@ impl Member {
                 Some(index) => self.take_over(now, index, kept),
                 None => self.journal.record(
                     now,
-                    Entry::new(Level::Info, Facility::PolicyManager, "keys of before the restart are not used: the configuration has changed")
-                        .with("vpn", kept.name),
+                    Entry::new(
+                        Level::Info,
+                        Facility::PolicyManager,
+                        "keys of before the restart are not used: the configuration has changed",
+                    )
+                    .with("vpn", kept.name),
                 ),
             }
         }
@@ -140,8 +144,10 @@ impl Member {
         if let Some(own) = ids {
             let spis = own.spis.clone();
             // One is used now; the next restart wants one, too.
-            if own.spares.len() < 2 {
-                self.reregister_soon(now, index);
+            match own.spares.len() {
+                0 => _ = self.reregister(now, &name),
+                1 => _ = self.reregister_soon(now, index),
+                _ => {}
             }
             let sender_ids = SenderIdDownload { bits: own.bits, ids: own.spares.into() };
             self.events.push_back(Event::SenderIds { vpn: name, sender_ids, spis });
@@ -352,6 +358,8 @@ fn write_kek(output: &mut Output, now: Instant, held: &HeldKek) {
     record::write_prf(output, held.kek.acknowledgement);
     output.counted(held.verifying.to_spki_der());
     output.moment(now, held.ends);
+    output.flag(held.pulled.is_some());
+    output.moment(now, held.pulled.unwrap_or(now));
     output.duration(held.timeline.lifetime);
     output.flag(held.heartbeat.is_some());
     output.duration(held.heartbeat.unwrap_or_default());
@@ -374,6 +382,8 @@ fn read_kek(input: &mut Input<'_>) -> Result<HeldKek> {
     let verifying = VerifyingKey::from_wire(input.counted("public key")?);
     let verifying = verifying.map_err(|_| input.error("public key"))?;
     let ends = input.moment("expiry")?;
+    let was_pulled = input.flag("PULL")?;
+    let pulled = Some(input.moment("PULL")?).filter(|_| was_pulled);
     let lifetime = input.duration("lifetime")?;
     let has_heartbeat = input.flag("heartbeat")?;
     let heartbeat = Some(input.duration("heartbeat")?).filter(|_| has_heartbeat);
@@ -381,6 +391,7 @@ fn read_kek(input: &mut Input<'_>) -> Result<HeldKek> {
         kek: push::Kek { spi, cipher, key, iv, hash, acknowledgement },
         verifying,
         index: 0,
+        pulled,
         ends,
         timeline: timeline(lifetime),
         heartbeat,

@@ -31,7 +31,7 @@ pub enum Event {
     SenderIds {
         /// Name of the VPN.
         vpn: Arc<str>,
-        /// The ids: no other member has them.
+        /// The ids: no other member has them. None yet, where the keys of before a restart are about to be installed.
         sender_ids: SenderIdDownload,
         /// SPIs of the SAs that they may be used with; later ones by push are others.
         spis: Vec<u32>,

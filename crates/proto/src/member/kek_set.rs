@@ -41,7 +41,7 @@ pub(super) struct HeldKek {
     /// Pushes accepted of late.
     pub(super) recent: Recent,
     /// When a PULL brought it, if it did not come by push.
-    pulled: Option<Instant>,
+    pub(super) pulled: Option<Instant>,
     /// Where in the window of re-registration this member stands.
     pub(super) fraction: u32,
 }

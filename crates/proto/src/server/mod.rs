@@ -182,7 +182,9 @@ impl Server {
         }
         for mut removed in old {
             self.forget_records(&removed);
-            let is_told = !removed.rests && removed.dissolve(now, &mut self.numbers);
+            // Of several servers the others may have it on.
+            let is_alone = self.standing == Standing::Alone;
+            let is_told = is_alone && !removed.rests && removed.dissolve(now, &mut self.numbers);
             removed.forget(&mut self.numbers.spis);
             self.journal.record(
                 now,
@@ -229,7 +231,7 @@ impl Server {
             }
             self.collect_notes(now, index);
         }
-        if self.groups.iter().all(|group| group.rests) {
+        if !self.groups.is_empty() && self.groups.iter().all(|group| group.rests) {
             self.outbox.clear();
         }
         self.update_due(now);

@@ -168,9 +168,8 @@ fn a_rekey_that_was_obeyed_is_not_obeyed_again() {
     });
     world.run(seconds(200));
     restart(&mut world, settings(), seconds(1));
-    let refused = |world: &World| {
-        world.members[0].ipsec_security_associations(world.now)[0].counters.push_failed
-    };
+    let refused =
+        |world: &World| world.members[0].ipsec_security_associations(world.now)[0].counters.push_failed;
     assert_eq!(refused(&world), 0);
     let copies = pushes.borrow().clone();
     assert!(copies.len() >= 3);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crypto::Secret;
 use wire::codec::Result;
 
-use crate::record::{Input, Output};
 use crate::path::Path;
+use crate::record::{Input, Output};
 use crate::server::members::{Counters, Member, RememberedMember, Standing};
 use crate::time::Instant;
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use crypto::Secret;
 use wire::codec::Result;
 
-use crate::record::{Input, Output};
 use crate::path::Path;
+use crate::record::{Input, Output};
 use crate::time::Instant;
 
 /// Layout of the record.
