@@ -539,30 +539,6 @@ impl Daemon {
         self.attach_problems = problems;
     }
 
-    /// Tells the member which of its VPNs can register.
-    fn tell_readiness(&mut self) {
-        let Some(member) = &mut self.member else { return };
-        let links = self.links.borrow().clone();
-        let now = self.clock.now();
-        for vpn in self.active.model.member.iter().flat_map(|member| &member.vpns) {
-            let readiness = self.interfaces.readiness(&vpn.name, vpn.gateway.local_address, &links);
-            if self.readiness.get(&vpn.name) == Some(&readiness) {
-                continue;
-            }
-            match &readiness {
-                Readiness::Up => {
-                    tracing::info!(target: "general", vpn = vpn.name, "external interface is up");
-                    member.interface_up(now, &vpn.name, vpn.gateway.local_address);
-                }
-                Readiness::Down(reason) => {
-                    tracing::warn!(target: "general", vpn = vpn.name, reason, "VPN is inactive");
-                    member.interface_down(now, &vpn.name);
-                }
-            }
-            self.readiness.insert(vpn.name.clone(), readiness);
-        }
-    }
-
     /// An orderly end: peers are told, and the interfaces are left as `stop-behaviour` says.
     fn stop(mut self) -> Result<()> {
         let now = self.clock.now();

@@ -1,4 +1,4 @@
-//! Addresses that come and go, by VRRP for instance: what is bound to one is active only while this machine holds it.
+//! Links and addresses that come and go, by VRRP for instance: what is bound to one is active only while this machine has it.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -8,6 +8,7 @@ use control::{Diagnostic, Severity};
 
 use super::Daemon;
 use crate::configuration::without_place;
+use crate::interfaces::Readiness;
 use crate::netlink::Links;
 
 impl Daemon {
@@ -30,6 +31,30 @@ impl Daemon {
             let elsewhere: BTreeSet<&str> =
                 served_elsewhere(model, &links).map(|(group, _)| group.name.as_str()).collect();
             server.set_resting(now, |group| elsewhere.contains(group));
+        }
+    }
+
+    /// Tells the member which of its VPNs can register.
+    pub(super) fn tell_readiness(&mut self) {
+        let Some(member) = &mut self.member else { return };
+        let links = self.links.borrow().clone();
+        let now = self.clock.now();
+        for vpn in self.active.model.member.iter().flat_map(|member| &member.vpns) {
+            let readiness = self.interfaces.readiness(&vpn.name, vpn.gateway.local_address, &links);
+            if self.readiness.get(&vpn.name) == Some(&readiness) {
+                continue;
+            }
+            match &readiness {
+                Readiness::Up => {
+                    tracing::info!(target: "general", vpn = vpn.name, "external interface is up");
+                    member.interface_up(now, &vpn.name, vpn.gateway.local_address);
+                }
+                Readiness::Down(reason) => {
+                    tracing::warn!(target: "general", vpn = vpn.name, reason, "VPN is inactive");
+                    member.interface_down(now, &vpn.name);
+                }
+            }
+            self.readiness.insert(vpn.name.clone(), readiness);
         }
     }
 

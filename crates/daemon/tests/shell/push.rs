@@ -163,6 +163,8 @@ fn a_key_file_that_cannot_be_used_is_told_and_stays_as_it_is() {
         return;
     }
     let mut server = Host::new("shkf", "10.0.0.1/24");
+    // The address that the group is bound to.
+    server.ip(&["address", "add", "10.0.0.1/24", "dev", "lo"]);
     let folder = server.folder().join("state/server");
     std::fs::create_dir_all(&folder).unwrap();
     let damaged = folder.join("g1.ecdsa-256.pkcs8");

@@ -1,12 +1,13 @@
 //! Why a member registers again before the life of its keys asks for it: ESP under a key that it lacks, a Delete that
-//! leaves it without one, a server that fell silent.
+//! leaves it without one, a server that fell silent or has perhaps forgotten it.
 
 use std::time::Duration;
 
 use super::Member;
-use super::state::State;
+use super::state::{Awaiting, State, Trigger};
 use super::vpn::Vpn;
 use crate::log::{Entry, Facility, Level};
+use crate::phase1::AssociationId;
 use crate::time::Instant;
 use crate::timeline::{EVICTION_SPREAD, TRIES_PER_SERVER};
 
@@ -72,6 +73,43 @@ impl Member {
     pub(super) fn reregister_soon(&mut self, now: Instant, index: usize) {
         let at = now + self.random_within(EVICTION_SPREAD);
         self.vpns[index].plan(now, at);
+    }
+
+    /// Somebody says that the server does not know a phase 1 SA. If it is the server, it has started anew, and a question
+    /// under that SA is asked in vain; if it is somebody else, a phase 1 exchange too many is all that he gets: the SA stays.
+    /// One that was made for the question is known to the server whatever anybody says.
+    pub(super) fn perhaps_forgotten(&mut self, now: Instant, association: AssociationId) {
+        for index in 0..self.vpns.len() {
+            let vpn = &self.vpns[index];
+            let asks_in_vain = matches!(
+                &vpn.state,
+                State::Pulling(pull)
+                    if pull.association == association && !pull.fresh && matches!(pull.awaiting, Awaiting::Message2)
+            );
+            let Some(server) = vpn.current_server().filter(|_| asks_in_vain) else { continue };
+            let gateway = vpn.gateway.phase1.name.clone();
+            let path = vpn.path(server);
+            let key = (gateway, server);
+            let connecting = match self.connecting.get(&key) {
+                Some(connecting) => *connecting,
+                None => match self.endpoint.connect(now, &key.0, path, &mut *self.random) {
+                    Ok(connecting) => connecting,
+                    Err(_) => continue,
+                },
+            };
+            self.connecting.insert(key, connecting);
+            self.end_pull(index);
+            let vpn = &mut self.vpns[index];
+            vpn.try_ends = now + vpn.try_interval();
+            vpn.state.step(Trigger::Failed, State::Waiting(now));
+            vpn.state.step(Trigger::Begin, State::Connecting(Some(connecting)));
+            self.journal.record(
+                now,
+                Entry::new(Level::Info, Facility::Ike, "the server may have forgotten us: asking anew")
+                    .with("vpn", &self.vpns[index].name)
+                    .with("server", server),
+            );
+        }
     }
 
     /// A random part of `duration`.
