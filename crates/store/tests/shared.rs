@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crypto::{SealingKey, Secret, SeededRandom};
-use store::{Change, Epoch, Preference, Shared, SharedEvent, SharedSettings, Term};
+use store::{Change, Epoch, Preference, Shared, SharedEvent, SharedSettings, Term, Tls};
 
 const LEASE: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -20,15 +20,20 @@ struct Etcd {
 
 impl Etcd {
     fn start(name: &str) -> Self {
+        Self::start_with(name, "http", &[])
+    }
+
+    fn start_with(name: &str, scheme: &str, options: &[&str]) -> Self {
         let directory = std::env::temp_dir().join(format!("gvpn-etcd-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&directory);
-        let (client, peer) = (free_url(), free_url());
+        let (client, peer) = (free_url(scheme), free_url("http"));
         let process = Command::new("etcd")
             .args(["--data-dir", directory.to_str().unwrap(), "--log-level", "error"])
             .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
             .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
             .args(["--initial-cluster", &format!("default={peer}")])
             .args(["--heartbeat-interval", "50", "--election-timeout", "500"])
+            .args(options)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -50,9 +55,24 @@ impl Drop for Etcd {
     }
 }
 
-fn free_url() -> String {
+fn free_url(scheme: &str) -> String {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    format!("http://127.0.0.1:{port}")
+    format!("{scheme}://127.0.0.1:{port}")
+}
+
+fn settings(etcd: &Etcd, name: &str, preference: Preference, key: u8) -> SharedSettings {
+    SharedSettings {
+        endpoints: vec![etcd.url.clone()],
+        prefix: "/groupvpn/test".into(),
+        name: name.into(),
+        preference,
+        about: Secret::from_slice(format!("about {name}").as_bytes()),
+        lease: LEASE,
+        longest_wait: LEASE,
+        tls: None,
+        user: None,
+        key: SealingKey::new(&Secret::new(vec![key; 32])).unwrap(),
+    }
 }
 
 /// A server's end of the store, and what it was told.
@@ -70,19 +90,12 @@ impl Server {
     }
 
     fn with_key(etcd: &Etcd, name: &str, preference: Preference, key: u8) -> Self {
-        let settings = SharedSettings {
-            endpoints: vec![etcd.url.clone()],
-            prefix: "/groupvpn/test".into(),
-            name: name.into(),
-            preference,
-            about: Secret::from_slice(format!("about {name}").as_bytes()),
-            lease: LEASE,
-            longest_wait: LEASE,
-            tls: None,
-            user: None,
-            key: SealingKey::new(&Secret::new(vec![key; 32])).unwrap(),
-        };
-        let shared = Shared::start(settings, Box::new(SeededRandom::new(name.len() as u64)));
+        Self::with(settings(etcd, name, preference, key))
+    }
+
+    fn with(settings: SharedSettings) -> Self {
+        let random = Box::new(SeededRandom::new(settings.name.len() as u64));
+        let shared = Shared::start(settings, random);
         Self { shared, epoch: Epoch::default(), term: None, records: Vec::new(), servers: Vec::new() }
     }
 
@@ -259,6 +272,61 @@ async fn another_cluster_key_is_told_and_changes_nothing() {
         matches!(&event, SharedEvent::CutOff(reason) if reason.contains("another cluster key")),
         "{event:?}"
     );
+}
+
+/// Certificates of an authority of the test's own: one for etcd at 127.0.0.1, one for its clients.
+fn certificates(directory: &std::path::Path) {
+    std::fs::create_dir_all(directory).unwrap();
+    let openssl = |arguments: &[&str]| {
+        let output = Command::new("openssl").current_dir(directory).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"];
+    let ca = ["req", "-x509", "-subj", "/CN=authority", "-keyout", "ca.key", "-out", "ca.pem"];
+    openssl(&[&ca[..], &key[..]].concat());
+    for name in ["etcd", "client"] {
+        let (subject, pem, private) = (format!("/CN={name}"), format!("{name}.pem"), format!("{name}.key"));
+        let request =
+            ["req", "-x509", "-CA", "ca.pem", "-CAkey", "ca.key", "-addext", "subjectAltName=IP:127.0.0.1"];
+        let rest = [
+            "-addext",
+            "basicConstraints=critical,CA:FALSE",
+            "-subj",
+            &subject,
+            "-keyout",
+            &private,
+            "-out",
+            &pem,
+        ];
+        openssl(&[&request[..], &rest[..], &key[..]].concat());
+    }
+}
+
+#[tokio::test]
+async fn over_tls_both_ends_show_certificates_and_a_stranger_gets_nothing() {
+    let directory = std::env::temp_dir().join(format!("gvpn-etcd-tls-certificates-{}", std::process::id()));
+    certificates(&directory);
+    let file = |name: &str| directory.join(name).to_str().unwrap().to_owned();
+    let (certificate, key, ca) = (file("etcd.pem"), file("etcd.key"), file("ca.pem"));
+    let tls =
+        ["--client-cert-auth", "--cert-file", &certificate, "--key-file", &key, "--trusted-ca-file", &ca];
+    let etcd = Etcd::start_with("tls", "https", &tls);
+    let read = |name: &str| std::fs::read(directory.join(name)).unwrap();
+    let settings = |name: &str, own: bool| {
+        let own = own.then(|| (read("client.pem"), Secret::new(read("client.key"))));
+        SharedSettings {
+            tls: Some(Tls { authorities: read("ca.pem"), own }),
+            ..settings(&etcd, name, Preference::Root, 1)
+        }
+    };
+    let mut server = Server::with(settings("server", true));
+    server.until(leads).await;
+    let term = server.term;
+    assert!(matches!(server.commit(1, term, "group/1/keys", "one").await, SharedEvent::Committed(1)));
+    let mut stranger = Server::with(settings("stranger", false));
+    let event = stranger.event().await;
+    assert!(matches!(event, SharedEvent::CutOff(_)), "{event:?}");
+    std::fs::remove_dir_all(directory).unwrap();
 }
 
 #[tokio::test]

@@ -75,11 +75,12 @@ impl Driver {
     pub fn pushes_of(&self, id: u64) -> Vec<&PushBatch> {
         let asked = self.in_flight.as_ref().filter(|asked| asked.id == id);
         let outputs = asked.into_iter().flat_map(|asked| &asked.outputs);
-        let push = |output| match output {
-            &Output::Push(ref batch) => Some(batch),
-            Output::Datagram(..) => None,
-        };
-        outputs.filter_map(push).collect()
+        outputs
+            .filter_map(|output| match output {
+                Output::Push(batch) => Some(batch),
+                Output::Datagram(..) => None,
+            })
+            .collect()
     }
 
     pub fn handle(&mut self, now: Instant, event: Event) {
@@ -128,11 +129,14 @@ impl Driver {
                 self.connected = false;
                 if self.term.take().is_some() {
                     self.give_up(now);
-                } else if let Some(asked) = self.in_flight.take() {
-                    for (change, written) in asked.changes {
-                        self.changes.entry(change.place).or_insert((change.content, written));
+                } else {
+                    if let Some(asked) = self.in_flight.take() {
+                        for (change, written) in asked.changes {
+                            self.changes.entry(change.place).or_insert((change.content, written));
+                        }
                     }
-                    self.released.extend(asked.outputs);
+                    self.next.clear();
+                    self.server.forget_unfinished();
                 }
             }
         }

@@ -34,6 +34,11 @@ fn under_any_schedule_a_group_that_pulls_has_one_key_set() {
 }
 
 #[test]
+fn a_follower_that_slept_past_its_lease_gives_no_key_of_before() {
+    run(1027, false);
+}
+
+#[test]
 #[ignore = "many schedules; takes minutes"]
 fn under_a_thousand_schedules() {
     (1000..2000).for_each(|seed| run(seed, seed % 2 == 0));

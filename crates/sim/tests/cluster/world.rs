@@ -196,7 +196,8 @@ impl World {
 
     /// A little time passes: up to half a second, in which each queue moves by chance.
     fn pass(&mut self) {
-        self.now = self.now + Duration::from_millis(20 + self.within(400));
+        let passed = Duration::from_millis(20 + self.within(400));
+        self.now += passed;
         for server in 0..SERVERS {
             match self.health[server] {
                 Health::Asleep(until) if until <= self.now => self.health[server] = Health::Awake,
@@ -466,7 +467,7 @@ fn active(server: &Server, now: Instant) -> Vec<u32> {
     let in_use = sas.filter(|sa| {
         sa.lifetime_secs > 1 && sa.detail.as_ref().is_some_and(|detail| detail.activation_in_secs == 0)
     });
-    in_use.last().map(|sa| sa.spi.0).into_iter().collect()
+    in_use.map(|sa| sa.spi.0).next_back().into_iter().collect()
 }
 
 fn held(member: &Member, now: Instant) -> Vec<u32> {

@@ -9,9 +9,9 @@
 //!
 //! While this server leads, its commits are fenced: the store takes them only as long as its election stands. What waits
 //! for a commit that was refused, or of which nobody knows what became, is dropped, and the server forgets what led to
-//! it by reading the records again: nobody has seen it. While it follows, what waits is the answer to a registration,
-//! which gives keys that are on record already; when the store is gone, it leaves all the same, and the registration is
-//! told later.
+//! it by reading the records again: nobody has seen it. While it follows, what waits is the answer to a registration;
+//! when the store is lost it is dropped too, because a server that slept may have missed a key, and the member asks again.
+//! From then on nothing waits: the server gives what it has, and tells later whom.
 
 mod open;
 mod records;
@@ -34,6 +34,9 @@ pub use open::{ClusterSettings, TlsFiles};
 
 /// How often the log says that the store is still out of reach.
 const SAY_AGAIN: Duration = Duration::from_secs(60);
+
+/// What is wrong with a record that another version of gvpnd wrote.
+const OTHER_VERSION: &str = "it is of another version of gvpnd";
 
 /// Clocks of servers that differ by more than this are worth a warning.
 const CLOCKS_DIFFER_MILLIS: i64 = 1000;
@@ -105,8 +108,6 @@ pub struct Cluster {
     released: VecDeque<Output>,
     state: ClusterState,
     said_at: Option<Instant>,
-    /// A record that cannot be understood.
-    problem: Option<String>,
 }
 
 impl Cluster {
@@ -139,7 +140,6 @@ impl Cluster {
                 dropped: 0,
             },
             said_at: None,
-            problem: None,
         };
         Ok((cluster, cooperation))
     }
@@ -188,9 +188,7 @@ impl Cluster {
                 self.term = Some(term);
                 self.state.elections_won += 1;
                 self.enter(now, Connection::Leading);
-                if self.problem.is_none() {
-                    server.lead(now);
-                }
+                server.lead(now);
             }
             SharedEvent::Following(leader) => {
                 if self.term.take().is_some() {
@@ -241,7 +239,6 @@ impl Cluster {
             }
             Connection::Leading | Connection::Following(_) => {}
         }
-        warnings.extend(self.problem.clone());
         if let Some(ahead) = self.records.clock_ahead_millis.filter(|it| it.abs() > CLOCKS_DIFFER_MILLIS) {
             warnings.push(format!(
                 "the clock of another key server is {:.1} s {} ours: one that starts will tell wrong lifetimes",
@@ -266,10 +263,9 @@ impl Cluster {
     }
 
     fn loaded(&mut self, now: Instant, epoch: Epoch, records: Vec<(String, Secret)>, server: &mut Server) {
-        let stamp = Stamp::now(self.boot);
-        self.problem = self.records.load(stamp, records).err().map(|place| {
-            format!("the shared record `{place}` is of another version of gvpnd: upgrade this server")
-        });
+        if let Err(place) = self.records.load(Stamp::now(self.boot), records) {
+            return self.part(now, &place, OTHER_VERSION, server);
+        }
         self.epoch = Some(epoch);
         self.said_at = None;
         self.enter(now, Connection::Following(None));
@@ -283,11 +279,11 @@ impl Cluster {
         for change in changes {
             match self.records.hear(stamp, &change.place, change.content.as_ref(), self.lease) {
                 Ok(record) => heard.push((change.place.clone(), record)),
-                Err(()) => self.note_problem(&change.place, "is of another version of gvpnd"),
+                Err(()) => return self.part(now, &change.place, OTHER_VERSION, server),
             }
         }
         if let Err(error) = server.hear(now, &heard) {
-            self.note_problem(&error.place, &error.error.to_string());
+            self.part(now, &error.place, &error.error.to_string(), server);
         }
     }
 
@@ -304,15 +300,19 @@ impl Cluster {
         if self.term.take().is_some() {
             self.give_up(now, server);
         } else {
+            let mut dropped = std::mem::take(&mut self.next).len();
             if let Some(asked) = self.in_flight.take() {
                 // What came later is newer.
                 for change in asked.changes {
                     self.changes.entry(change.place).or_insert(change.content);
                 }
-                self.release(now, asked.waiting);
+                dropped += asked.waiting.len();
             }
-            let next = std::mem::take(&mut self.next);
-            self.release(now, next);
+            // It was made by a server that did not know yet how much it had missed.
+            if dropped > 0 {
+                self.state.dropped += dropped as u64;
+                server.forget_unfinished();
+            }
         }
         if self.said_at.is_none_or(|said| now - said >= SAY_AGAIN) {
             self.said_at = Some(now);
@@ -349,16 +349,19 @@ impl Cluster {
         let pending = pending.iter().chain(&self.changes);
         let all = self.records.all(Stamp::now(self.boot), pending);
         if let Err(error) = server.follow(now, &all) {
-            self.note_problem(&error.place, &error.error.to_string());
+            self.part(now, &error.place, &error.error.to_string(), server);
         }
     }
 
-    fn note_problem(&mut self, place: &str, problem: &str) {
-        let problem = format!("the shared record `{place}` cannot be used: {problem}");
-        if self.problem.as_ref() != Some(&problem) {
-            tracing::error!(target: "high-availability", problem, "what the servers share");
+    /// A record cannot be understood: this server must not lead, since it does not know what it would go on with. It gives
+    /// the keys that it has until it is started anew.
+    fn part(&mut self, now: Instant, place: &str, problem: &str, server: &mut Server) {
+        if self.connected.shared.take().is_none() {
+            return;
         }
-        self.problem = Some(problem);
+        let problem = format!("the shared record `{place}` cannot be used: {problem}");
+        tracing::error!(target: "high-availability", problem, "this server leaves the others; it must be upgraded and started anew");
+        self.cut_off(now, problem, server);
     }
 
     /// Asks for the next commit if there is something to write and nothing under way.

@@ -82,9 +82,8 @@ impl Server {
     /// # Errors
     /// A record that cannot be understood. The server is as it was, except that it makes no keys.
     pub fn follow(&mut self, now: Instant, records: &[Record]) -> Result<(), RestoreError> {
-        if self.standing == Standing::Leading {
-            self.forget_unfinished();
-        }
+        // What was offered before may not be what the records say.
+        self.forget_unfinished();
         self.standing = Standing::Following;
         self.groups.iter_mut().for_each(Group::stop_leading);
         let wanted = self.settings.groups.iter().map(|group| group.id).collect();
@@ -161,6 +160,14 @@ impl Server {
         );
     }
 
+    /// Forgets the registrations in progress: answers that were made and did not leave must not leave when they are asked for
+    /// again. Members begin anew.
+    pub fn forget_unfinished(&mut self) {
+        self.endpoint.forget_answers();
+        self.registrations.forget_all();
+        self.outbox.clear();
+    }
+
     /// A server that follows takes over settings: they count when it leads. It must be told the records again.
     pub(super) fn configure_following(&mut self, now: Instant, settings: Settings) {
         let mut old: BTreeMap<u32, Group> =
@@ -191,13 +198,6 @@ impl Server {
         let mut group = Group::new(settings);
         group.cooperating = self.cooperation.clone().map(|own| Box::new(Cooperating::new(own)));
         group
-    }
-
-    /// Answers that were made and did not leave must not leave when they are asked for again.
-    fn forget_unfinished(&mut self) {
-        self.endpoint.forget_answers();
-        self.registrations.forget_all();
-        self.outbox.clear();
     }
 
     /// The leader takes in what another server tells it.
