@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crypto::esp::MAX_FRAME_LEN;
+use crypto::esp::{MAX_FRAME_LEN, open_each, seal_each};
 use crypto::{
     Backend, EspKey, EspKeyError, EspOpener, EspSealer, EspSuite, Frame, Integrity, PrfKey, Random,
     SeededRandom, Verdict,
@@ -98,6 +98,87 @@ proptest! {
             }
         }
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(6))]
+
+    #[test]
+    fn packets_of_several_keys_in_a_batch_come_out_as_under_each_key_alone(
+        seed: u64,
+        packets in prop::collection::vec((0usize..300, 0u64..5, any::<bool>()), 0..150),
+    ) {
+        for suite in EspSuite::all().filter(|suite| suite.is_batched()) {
+            for backend in Backend::available() {
+                let keys: Vec<_> = (0..5).map(|index| key(*backend, suite, seed ^ index)).collect();
+                let of_each: Vec<&EspKey> = packets.iter().map(|(_, at, _)| &*keys[*at as usize]).collect();
+                let mut alone: Vec<_> = packets.iter().map(|(len, at, _)| packet(suite, *len, *at)).collect();
+                let mut together = alone.clone();
+                for (bytes, (_, at, _)) in alone.iter_mut().zip(&packets) {
+                    let verdict = EspSealer::from_key(keys[*at as usize].clone()).unwrap().seal_one(bytes);
+                    prop_assert_eq!(verdict, Verdict::Ok);
+                }
+                let mut frames: Vec<_> = together.iter_mut().map(|bytes| Frame::new(bytes)).collect();
+                seal_each(&of_each, &mut frames);
+                prop_assert!(frames.iter().all(|frame| frame.verdict == Verdict::Ok));
+                prop_assert_eq!(&alone, &together, "{:?} {:?}", suite, backend);
+                for (bytes, (_, _, forged)) in together.iter_mut().zip(&packets) {
+                    bytes[9] ^= u8::from(*forged);
+                }
+                let mut frames: Vec<_> = together.iter_mut().map(|bytes| Frame::new(bytes)).collect();
+                open_each(&of_each, &mut frames);
+                for (frame, (len, at, forged)) in frames.iter().zip(&packets) {
+                    let expected = if *forged { Verdict::BadIcv } else { Verdict::Ok };
+                    prop_assert_eq!(frame.verdict, expected, "{:?} {:?}", suite, backend);
+                    let range = suite.encrypted_range(frame.bytes.len()).unwrap();
+                    let plain = &packet(suite, *len, *at)[range.clone()];
+                    prop_assert!(*forged || frame.bytes[range] == *plain);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn one_packet_at_a_time_comes_out_as_in_a_batch() {
+    for suite in EspSuite::all() {
+        for backend in Backend::available() {
+            let key = key(*backend, suite, 3);
+            let mut sealer = EspSealer::from_key(key.clone()).unwrap();
+            let mut opener = EspOpener::from_key(key.clone()).unwrap();
+            for len in [0, 1, 14, 15, 16, 63, 64, 255, 1400, 9000] {
+                let plain = packet(suite, len, len as u64);
+                let mut batch = [plain.clone()];
+                assert!(all_ok(&seal(&key, &mut batch)));
+                let [sealed] = batch;
+                let mut one = plain.clone();
+                assert_eq!(sealer.seal_one(&mut one), Verdict::Ok);
+                assert_eq!(one, sealed, "{suite:?} {backend:?} {len}");
+                let (range, mut copy) = (suite.encrypted_range(sealed.len()).unwrap(), vec![7; sealed.len()]);
+                assert_eq!(opener.open_copy(&sealed, &mut copy), Verdict::Ok);
+                assert_eq!(copy[..range.end], plain[..range.end], "{suite:?} {backend:?} {len}");
+                one[range.start] ^= 1;
+                let untouched = one.clone();
+                assert_eq!(opener.open_copy(&one, &mut copy), Verdict::BadIcv);
+                assert_eq!(one, untouched);
+                // Forgeries leave nothing that could be taken for plaintext.
+                assert_ne!(copy[range.clone()], plain[range], "{suite:?} {backend:?} {len}");
+            }
+            let mut short = vec![0; suite.frame_len(0) - 1];
+            assert_eq!(sealer.seal_one(&mut short), Verdict::BadLength);
+            assert_eq!(opener.open_copy(&short.clone(), &mut short), Verdict::BadLength);
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "keys of one batched suite and backend")]
+fn keys_of_different_suites_do_not_share_a_batch() {
+    let suites: Vec<_> = EspSuite::all().filter(|suite| suite.is_batched()).take(2).collect();
+    let keys = [key(Backend::best(), suites[0], 1), key(Backend::best(), suites[1], 1)];
+    let mut packets = [packet(suites[0], 10, 1), packet(suites[1], 10, 1)];
+    let mut frames: Vec<_> = packets.iter_mut().map(|bytes| Frame::new(bytes)).collect();
+    seal_each(&[&keys[0], &keys[1]], &mut frames);
 }
 
 #[test]

@@ -3,24 +3,20 @@
 //! `cargo bench -p dataplane --bench targets` prints three tables: AES-GCM against the library's own call, CBC with HMAC
 //! against OpenSSL one packet at a time, and what a packet costs as policies, keys, flows and members grow.
 
+mod support;
+
 use std::hint::black_box;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crypto::esp::{EspSealer, EspSuite, Frame};
-use crypto::{CbcCipher, GcmKeyLen, Integrity, SeededRandom};
-use dataplane::*;
+use dataplane::{Origin, Tables};
 use openssl::cipher::Cipher;
 use openssl::cipher_ctx::CipherCtx;
 use openssl::sha::Sha1;
 
-const WAN: InterfaceId = InterfaceId(1);
-const BATCH: usize = 64;
-const NOW: Instant = Instant::from_micros(1_000_000);
-const FORWARDED: Origin = Origin::Egress { own: false, injected: false };
+use support::{BATCH, CBC, FORWARDED, GCM, Lane, encrypted_by, frames, key, sa, tables};
+
 const ROUNDS: usize = 15;
-const GCM: EspSuite = EspSuite::Gcm { key: GcmKeyLen::Bits128 };
-const CBC: EspSuite = EspSuite::Cbc { cipher: CbcCipher::Aes128, integrity: Integrity::HmacSha1_96 };
 
 fn main() {
     // `cargo test --benches` only asks whether it runs.
@@ -104,7 +100,7 @@ fn against_the_library(slice: Duration) {
         let mut lane = Lane::new();
         let mut sealer = EspSealer::new(GCM, &key(GCM).0, &key(GCM).1).expect("the suite's lengths");
         let mut packets = vec![vec![7; GCM.frame_len(length)]; BATCH];
-        let mut decrypting = Decrypting::new(GCM, &frames);
+        let mut decrypting = Decrypting::new(GCM, &frames, 1);
         let results = measure(
             slice,
             &mut [
@@ -252,113 +248,12 @@ fn growth(slice: Duration, quick: bool) {
     }
     let frames = frames(64, BATCH as u32, 1);
     let mut members: Vec<(u32, Decrypting)> =
-        [1, 100, 10_000].map(|members| (members, Decrypting::of_members(GCM, &frames, members))).into();
+        [1, 100, 10_000].map(|members| (members, Decrypting::new(GCM, &frames, members))).into();
     let mut candidates: Vec<Work<'_>> =
         members.iter_mut().map(|(_, case)| Box::new(|| case.run()) as Work<'_>).collect();
     let results = measure(slice, &mut candidates);
     for (members, cost) in [1, 100, 10_000].into_iter().zip(&results) {
         println!("  decrypting from {members:<6} members       {cost:>9.1} {:>7.2} x", cost / results[0]);
-    }
-}
-
-fn key(suite: EspSuite) -> (Vec<u8>, Vec<u8>) {
-    (vec![1; suite.cipher_key_len()], vec![2; suite.integrity_key_len()])
-}
-
-fn sa(suite: EspSuite, spi: u32, sender: u32) -> Arc<GroupSa> {
-    let ids = SenderIds::new(SenderIdLength::Bits16);
-    ids.grant(sender).expect("it has fewer bits");
-    let (mut cipher_key, integrity_key) = key(suite);
-    cipher_key[0] = spi as u8;
-    cipher_key[1] = (spi >> 8) as u8;
-    GroupSa::new(&SaSettings {
-        spi,
-        suite,
-        cipher_key: &cipher_key,
-        integrity_key: &integrity_key,
-        activate_at: Instant::ZERO,
-        hard_expiry: Instant::FAR_FUTURE,
-        sender_ids: Some(&ids),
-        pseudo_clock: None,
-    })
-    .expect("the key has the suite's length")
-}
-
-/// `count` policies, the last of which match the packets of [`frames`], one for each key.
-fn tables(sas: &[Arc<GroupSa>], count: u32) -> Tables {
-    let policy = |selector, sa: &Arc<GroupSa>| Policy {
-        selector,
-        sas: vec![sa.clone()],
-        drop_clear_from: Instant::ZERO,
-    };
-    let net = |base: u32, length: u8| ipnet::Ipv4Net::new(base.into(), length).expect("a length").into();
-    let other = |index: u32| {
-        policy(
-            Selector::between(net(0x0a00_0000 | index << 8, 24), net(0x6400_0000 | index << 8, 24)),
-            &sas[0],
-        )
-    };
-    let matching = sas.iter().enumerate().map(|(index, sa)| {
-        let sources = Selector::between(net(0x1f00_0000 | (index as u32) << 8, 24), net(0x2901_0000, 16));
-        policy(sources, sa)
-    });
-    let vpn = Vpn {
-        name: "bench".into(),
-        interfaces: vec![WAN],
-        binding: Binding::Zone,
-        registration: Registration::Registered,
-        df_bit: DfBit::Clear,
-        tunnel_mtu: None,
-        policies: (1..count).map(other).chain(matching).collect(),
-        exclude: vec![],
-        fail_open: vec![],
-        counters: Arc::default(),
-    };
-    let mut builder = TablesBuilder::new();
-    builder.interface(WAN, 9000).default_policy(DefaultPolicy::PermitAll).vpn(vpn);
-    builder.build()
-}
-
-/// UDP packets of `length` octets, each of another flow, for the policies of `keys` keys in turns.
-fn frames(length: usize, flows: u32, keys: u32) -> Vec<Vec<u8>> {
-    let frame = |flow: u32| {
-        let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0];
-        frame.extend((length as u16).to_be_bytes());
-        frame.extend([0, 1, 0, 0, 64, 17, 0, 0]);
-        frame.extend((0x1f00_0002 | (flow % keys) << 8).to_be_bytes());
-        frame.extend((0x2901_0000 | flow & 0xffff).to_be_bytes());
-        frame.extend([0x10, 0, 0x20, 0]);
-        frame.extend(((length - 20) as u16).to_be_bytes());
-        frame.resize(14 + length, 0x5c);
-        frame
-    };
-    (0..flows).map(frame).collect()
-}
-
-/// An engine with its buffers, used again and again.
-struct Lane {
-    engine: Engine,
-    output: FrameBuffer,
-}
-
-impl Lane {
-    fn new() -> Self {
-        Self { engine: Engine::new(&mut SeededRandom::new(1)), output: FrameBuffer::new() }
-    }
-
-    fn run(&mut self, tables: &Tables, origin: Origin, frames: &[Vec<u8>]) {
-        let none = VnetHeader::default();
-        let mut input = [FrameIn { interface: WAN, origin, vnet: none, bytes: &[] }; BATCH];
-        input.iter_mut().zip(frames).for_each(|(input, bytes)| input.bytes = bytes);
-        self.output.clear();
-        self.engine.process(NOW, tables, &input[..frames.len()], &mut self.output);
-        assert_eq!(self.output.len(), frames.len());
-    }
-
-    /// What these frames look like on the wire.
-    fn encrypted(&mut self, tables: &Tables, frames: &[Vec<u8>]) -> Vec<Vec<u8>> {
-        self.run(tables, FORWARDED, frames);
-        self.output.iter().map(|frame| frame.bytes().to_vec()).collect()
     }
 }
 
@@ -369,28 +264,9 @@ struct Decrypting {
 }
 
 impl Decrypting {
-    fn new(suite: EspSuite, frames: &[Vec<u8>]) -> Self {
-        Self::of_members(suite, frames, 1)
-    }
-
     /// Packets of `members` senders in turns.
-    fn of_members(suite: EspSuite, frames: &[Vec<u8>], members: u32) -> Self {
-        let mut sent: Vec<std::vec::IntoIter<Vec<u8>>> = Vec::new();
-        let (batches, mut lane) = (256, Lane::new());
-        let each = (batches * BATCH).div_ceil(members as usize).div_ceil(BATCH);
-        for sender in 1..=members {
-            let tables = tables(&[sa(suite, 4096, sender)], 3);
-            sent.push(
-                (0..each).flat_map(|_| lane.encrypted(&tables, frames)).collect::<Vec<_>>().into_iter(),
-            );
-        }
-        let mut turns = 0;
-        let mut next = || {
-            turns += 1;
-            sent[turns % members as usize].next().expect("enough for all batches")
-        };
-        let batches = (0..batches).map(|_| (0..BATCH).map(|_| next()).collect()).collect();
-        Self { suite, batches }
+    fn new(suite: EspSuite, frames: &[Vec<u8>], members: u32) -> Self {
+        Self { suite, batches: encrypted_by(suite, frames, members, 256) }
     }
 
     fn run(&mut self) -> (Duration, usize) {

@@ -41,27 +41,32 @@ fn has_ports(protocol: u8) -> bool {
     matches!(protocol, PROTOCOL_TCP | PROTOCOL_UDP | PROTOCOL_DCCP | PROTOCOL_SCTP | PROTOCOL_UDP_LITE)
 }
 
-#[inline]
+#[inline(always)]
+fn octets<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    bytes[at..at + N].try_into().expect("as many octets")
+}
+
+#[inline(always)]
 pub(crate) fn word(bytes: &[u8], at: usize) -> u16 {
-    u16::from_be_bytes([bytes[at], bytes[at + 1]])
+    u16::from_be_bytes(octets(bytes, at))
 }
 
-#[inline]
+#[inline(always)]
 pub(crate) fn long(bytes: &[u8], at: usize) -> u32 {
-    u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+    u32::from_be_bytes(octets(bytes, at))
 }
 
-#[inline]
+#[inline(always)]
 fn wide(bytes: &[u8], at: usize) -> u128 {
-    u128::from_be_bytes(bytes[at..at + 16].try_into().expect("16 octets"))
+    u128::from_be_bytes(octets(bytes, at))
 }
 
-#[inline]
+#[inline(always)]
 pub(crate) fn put_word(bytes: &mut [u8], at: usize, value: u16) {
     bytes[at..at + 2].copy_from_slice(&value.to_be_bytes());
 }
 
-#[inline]
+#[inline(always)]
 pub(crate) fn put_long(bytes: &mut [u8], at: usize, value: u32) {
     bytes[at..at + 4].copy_from_slice(&value.to_be_bytes());
 }

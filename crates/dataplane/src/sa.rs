@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crypto::esp::{EspKey, EspKeyError, EspSuite};
+use crypto::esp::{EspKey, EspKeyError, EspSuite, Layout};
 
 use crate::sender_ids::{KeyMemory, LaneSender, SharedCounter};
 use crate::{Instant, PseudoClock, SenderIds, Traffic};
@@ -52,6 +52,7 @@ pub struct GroupSa {
     id: u64,
     spi: u32,
     key: Arc<EspKey>,
+    layout: Layout,
     pseudo_clock: Option<Arc<PseudoClock>>,
     activate_at: Instant,
     hard_expiry: Instant,
@@ -131,6 +132,7 @@ impl GroupSa {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             spi: settings.spi,
             key,
+            layout: settings.suite.layout(),
             pseudo_clock: settings.pseudo_clock.cloned(),
             activate_at: settings.activate_at,
             hard_expiry: settings.hard_expiry,
@@ -150,6 +152,7 @@ impl GroupSa {
             id: self.id,
             spi: self.spi,
             key: Arc::clone(&self.key),
+            layout: self.layout,
             pseudo_clock: self.pseudo_clock.clone(),
             activate_at,
             hard_expiry,
@@ -232,6 +235,11 @@ impl GroupSa {
     /// Names the key, not the SPI: unique in the process, and the same for retimed objects.
     pub(crate) fn id(&self) -> u64 {
         self.id
+    }
+
+    /// The lengths of the suite's packets.
+    pub(crate) fn layout(&self) -> Layout {
+        self.layout
     }
 
     pub(crate) fn key(&self) -> &Arc<EspKey> {

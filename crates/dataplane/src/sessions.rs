@@ -7,7 +7,6 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
-use std::time::Duration;
 
 use crate::classifier::{Flow, Ports};
 use crate::ip::{PROTOCOL_TCP, Version};
@@ -18,10 +17,10 @@ const SESSIONS: usize = 16_384;
 const WAYS: usize = 8;
 
 /// As the product that the outputs are modelled on ages its sessions.
-const TCP_LIFETIME: Duration = Duration::from_secs(1800);
-const OTHER_LIFETIME: Duration = Duration::from_secs(60);
+const TCP_LIFETIME: u32 = 1800;
+const OTHER_LIFETIME: u32 = 60;
 /// After FIN or RST.
-const CLOSED_LIFETIME: Duration = Duration::from_secs(2);
+const CLOSED_LIFETIME: u32 = 2;
 
 /// Packets and octets of one direction of a session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -96,15 +95,17 @@ struct Heads([AtomicU64; WAYS]);
 
 /// What every packet changes, in one cache line, and what says which flow it is.
 #[derive(Debug, Default)]
-#[repr(align(64))]
+#[repr(C, align(64))]
 struct Slot {
     /// Counts how often the slot was given away; odd while it is being given.
     stamp: AtomicU32,
-    is_closed: AtomicU32,
+    /// Seconds from the last packet on.
+    lifetime: AtomicU32,
     /// As in its head.
     tag: AtomicU32,
     expiry_second: AtomicU32,
     last_seen: AtomicU64,
+    spis: [AtomicU32; 2],
     counts: [Counts; 2],
     key: [AtomicU64; 5],
     about: [AtomicU64; 3],
@@ -114,17 +115,6 @@ struct Slot {
 struct Counts {
     packets: AtomicU64,
     octets: AtomicU64,
-    spi: AtomicU32,
-}
-
-impl Counts {
-    fn read(&self) -> SessionTraffic {
-        SessionTraffic {
-            packets: self.packets.load(Ordering::Relaxed),
-            octets: self.octets.load(Ordering::Relaxed),
-            spi: self.spi.load(Ordering::Relaxed),
-        }
-    }
 }
 
 impl SessionTable {
@@ -218,14 +208,15 @@ impl SessionTable {
         {
             return false;
         }
-        let counts = &slot.counts[usize::from(!session.is_forward)];
+        let direction = usize::from(!session.is_forward);
+        let counts = &slot.counts[direction];
         // There is one writer: no need for atomic additions.
         counts.packets.store(counts.packets.load(Ordering::Relaxed) + packets, Ordering::Relaxed);
         counts.octets.store(counts.octets.load(Ordering::Relaxed) + octets, Ordering::Relaxed);
-        counts.spi.store(spi, Ordering::Relaxed);
+        slot.spis[direction].store(spi, Ordering::Relaxed);
         slot.last_seen.store(now.as_micros().max(1), Ordering::Relaxed);
         if closes {
-            slot.is_closed.store(1, Ordering::Relaxed);
+            slot.lifetime.store(CLOSED_LIFETIME, Ordering::Relaxed);
         }
         self.show_expiry(session.slot as usize);
         true
@@ -238,8 +229,12 @@ impl SessionTable {
     /// Writes the head of a slot, if its second of expiry has changed.
     fn show_expiry(&self, at: usize) {
         let slot = &self.slots[at];
-        let second = slot.expires_at().as_micros().div_ceil(1_000_000) as u32;
-        if slot.expiry_second.load(Ordering::Relaxed) != second {
+        let shown = slot.expiry_second.load(Ordering::Relaxed);
+        let expires_at = slot.expires_at().as_micros();
+        // Nearly always it has not: a multiplication and no division.
+        let is_shown = (u64::from(shown) * 1_000_000).wrapping_sub(expires_at) < 1_000_000;
+        if !is_shown {
+            let second = expires_at.div_ceil(1_000_000) as u32;
             slot.expiry_second.store(second, Ordering::Relaxed);
             let tag = u64::from(slot.tag.load(Ordering::Relaxed));
             self.head(at).store(tag << 32 | u64::from(second), Ordering::Relaxed);
@@ -262,9 +257,10 @@ impl Slot {
         for counts in &self.counts {
             counts.packets.store(0, Ordering::Relaxed);
             counts.octets.store(0, Ordering::Relaxed);
-            counts.spi.store(0, Ordering::Relaxed);
         }
-        self.is_closed.store(0, Ordering::Relaxed);
+        self.spis.iter().for_each(|spi| spi.store(0, Ordering::Relaxed));
+        let is_tcp = key[4] >> 32 & 0xff == PROTOCOL_TCP.into();
+        self.lifetime.store(if is_tcp { TCP_LIFETIME } else { OTHER_LIFETIME }, Ordering::Relaxed);
         self.expiry_second.store(0, Ordering::Relaxed);
         self.last_seen.store(now.as_micros().max(1), Ordering::Relaxed);
         self.stamp.store(stamp.wrapping_add(2), Ordering::Release);
@@ -276,13 +272,16 @@ impl Slot {
         if last_seen == 0 {
             return Instant::ZERO;
         }
-        let protocol = self.key[4].load(Ordering::Relaxed) >> 32 & 0xff;
-        let lifetime = match self.is_closed.load(Ordering::Relaxed) {
-            0 if protocol == PROTOCOL_TCP.into() => TCP_LIFETIME,
-            0 => OTHER_LIFETIME,
-            _ => CLOSED_LIFETIME,
-        };
-        Instant::from_micros(last_seen).saturating_add(lifetime)
+        let lifetime = u64::from(self.lifetime.load(Ordering::Relaxed));
+        Instant::from_micros(last_seen.saturating_add(lifetime * 1_000_000))
+    }
+
+    fn traffic(&self, direction: usize) -> SessionTraffic {
+        SessionTraffic {
+            packets: self.counts[direction].packets.load(Ordering::Relaxed),
+            octets: self.counts[direction].octets.load(Ordering::Relaxed),
+            spi: self.spis[direction].load(Ordering::Relaxed),
+        }
     }
 
     /// What a reader sees, if the slot is in use and is not given away meanwhile.
@@ -290,7 +289,7 @@ impl Slot {
         let stamp = self.stamp.load(Ordering::Acquire);
         let key = self.key.each_ref().map(|word| word.load(Ordering::Relaxed));
         let [number, created_at, place] = self.about.each_ref().map(|word| word.load(Ordering::Relaxed));
-        let [forward, backward] = self.counts.each_ref().map(Counts::read);
+        let [forward, backward] = [0, 1].map(|direction| self.traffic(direction));
         let expires_at = self.expires_at();
         fence(Ordering::Acquire);
         if !stamp.is_multiple_of(2) || self.stamp.load(Ordering::Relaxed) != stamp || expires_at <= now {

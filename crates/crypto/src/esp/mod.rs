@@ -21,7 +21,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 pub use iv::IvSource;
-pub use suite::{EspSuite, GcmKeyLen};
+pub use suite::{EspSuite, GcmKeyLen, Layout};
 
 /// Octets before the IV: SPI and sequence number.
 pub const HEADER_LEN: usize = 8;
@@ -205,6 +205,17 @@ pub struct EspOpener {
     lane: Lane,
 }
 
+fn prepare(
+    key: &EspKey,
+    portable: impl FnOnce(&portable::Key) -> Result<portable::Lane, EspKeyError>,
+) -> Result<Lane, EspKeyError> {
+    match &key.prepared {
+        #[cfg(ipsec_mb)]
+        Prepared::MultiBuffer(_) => Ok(Lane::MultiBuffer),
+        Prepared::Portable(prepared) => portable(prepared).map(Lane::Portable),
+    }
+}
+
 impl EspSealer {
     /// Prepares the key for the best backend; see [`EspKey::new`].
     pub fn new(suite: EspSuite, cipher_key: &[u8], integrity_key: &[u8]) -> Result<Self, EspKeyError> {
@@ -213,11 +224,7 @@ impl EspSealer {
 
     /// A lane's handle to a shared key.
     pub fn from_key(key: Arc<EspKey>) -> Result<Self, EspKeyError> {
-        let lane = match &key.prepared {
-            #[cfg(ipsec_mb)]
-            Prepared::MultiBuffer(_) => Lane::MultiBuffer,
-            Prepared::Portable(prepared) => Lane::Portable(portable::Lane::sealing(prepared)?),
-        };
+        let lane = prepare(&key, portable::Lane::sealing)?;
         Ok(Self { key, lane })
     }
 
@@ -226,13 +233,27 @@ impl EspSealer {
         let suite = self.key.suite;
         match (&self.key.prepared, &mut self.lane) {
             #[cfg(ipsec_mb)]
-            (Prepared::MultiBuffer(prepared), _) => prepared.seal(suite, frames),
+            (Prepared::MultiBuffer(prepared), _) => multibuffer::seal(suite, |_| prepared, frames),
             (Prepared::Portable(prepared), Lane::Portable(lane)) => {
                 frames.iter_mut().for_each(|frame| frame.verdict = lane.seal(suite, prepared, frame.bytes));
             }
             #[cfg(ipsec_mb)]
             (Prepared::Portable(_), Lane::MultiBuffer) => unreachable!("the lane was made for this key"),
         }
+    }
+
+    /// Seals one packet: as fast as many where the suite is not [batched](EspSuite::is_batched).
+    #[inline]
+    pub fn seal_one(&mut self, bytes: &mut [u8]) -> Verdict {
+        #[cfg(ipsec_mb)]
+        if let Prepared::MultiBuffer(prepared) = &self.key.prepared
+            && !self.key.suite.is_batched()
+        {
+            return prepared.seal_gcm(self.key.suite, bytes);
+        }
+        let mut frame = [Frame::new(bytes)];
+        self.seal(&mut frame);
+        frame[0].verdict
     }
 
     /// The suite of the key.
@@ -249,11 +270,7 @@ impl EspOpener {
 
     /// A lane's handle to a shared key.
     pub fn from_key(key: Arc<EspKey>) -> Result<Self, EspKeyError> {
-        let lane = match &key.prepared {
-            #[cfg(ipsec_mb)]
-            Prepared::MultiBuffer(_) => Lane::MultiBuffer,
-            Prepared::Portable(prepared) => Lane::Portable(portable::Lane::opening(prepared)?),
-        };
+        let lane = prepare(&key, portable::Lane::opening)?;
         Ok(Self { key, lane })
     }
 
@@ -262,7 +279,7 @@ impl EspOpener {
         let suite = self.key.suite;
         match (&self.key.prepared, &mut self.lane) {
             #[cfg(ipsec_mb)]
-            (Prepared::MultiBuffer(prepared), _) => prepared.open(suite, frames),
+            (Prepared::MultiBuffer(prepared), _) => multibuffer::open(suite, |_| prepared, frames),
             (Prepared::Portable(prepared), Lane::Portable(lane)) => {
                 frames.iter_mut().for_each(|frame| frame.verdict = lane.open(suite, prepared, frame.bytes));
             }
@@ -271,9 +288,91 @@ impl EspOpener {
         }
     }
 
+    /// Opens a copy of one packet: `copy` is as long, and holds header, IV and plaintext of an authentic packet afterwards;
+    /// no plaintext of others.
+    pub fn open_copy(&mut self, packet: &[u8], copy: &mut [u8]) -> Verdict {
+        assert_eq!(packet.len(), copy.len());
+        #[cfg(ipsec_mb)]
+        if let Prepared::MultiBuffer(prepared) = &self.key.prepared
+            && !self.key.suite.is_batched()
+        {
+            let Some(range) = self.key.suite.encrypted_range(packet.len()) else { return Verdict::BadLength };
+            copy[..range.start].copy_from_slice(&packet[..range.start]);
+            return prepared.open_gcm(self.key.suite, packet, &mut copy[range]);
+        }
+        copy.copy_from_slice(packet);
+        let mut frame = [Frame::new(copy)];
+        self.open(&mut frame);
+        frame[0].verdict
+    }
+
     /// The suite of the key.
     pub fn suite(&self) -> EspSuite {
         self.key.suite
+    }
+}
+
+/// Seals packets under several keys of one [batched](EspSuite::is_batched) suite: as fast as under one key. `keys` are as
+/// many as `frames`, and tell the key of each.
+///
+/// # Panics
+///
+/// Panics where keys are of different suites or backends, or of GCM.
+pub fn seal_each(keys: &[&EspKey], frames: &mut [Frame<'_>]) {
+    let Some(first) = of_one_kind(keys, frames) else { return };
+    match &first.prepared {
+        #[cfg(ipsec_mb)]
+        Prepared::MultiBuffer(_) => multibuffer::seal(first.suite, |at| keys[at].multibuffer(), frames),
+        Prepared::Portable(_) => {
+            for (key, frame) in keys.iter().zip(frames) {
+                frame.verdict = portable::Lane::Cbc.seal(key.suite, key.portable(), frame.bytes);
+            }
+        }
+    }
+}
+
+/// Opens packets under several keys of one suite; see [`seal_each`].
+///
+/// # Panics
+///
+/// Panics where keys are of different suites or backends, or of GCM.
+pub fn open_each(keys: &[&EspKey], frames: &mut [Frame<'_>]) {
+    let Some(first) = of_one_kind(keys, frames) else { return };
+    match &first.prepared {
+        #[cfg(ipsec_mb)]
+        Prepared::MultiBuffer(_) => multibuffer::open(first.suite, |at| keys[at].multibuffer(), frames),
+        Prepared::Portable(_) => {
+            for (key, frame) in keys.iter().zip(frames) {
+                frame.verdict = portable::Lane::Cbc.open(key.suite, key.portable(), frame.bytes);
+            }
+        }
+    }
+}
+
+/// The first key, if there is one.
+fn of_one_kind<'k>(keys: &[&'k EspKey], frames: &[Frame<'_>]) -> Option<&'k EspKey> {
+    assert_eq!(keys.len(), frames.len());
+    let first = *keys.first()?;
+    let alike = |key: &&EspKey| (key.suite, key.backend) == (first.suite, first.backend);
+    assert!(first.suite.is_batched() && keys.iter().all(alike), "keys of one batched suite and backend");
+    Some(first)
+}
+
+impl EspKey {
+    #[cfg(ipsec_mb)]
+    fn multibuffer(&self) -> &multibuffer::Key {
+        match &self.prepared {
+            Prepared::MultiBuffer(prepared) => prepared,
+            Prepared::Portable(_) => unreachable!("the backends were compared"),
+        }
+    }
+
+    fn portable(&self) -> &portable::Key {
+        match &self.prepared {
+            #[cfg(ipsec_mb)]
+            Prepared::MultiBuffer(_) => unreachable!("the backends were compared"),
+            Prepared::Portable(prepared) => prepared,
+        }
     }
 }
 

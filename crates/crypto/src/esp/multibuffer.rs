@@ -1,10 +1,11 @@
 //! The backend on intel-ipsec-mb: many packets in the vector lanes of one core.
 //!
-//! This is the crate's only `unsafe` module. Its C half, `multibuffer/shim.c`, takes batches of whole packets.
+//! This is the crate's only `unsafe` module. Its C half, `multibuffer/shim.c`, takes batches of whole packets, or for GCM one.
 #![expect(unsafe_code, reason = "calls C")]
 
 use std::cell::RefCell;
 use std::ffi::{c_int, c_void};
+use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
 use super::{EspKeyError, EspSuite, Frame, MAX_FRAME_LEN, Verdict};
@@ -18,6 +19,7 @@ const BATCH: usize = 64;
 #[derive(Clone, Copy)]
 struct Packet {
     bytes: *mut u8,
+    key: *const c_void,
     encrypted_len: u32,
     authentic: u32,
 }
@@ -37,19 +39,19 @@ unsafe extern "C" {
         integrity_key_len: usize,
     ) -> *mut c_void;
     fn multibuffer_key_free(key: *mut c_void);
-    fn multibuffer_seal(
-        manager: *mut c_void,
+    fn multibuffer_seal(manager: *mut c_void, packets: *mut Packet, count: usize) -> c_int;
+    fn multibuffer_open(manager: *mut c_void, packets: *mut Packet, count: usize) -> c_int;
+    fn multibuffer_gcm_seal(key: *const c_void, bytes: *mut u8, encrypted_len: usize);
+    fn multibuffer_gcm_open(
         key: *const c_void,
-        packets: *mut Packet,
-        count: usize,
-    ) -> c_int;
-    fn multibuffer_open(
-        manager: *mut c_void,
-        key: *const c_void,
-        packets: *mut Packet,
-        count: usize,
+        from: *const u8,
+        text: *mut u8,
+        encrypted_len: usize,
     ) -> c_int;
 }
+
+/// One of the two above.
+type Transform = unsafe extern "C" fn(*mut c_void, *mut Packet, usize) -> c_int;
 
 /// The library's scheduler: large, so one per thread, not per key. It holds nothing between two calls.
 struct Manager(NonNull<c_void>);
@@ -141,47 +143,79 @@ impl Key {
         NonNull::new(key).map(Self).ok_or(EspKeyError::Library)
     }
 
-    /// Seals every frame that fits the suite.
-    pub(super) fn seal(&self, suite: EspSuite, frames: &mut [Frame<'_>]) {
-        self.run(suite, frames, multibuffer_seal, |_| Verdict::Ok);
+    /// Seals one packet of a GCM key in place.
+    #[inline]
+    pub(super) fn seal_gcm(&self, suite: EspSuite, bytes: &mut [u8]) -> Verdict {
+        assert!(!suite.is_batched());
+        let Some(range) = suite.encrypted_range(bytes.len()) else { return Verdict::BadLength };
+        // SAFETY: the key is one of GCM by the assertion (the caller passes the suite it was made with), and `bytes` is
+        // of exactly `8 + 8 + encrypted_len + 16` octets by `encrypted_range`.
+        unsafe { multibuffer_gcm_seal(self.0.as_ptr(), bytes.as_mut_ptr(), range.len()) };
+        Verdict::Ok
     }
 
-    /// Opens every frame that fits the suite.
-    pub(super) fn open(&self, suite: EspSuite, frames: &mut [Frame<'_>]) {
-        self.run(suite, frames, multibuffer_open, |packet| {
-            if packet.authentic == 1 { Verdict::Ok } else { Verdict::BadIcv }
-        });
+    /// Opens one packet of a GCM key; its plaintext goes to `text`, which is as long as the packet's encrypted part.
+    #[inline]
+    pub(super) fn open_gcm(&self, suite: EspSuite, packet: &[u8], text: &mut [u8]) -> Verdict {
+        assert!(!suite.is_batched());
+        let Some(range) = suite.encrypted_range(packet.len()) else { return Verdict::BadLength };
+        assert_eq!(range.len(), text.len());
+        // SAFETY: as above; the library writes `encrypted_len` octets, which is the length of `text`.
+        let authentic =
+            unsafe { multibuffer_gcm_open(self.0.as_ptr(), packet.as_ptr(), text.as_mut_ptr(), range.len()) };
+        if authentic == 1 { Verdict::Ok } else { Verdict::BadIcv }
     }
+}
 
-    fn run(
-        &self,
-        suite: EspSuite,
-        frames: &mut [Frame<'_>],
-        transform: unsafe extern "C" fn(*mut c_void, *const c_void, *mut Packet, usize) -> c_int,
-        verdict: impl Fn(&Packet) -> Verdict,
-    ) {
-        for frames in frames.chunks_mut(BATCH) {
-            let mut batch = Batch::new();
-            for frame in &mut *frames {
-                frame.verdict = match suite.encrypted_range(frame.bytes.len()) {
-                    Some(range) => {
-                        batch.push(frame.bytes, range.len());
-                        Verdict::Pending
-                    }
-                    None => Verdict::BadLength,
-                };
-            }
-            // SAFETY: manager and key are valid and of the same machine; each of the `count` packets points to a
-            // frame exclusively borrowed until after the call, of exactly `8 + iv_len + encrypted_len + icv_len`
-            // octets by `encrypted_range`, the lengths with which this key was made.
-            let failed = with_manager(|manager| unsafe {
-                transform(manager.0.as_ptr(), self.0.as_ptr(), batch.packets.as_mut_ptr(), batch.count)
+/// Seals every frame that fits the suite, each under the key that `key_of` names for its position.
+pub(super) fn seal<'k>(suite: EspSuite, key_of: impl Fn(usize) -> &'k Key, frames: &mut [Frame<'_>]) {
+    run(suite, key_of, frames, multibuffer_seal, |_| Verdict::Ok);
+}
+
+/// Opens every frame that fits the suite, each under the key that `key_of` names for its position.
+pub(super) fn open<'k>(suite: EspSuite, key_of: impl Fn(usize) -> &'k Key, frames: &mut [Frame<'_>]) {
+    run(suite, key_of, frames, multibuffer_open, |packet| {
+        if packet.authentic == 1 { Verdict::Ok } else { Verdict::BadIcv }
+    });
+}
+
+/// Every key has to be one of the suite.
+fn run<'k>(
+    suite: EspSuite,
+    key_of: impl Fn(usize) -> &'k Key,
+    frames: &mut [Frame<'_>],
+    transform: Transform,
+    verdict: impl Fn(&Packet) -> Verdict,
+) {
+    for (turn, frames) in frames.chunks_mut(BATCH).enumerate() {
+        let mut packets = [const { MaybeUninit::<Packet>::uninit() }; BATCH];
+        let mut count = 0;
+        for (at, frame) in frames.iter_mut().enumerate() {
+            let Some(range) = suite.encrypted_range(frame.bytes.len()) else {
+                frame.verdict = Verdict::BadLength;
+                continue;
+            };
+            assert!(frame.bytes.len() <= MAX_FRAME_LEN);
+            frame.verdict = Verdict::Pending;
+            packets[count].write(Packet {
+                bytes: frame.bytes.as_mut_ptr(),
+                key: key_of(turn * BATCH + at).0.as_ptr(),
+                encrypted_len: range.len() as u32,
+                authentic: 0,
             });
-            assert_eq!(failed, Some(0), "the library takes packets whose lengths were checked");
-            let judged = frames.iter_mut().filter(|frame| frame.verdict == Verdict::Pending);
-            for (frame, packet) in judged.zip(&batch.packets[..batch.count]) {
-                frame.verdict = verdict(packet);
-            }
+            count += 1;
+        }
+        // SAFETY: the first `count` packets are initialised.
+        let packets = unsafe { std::slice::from_raw_parts_mut(packets.as_mut_ptr().cast::<Packet>(), count) };
+        // SAFETY: manager and keys are valid and of the same machine; each of the packets points to a frame exclusively
+        // borrowed until after the call, of exactly `8 + iv_len + encrypted_len + icv_len` octets by `encrypted_range`, the
+        // lengths with which all these keys were made.
+        let failed =
+            with_manager(|manager| unsafe { transform(manager.0.as_ptr(), packets.as_mut_ptr(), count) });
+        assert_eq!(failed, Some(0), "the library takes packets whose lengths were checked");
+        let judged = frames.iter_mut().filter(|frame| frame.verdict == Verdict::Pending);
+        for (frame, packet) in judged.zip(&*packets) {
+            frame.verdict = verdict(packet);
         }
     }
 }
@@ -190,27 +224,5 @@ impl Drop for Key {
     fn drop(&mut self) {
         // SAFETY: made by `multibuffer_key_new`, freed only here.
         unsafe { multibuffer_key_free(self.0.as_ptr()) }
-    }
-}
-
-/// Packets for one call. Pointers into the frames: used up before anyone touches those again.
-struct Batch {
-    packets: [Packet; BATCH],
-    count: usize,
-}
-
-impl Batch {
-    fn new() -> Self {
-        let empty = Packet { bytes: std::ptr::null_mut(), encrypted_len: 0, authentic: 0 };
-        Self { packets: [empty; BATCH], count: 0 }
-    }
-
-    /// As many packets as a batch has, none longer than [`MAX_FRAME_LEN`].
-    fn push(&mut self, bytes: &mut [u8], encrypted_len: usize) {
-        assert!(bytes.len() <= MAX_FRAME_LEN);
-        let slot = &mut self.packets[self.count];
-        let encrypted_len = encrypted_len as u32;
-        *slot = Packet { bytes: bytes.as_mut_ptr(), encrypted_len, authentic: 0 };
-        self.count += 1;
     }
 }

@@ -1,5 +1,7 @@
 //! Combinations of algorithms that protect an ESP packet, and the lengths that follow from them.
 
+use std::ops::Range;
+
 use super::{HEADER_LEN, MAX_FRAME_LEN};
 use crate::{CbcCipher, Integrity};
 
@@ -117,21 +119,78 @@ impl EspSuite {
         matches!(self, Self::Cbc { .. })
     }
 
+    /// Whether several packets at a time are faster than one after the other: CBC is sequential within a packet, GCM is not.
+    #[inline]
+    pub const fn is_batched(self) -> bool {
+        matches!(self, Self::Cbc { .. })
+    }
+
+    /// The lengths above, to be kept where packets are made.
+    pub const fn layout(self) -> Layout {
+        Layout { start: HEADER_LEN + self.iv_len(), mask: self.alignment() - 1, icv_len: self.icv_len() }
+    }
+
     /// Octets of a whole frame around `payload_len` octets of payload with the least padding.
+    #[inline]
     pub const fn frame_len(self, payload_len: usize) -> usize {
-        // A power of two: no division.
-        let mask = self.alignment() - 1;
-        let encrypted = (payload_len + 2 + mask) & !mask;
-        HEADER_LEN + self.iv_len() + encrypted + self.icv_len()
+        self.layout().frame_len(payload_len)
     }
 
     /// Where the encrypted part of a frame of `frame_len` octets lies, if it can be one.
-    pub const fn encrypted_range(self, frame_len: usize) -> Option<std::ops::Range<usize>> {
-        let start = HEADER_LEN + self.iv_len();
-        let Some(end) = frame_len.checked_sub(self.icv_len()) else { return None };
-        if frame_len > MAX_FRAME_LEN || end <= start || (end - start) & (self.alignment() - 1) != 0 {
+    #[inline]
+    pub const fn encrypted_range(self, frame_len: usize) -> Option<Range<usize>> {
+        self.layout().encrypted_range(frame_len)
+    }
+}
+
+/// The lengths in a suite's frames, all in octets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    start: usize,
+    /// A power of two, minus one: no division.
+    mask: usize,
+    icv_len: usize,
+}
+
+impl Layout {
+    /// Where the encrypted part begins: behind ESP header and IV.
+    #[inline]
+    pub const fn start(self) -> usize {
+        self.start
+    }
+
+    /// Octets of the IV.
+    #[inline]
+    pub const fn iv_len(self) -> usize {
+        self.start - HEADER_LEN
+    }
+
+    /// Octets of the ICV.
+    #[inline]
+    pub const fn icv_len(self) -> usize {
+        self.icv_len
+    }
+
+    /// Octets of a whole frame around `payload_len` octets of payload with the least padding.
+    #[inline]
+    pub const fn frame_len(self, payload_len: usize) -> usize {
+        self.start + ((payload_len + 2 + self.mask) & !self.mask) + self.icv_len
+    }
+
+    /// Octets of the most payload, pad length and next header not counted, that a frame of `frame_len` octets holds.
+    #[inline]
+    pub const fn most_payload(self, frame_len: usize) -> Option<usize> {
+        let Some(room) = frame_len.checked_sub(self.start + self.icv_len) else { return None };
+        (room & !self.mask).checked_sub(2)
+    }
+
+    /// Where the encrypted part of a frame of `frame_len` octets lies, if it can be one.
+    #[inline]
+    pub const fn encrypted_range(self, frame_len: usize) -> Option<Range<usize>> {
+        let Some(end) = frame_len.checked_sub(self.icv_len) else { return None };
+        if frame_len > MAX_FRAME_LEN || end <= self.start || (end - self.start) & self.mask != 0 {
             return None;
         }
-        Some(start..end)
+        Some(self.start..end)
     }
 }

@@ -1,10 +1,12 @@
 //! ESP from the wire: found by SPI, opened a batch at a time, checked, and handed to the kernel.
 
-use crypto::esp::{EspOpener, Frame, HEADER_LEN as ESP_HEADER_LENGTH, Verdict as Opened};
+use std::sync::Arc;
+
+use crypto::esp::{EspKey, EspOpener, Frame, HEADER_LEN as ESP_HEADER_LENGTH, Verdict as Opened, open_each};
 
 use super::merge::Merger;
 use super::reassembly::{Key, Reassembly, State};
-use super::{CRYPTO_BATCH, Context, Engine, LaneSa, Rules};
+use super::{CRYPTO_BATCH, Context, Engine, PerSa, Rules, Tally};
 use crate::classify::Verdict;
 use crate::ip::{self, ETHERNET_LENGTH, PROTOCOL_ESP, PROTOCOL_NONE, Packet, Version, long, set_tos};
 use crate::pseudo_time::{self, PROTOCOL_D3P};
@@ -16,10 +18,12 @@ use crate::{Destination, DropReason, FrameBuffer, FrameIn, GroupSa, InterfaceId}
 /// State of the receiving direction.
 #[derive(Debug)]
 pub(super) struct Inbound {
-    /// Copies of the batch's ESP frames, opened in place. Initialised up to its length; `used` octets are in use.
+    /// The batch's ESP frames, opened. Initialised up to its length; `used` octets are in use.
     scratch: Vec<u8>,
     used: usize,
     jobs: Vec<Job>,
+    /// Of suites that are opened one packet at a time; made when first used.
+    pub(super) openers: PerSa<Option<EspOpener>>,
     pub(super) merger: Merger,
     reassembly: Reassembly,
     /// A packet put together from fragments.
@@ -47,14 +51,23 @@ impl Inbound {
             scratch: Vec::new(),
             used: 0,
             jobs: Vec::new(),
+            openers: PerSa::default(),
             merger: Merger::default(),
             reassembly: Reassembly::default(),
             assembled: Vec::new(),
         }
     }
 
-    /// Copies an ESP packet with its Ethernet header, to be opened at the end of the batch.
-    fn push(&mut self, sa: u32, interface: InterfaceId, ethernet: &[u8], packet: &Packet<'_>) {
+    /// Takes an ESP packet with its Ethernet header. Where the suite is opened one packet at a time that is done here, on the
+    /// way into the engine's memory; else at the end of the batch.
+    fn push(
+        &mut self,
+        sa: u32,
+        bound: &GroupSa,
+        interface: InterfaceId,
+        ethernet: &[u8],
+        packet: &Packet<'_>,
+    ) {
         let start = self.used;
         let outer = start + ethernet.len();
         let end = outer + packet.bytes.len();
@@ -62,22 +75,37 @@ impl Inbound {
             self.scratch.resize(end.next_power_of_two().max(64 * 1024), 0);
         }
         self.scratch[start..outer].copy_from_slice(ethernet);
-        self.scratch[outer..end].copy_from_slice(packet.bytes);
-        self.used = end;
         let esp = outer + packet.header_length;
-        let (version, opened) = (packet.version, Opened::Pending);
+        let mut opened = Opened::Pending;
+        if bound.suite().is_batched() {
+            self.scratch[outer..end].copy_from_slice(packet.bytes);
+        } else {
+            let (header, sealed) = packet.bytes.split_at(packet.header_length);
+            self.scratch[outer..esp].copy_from_slice(header);
+            let opener = self.openers.at(sa);
+            if opener.is_none() {
+                *opener = EspOpener::from_key(bound.key().clone()).ok();
+            }
+            if let Some(opener) = opener {
+                opened = opener.open_copy(sealed, &mut self.scratch[esp..end]);
+            }
+        }
+        self.used = end;
+        let version = packet.version;
         self.jobs.push(Job { sa, interface, version, start, esp, end, opened });
     }
 
-    /// Opens what the batch has collected, one SA after the other.
-    fn open(&mut self, context: Context<'_>, lane_sas: &mut [LaneSa]) {
-        self.jobs.sort_unstable_by_key(|job| (job.sa, job.start));
-        for jobs in self.jobs.chunk_by_mut(|one, other| one.sa == other.sa) {
-            let sa = jobs[0].sa as usize;
-            if let Some(opener) = lane_sas[sa].opener(&context.tables.sas[sa].sa) {
-                for jobs in jobs.chunks_mut(CRYPTO_BATCH) {
-                    open_chunk(opener, jobs, &mut self.scratch);
-                }
+    /// Opens what the batch has collected and not opened yet, as many packets of one suite together as the backend likes.
+    fn open(&mut self, context: Context<'_>) {
+        let sa_of = |job: &Job| &context.tables.sas[job.sa as usize].sa;
+        let waits = |job: &Job| job.opened == Opened::Pending && sa_of(job).suite().is_batched();
+        if !self.jobs.iter().any(waits) {
+            return;
+        }
+        self.jobs.sort_unstable_by_key(|job| (sa_of(job).suite(), job.start));
+        for jobs in self.jobs.chunk_by_mut(|one, other| sa_of(one).suite() == sa_of(other).suite()) {
+            for jobs in jobs.chunks_mut(CRYPTO_BATCH).filter(|jobs| waits(&jobs[0])) {
+                open_chunk(jobs, |job| sa_of(job).key(), &mut self.scratch);
             }
         }
         // Back to the order of arrival.
@@ -85,27 +113,22 @@ impl Inbound {
     }
 }
 
-fn open_chunk(opener: &mut EspOpener, jobs: &mut [Job], scratch: &mut [u8]) {
+/// Opens up to [`CRYPTO_BATCH`] packets of one suite, in the order of their places.
+fn open_chunk<'k>(jobs: &mut [Job], key_of: impl Fn(&Job) -> &'k Arc<EspKey>, scratch: &mut [u8]) {
+    let first = key_of(&jobs[0]);
+    let mut keys: [&EspKey; CRYPTO_BATCH] = [first; CRYPTO_BATCH];
     let mut frames: [Frame<'_>; CRYPTO_BATCH] = std::array::from_fn(|_| Frame::new(&mut []));
     let (mut rest, mut position) = (scratch, 0);
-    for (frame, job) in frames.iter_mut().zip(jobs.iter()) {
+    for (at, job) in jobs.iter().enumerate() {
         let (bytes, behind) = rest[job.esp - position..].split_at_mut(job.end - job.esp);
         (rest, position) = (behind, job.end);
-        *frame = Frame::new(bytes);
+        keys[at] = key_of(job);
+        frames[at] = Frame::new(bytes);
     }
     let frames = &mut frames[..jobs.len()];
-    opener.open(frames);
+    open_each(&keys[..jobs.len()], frames);
     for (job, frame) in jobs.iter_mut().zip(frames) {
         job.opened = frame.verdict;
-    }
-}
-
-impl LaneSa {
-    fn opener(&mut self, sa: &GroupSa) -> Option<&mut EspOpener> {
-        if self.opener.is_none() {
-            self.opener = EspOpener::from_key(sa.key().clone()).ok();
-        }
-        self.opener.as_mut()
     }
 }
 
@@ -158,7 +181,7 @@ impl Engine {
         {
             return context.drop(refused.into(), Some(bound.vpn));
         }
-        self.inbound.push(sa, frame.interface, ethernet, packet);
+        self.inbound.push(sa, &bound.sa, frame.interface, ethernet, packet);
     }
 
     /// Row 2: fragments are kept until the first one's SPI tells whose they are.
@@ -249,25 +272,21 @@ impl Engine {
         if self.inbound.jobs.is_empty() {
             return;
         }
-        self.inbound.open(context, &mut self.lane_sas);
+        self.inbound.open(context);
         let mut scratch = std::mem::take(&mut self.inbound.scratch);
         let jobs = std::mem::take(&mut self.inbound.jobs);
-        // Counted for runs of packets of one key: the counters are shared by all lanes.
-        let mut run = (0, 0, 0);
+        let mut tally = Tally::default();
         for job in &jobs {
-            if run.0 != job.sa {
-                count_decrypted(context, std::mem::replace(&mut run, (job.sa, 0, 0)));
-            }
             let bound = &context.tables.sas[job.sa as usize];
             match self.check(context, job, &bound.sa, &mut scratch) {
                 Ok(inner) => {
-                    (run.1, run.2) = (run.1 + 1, run.2 + inner.len() as u64);
+                    tally.add(job.sa, inner.len() as u64, |tally| count_decrypted(context, tally));
                     self.inbound.merger.push(job.interface, job.version, &scratch, job.start, inner);
                 }
                 Err(reason) => context.drop(reason, Some(bound.vpn)),
             }
         }
-        count_decrypted(context, run);
+        tally.finish(|tally| count_decrypted(context, tally));
         self.inbound.merger.flush(&scratch, output);
         self.inbound.scratch = scratch;
         self.inbound.jobs = jobs;
@@ -295,7 +314,7 @@ impl Engine {
         if let Some((windows, sender, sequence)) = window(sa, &scratch[job.esp..job.end]) {
             windows.mark(sender, sequence)?;
         }
-        let plain = sa.suite().encrypted_range(job.end - job.esp).ok_or(DropReason::EspTooShort)?;
+        let plain = sa.layout().encrypted_range(job.end - job.esp).ok_or(DropReason::EspTooShort)?;
         let plain = job.esp + plain.start..job.esp + plain.end;
         let (payload_length, next_header) = check_trailer(&scratch[plain.clone()])?;
         let payload = plain.start..plain.start + payload_length;
@@ -352,13 +371,11 @@ impl Context<'_> {
     }
 }
 
-/// Adds packets and octets decrypted with an SA.
-fn count_decrypted(context: Context<'_>, (sa, packets, octets): (u32, u64, u64)) {
-    if packets > 0 {
-        let bound = &context.tables.sas[sa as usize];
-        bound.sa.inbound.traffic.add(packets, octets);
-        context.counters(Some(bound.vpn)).decrypted.add(packets, octets);
-    }
+/// Adds what was decrypted with an SA.
+fn count_decrypted(context: Context<'_>, tally: &Tally) {
+    let bound = &context.tables.sas[tally.sa as usize];
+    bound.sa.inbound.traffic.add(tally.packets, tally.octets);
+    context.counters(Some(bound.vpn)).decrypted.add(tally.packets, tally.octets);
 }
 
 /// The windows of a counter-mode key, and the sender and sequence number of one of its packets.

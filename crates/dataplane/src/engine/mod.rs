@@ -21,15 +21,15 @@ mod sent;
 use std::sync::Arc;
 
 use crypto::Random;
-use crypto::esp::{EspOpener, EspSealer, IvSource};
+use crypto::esp::IvSource;
 
+use crate::classifier::Flow;
 use crate::classify::Verdict;
 use crate::flow_cache::{CacheKey, FlowCache};
 use crate::fragment_tracker::{FragmentTracker, Side};
 use crate::ip::{self, ETHERNET_LENGTH, Packet, Version};
-use crate::sender_ids::LaneSender;
 use crate::sessions::{Direction, SessionRef};
-use crate::tables::Interface;
+use crate::tables::{BoundSa, Interface};
 use crate::{
     Counters, Destination, DropReason, FrameBuffer, FrameIn, Instant, InterfaceId, Origin, PassReason,
     SessionTable, Tables,
@@ -38,9 +38,8 @@ use crate::{
 use inbound::Inbound;
 use outbound::{Enclosure, Outbound};
 
-/// Packets sealed or opened by one call of the cryptographic backend: what multi-buffer code likes, and small enough
-/// for the slices to live on the stack.
-const CRYPTO_BATCH: usize = 32;
+/// Packets sealed or opened by one call of the cryptographic backend, where it likes many at a time.
+const CRYPTO_BATCH: usize = 64;
 
 /// The packet engine of one lane (thread).
 #[derive(Debug)]
@@ -48,8 +47,6 @@ pub struct Engine {
     cache: FlowCache<Cached>,
     sessions: Arc<SessionTable>,
     tracker: FragmentTracker,
-    /// One handle for each SA of the tables seen last, in the same order.
-    lane_sas: Vec<LaneSa>,
     /// Generation of the tables seen last.
     generation: u64,
     /// Cached verdicts hold from the time of the last batch up to here.
@@ -77,17 +74,61 @@ struct Judged<'t, 'f> {
 /// The flow of a packet, and its session if it is known.
 #[derive(Clone, Copy)]
 struct Tracked {
-    key: CacheKey,
+    flow: Flow,
+    /// As in the [`CacheKey`].
+    context: u64,
     session: Option<SessionRef>,
 }
 
-/// This lane's handles to the key of an SA, made when first used.
-#[derive(Debug)]
-struct LaneSa {
-    id: u64,
-    sealer: Option<EspSealer>,
-    opener: Option<EspOpener>,
-    sender: LaneSender,
+/// What a lane keeps for each SA of the tables seen last, in their order.
+#[derive(Debug, Default)]
+struct PerSa<T>(Vec<(u64, T)>);
+
+impl<T: Default> PerSa<T> {
+    /// Keeps what belongs to SAs that are still in the tables.
+    fn follow(&mut self, sas: &[BoundSa]) {
+        let mut old = std::mem::take(&mut self.0);
+        let keep = |bound: &BoundSa| {
+            let id = bound.sa.id();
+            match old.iter().position(|(of, _)| *of == id) {
+                Some(position) => old.swap_remove(position),
+                None => (id, T::default()),
+            }
+        };
+        self.0 = sas.iter().map(keep).collect();
+    }
+
+    fn at(&mut self, sa: u32) -> &mut T {
+        &mut self.0[sa as usize].1
+    }
+}
+
+/// Sums up packets and octets of one SA after the other: the counters are shared by all lanes.
+#[derive(Debug, Default)]
+struct Tally {
+    sa: u32,
+    packets: u64,
+    octets: u64,
+}
+
+impl Tally {
+    /// Adds a packet of the octets given; `finish` is told the sum of the SA before, if it is another one.
+    #[inline]
+    fn add(&mut self, sa: u32, octets: u64, finish: impl FnOnce(&Self)) {
+        if self.sa != sa {
+            self.finish(finish);
+            self.sa = sa;
+        }
+        self.packets += 1;
+        self.octets += octets;
+    }
+
+    fn finish(&mut self, finish: impl FnOnce(&Self)) {
+        if self.packets > 0 {
+            finish(self);
+            (self.packets, self.octets) = (0, 0);
+        }
+    }
 }
 
 /// What a batch is processed with.
@@ -152,7 +193,6 @@ impl Engine {
             }),
             sessions: SessionTable::new(),
             tracker: FragmentTracker::new(),
-            lane_sas: Vec::new(),
             generation: 0,
             valid_until: Instant::ZERO,
             last_batch: Instant::ZERO,
@@ -191,25 +231,15 @@ impl Engine {
                 Origin::Wire => self.wire(context, frame, output),
             }
         }
-        self.outbound.seal(context, &mut self.lane_sas, output);
+        self.outbound.seal(context, output);
         self.open(context, output);
     }
 
     /// Follows the tables and the clock: forgets verdicts that may have changed.
     fn synchronise(&mut self, now: Instant, tables: &Tables) {
         if self.generation != tables.generation {
-            let mut old = std::mem::take(&mut self.lane_sas);
-            self.lane_sas = tables
-                .sas
-                .iter()
-                .map(|bound| {
-                    let id = bound.sa.id();
-                    match old.iter().position(|lane| lane.id == id) {
-                        Some(position) => old.swap_remove(position),
-                        None => LaneSa { id, sealer: None, opener: None, sender: LaneSender::default() },
-                    }
-                })
-                .collect();
+            self.outbound.lane_sas.follow(&tables.sas);
+            self.inbound.openers.follow(&tables.sas);
             self.generation = tables.generation;
             self.valid_until = Instant::ZERO;
         }
@@ -330,11 +360,12 @@ impl Engine {
         if packets == 0 {
             return;
         }
-        let session = sessions.open(now, &tracked.key.flow, id, direction);
+        let session = sessions.open(now, &tracked.flow, id, direction);
         if let Some(session) = session {
             sessions.count(now, session, spi, packets, octets, closes);
         }
-        self.cache.update(&tracked.key, |cached| cached.session = session);
+        let key = CacheKey::new(&tracked.flow, tracked.context);
+        self.cache.update(&key, |cached| cached.session = session);
     }
 
     /// The verdict on a packet: its flow's, or for ICMP errors that of the packet they quote.
@@ -351,13 +382,13 @@ impl Engine {
         } else {
             packet.flow()
         };
-        let key = CacheKey { flow, context: rules.cache_context(id) };
-        let Cached { verdict: own, session } = self.lookup(context, interface, &key, rules);
+        let cache_context = rules.cache_context(id);
+        let Cached { verdict: own, session } = self.lookup(context, interface, &flow, cache_context, rules);
         let verdict = match packet.quoted() {
             None => own,
             Some(quoted) => {
-                let key = CacheKey { flow: quoted.flow().mirrored(), ..key };
-                let mirror = self.lookup(context, interface, &key, rules).verdict;
+                let flow = quoted.flow().mirrored();
+                let mirror = self.lookup(context, interface, &flow, cache_context, rules).verdict;
                 match (rules, own) {
                     // A member of the group protected it, whichever of the two its policy is about.
                     (Rules::Decrypted { .. }, Verdict::Clear { .. }) => own,
@@ -365,21 +396,35 @@ impl Engine {
                 }
             }
         };
-        (verdict, Tracked { key, session })
+        (verdict, Tracked { flow, context: cache_context, session })
     }
 
     /// The verdict on a flow, from the cache or the rules.
+    #[inline]
     fn lookup(
         &mut self,
         context: Context<'_>,
         interface: &Interface,
-        key: &CacheKey,
+        flow: &Flow,
+        cache_context: u64,
         rules: Rules,
     ) -> Cached {
-        if let Some(cached) = self.cache.find(key) {
-            return cached;
+        let key = CacheKey::new(flow, cache_context);
+        match self.cache.find(&key) {
+            Some(cached) => cached,
+            None => self.classify(context, interface, flow, key, rules),
         }
-        let (Context { now, tables }, flow) = (context, &key.flow);
+    }
+
+    #[inline(never)]
+    fn classify(
+        &mut self,
+        Context { now, tables }: Context<'_>,
+        interface: &Interface,
+        flow: &Flow,
+        key: CacheKey,
+        rules: Rules,
+    ) -> Cached {
         let verdict = match rules {
             Rules::Egress { own, injected } => tables.classify_egress(now, interface, flow, own, injected),
             Rules::Ingress => tables.classify_ingress(now, interface, flow),
@@ -387,7 +432,7 @@ impl Engine {
             Rules::Decrypted { sa } => tables.classify_decrypted(sa, flow),
         };
         let cached = Cached { verdict, session: None };
-        self.cache.insert(*key, cached);
+        self.cache.insert(key, cached);
         cached
     }
 }

@@ -1,23 +1,26 @@
 //! Packets that leave as ESP: cut to size, wrapped, and sealed a batch at a time.
 
 use std::cmp::min;
+use std::sync::Arc;
 
-use crypto::esp::{EspSealer, EspSuite, Frame, HEADER_LEN as ESP_HEADER_LENGTH, IvSource, Verdict};
+use crypto::esp::{
+    EspKey, EspSealer, Frame, HEADER_LEN as ESP_HEADER_LENGTH, IvSource, Layout, Verdict, seal_each,
+};
 
 use super::fragments::Fragments;
 use super::icmp::{IcmpLimit, packet_too_big};
 use super::segment::{TcpSegments, UdpDatagrams};
 use super::sent::{PathMtus, SentRing};
-use super::{CRYPTO_BATCH, Context, LaneSa, register};
+use super::{CRYPTO_BATCH, Context, PerSa, Tally, register};
 use crate::frame::FrameIndex;
 use crate::ip::{
     DONT_FRAGMENT, ETHERNET_LENGTH, IPV4_LENGTH, IPV6_LENGTH, PROTOCOL_ESP, PROTOCOL_TCP, Packet,
-    SMALLEST_IPV6_MTU, Version, checksum, long, put_long, put_word, set_header_checksum, sum,
+    SMALLEST_IPV6_MTU, Version, checksum, long, put_long, put_word, sum, word,
 };
 use crate::pseudo_time::{self, PROTOCOL_D3P};
-use crate::sa::{Numbers, Senders};
+use crate::sa::Numbers;
 use crate::sender_ids::LaneSender;
-use crate::tables::Interface;
+use crate::tables::{BoundSa, Interface};
 use crate::{
     Destination, DfBit, DropReason, FrameBuffer, FrameIn, GroupSa, InterfaceId, Origin, PseudoTime,
     VnetHeader,
@@ -34,20 +37,37 @@ pub(super) struct Outbound {
     pub(super) icmp_limit: IcmpLimit,
     pub(super) sent: SentRing,
     pub(super) path_mtus: PathMtus,
+    pub(super) lane_sas: PerSa<LaneSa>,
+    /// Packets that wait for others to be sealed with.
     jobs: Vec<Job>,
+    tally: Tally,
+    /// Packets wrapped out of the frame, and their octets.
+    amount: (u64, u64),
     /// A packet that is changed before it is cut: checksum completed, or taken out of a super-frame.
     stash: Vec<u8>,
+    /// A sealed packet while it is cut.
+    sealed: Vec<u8>,
 }
 
-/// A wrapped packet that waits for its key.
+/// What this lane has to send with an SA.
+#[derive(Debug, Default)]
+pub(super) struct LaneSa {
+    /// Of suites that are sealed one packet at a time; made when first used.
+    sealer: Option<EspSealer>,
+    sender: LaneSender,
+    /// The next of the numbers taken from the SA's counter, and how many are left.
+    next: u32,
+    left: u32,
+}
+
+/// Sequence numbers taken from a shared counter at a time.
+const RUN: u32 = 64;
+
+/// A wrapped packet, not yet sealed.
 #[derive(Clone, Copy, Debug)]
 struct Job {
     sa: u32,
     frame: FrameIndex,
-    /// Where the inner packet begins, from the ESP header on.
-    inner_start: u32,
-    /// Octets of the inner packet.
-    inner_length: u32,
     version: Version,
     /// Where the ESP header is, from the start of the frame.
     esp_start: u16,
@@ -69,8 +89,8 @@ struct Envelope<'a> {
     ethernet: &'a [u8],
     before: &'a [u8],
     sa: u32,
-    suite: EspSuite,
-    spi: u32,
+    bound: &'a BoundSa,
+    layout: Layout,
     /// The group's pseudo-time, where packets carry it.
     time: Option<PseudoTime>,
     df_bit: DfBit,
@@ -91,13 +111,17 @@ impl Outbound {
             icmp_limit: IcmpLimit::new(),
             sent: SentRing::new(),
             path_mtus: PathMtus::new(),
+            lane_sas: PerSa::default(),
             jobs: Vec::new(),
+            tally: Tally::default(),
+            amount: (0, 0),
             stash: Vec::new(),
+            sealed: Vec::new(),
         }
     }
 
-    /// Wraps the packets of one frame for `sa`; they are sealed at the end of the batch. Returns how many they are, and
-    /// their octets.
+    /// Wraps the packets of one frame for `sa`; they are sealed at the end of the batch at the latest. Returns how many
+    /// they are, and their octets.
     pub(super) fn protect(
         &mut self,
         context: Context<'_>,
@@ -107,7 +131,7 @@ impl Outbound {
         sa: u32,
         output: &mut FrameBuffer,
     ) -> (u64, u64) {
-        let first = self.jobs.len();
+        self.amount = (0, 0);
         let bound = &context.tables.sas[sa as usize];
         let vpn = &context.tables.vpns()[bound.vpn as usize];
         let path_mtu = self.path_mtus.find(context.now, packet.version, packet.destination());
@@ -125,8 +149,8 @@ impl Outbound {
                     ethernet: &frame.bytes[..ETHERNET_LENGTH],
                     before,
                     sa,
-                    suite: bound.sa.suite(),
-                    spi: bound.sa.spi(),
+                    bound,
+                    layout: bound.sa.layout(),
                     time: bound.sa.pseudo_clock().map(|clock| clock.read(context.now)),
                     df_bit: vpn.df_bit,
                     version: packet.version,
@@ -140,8 +164,7 @@ impl Outbound {
         if let Err(reason) = result {
             context.drop(reason, Some(bound.vpn));
         }
-        let wrapped = &self.jobs[first..];
-        (wrapped.len() as u64, wrapped.iter().map(|job| u64::from(job.inner_length)).sum())
+        self.amount
     }
 
     /// Undoes the offloads of the frame and wraps what comes out.
@@ -160,7 +183,9 @@ impl Outbound {
             VnetHeader::GSO_TCPV4 | VnetHeader::GSO_TCPV6 => {
                 let segments = TcpSegments::new(packet, vnet.gso_size.into(), envelope.largest)?;
                 for index in 0..segments.count() {
-                    self.wrap(envelope, segments.length(index), output, |out| segments.write(index, out));
+                    self.wrap(context, envelope, segments.length(index), output, |out| {
+                        segments.write(index, out)
+                    });
                 }
                 Ok(())
             }
@@ -180,7 +205,7 @@ impl Outbound {
     ) -> Result<(), DropReason> {
         let checksum_at = checksum_offload(vnet, packet)?;
         if packet.bytes.len() <= envelope.largest {
-            self.wrap(envelope, packet.bytes.len(), output, |out| {
+            self.wrap(context, envelope, packet.bytes.len(), output, |out| {
                 out.copy_from_slice(packet.bytes);
                 complete_checksum(out, checksum_at);
             });
@@ -189,7 +214,7 @@ impl Outbound {
         // The smallest packet that every link of IPv6 carries is never too big: its ESP packet is cut instead.
         let is_small = packet.bytes.len() <= SMALLEST_IPV6_MTU.into();
         if packet.version == Version::V6 && is_small && envelope.before.is_empty() {
-            self.wrap(envelope, packet.bytes.len(), output, |out| {
+            self.wrap(context, envelope, packet.bytes.len(), output, |out| {
                 out.copy_from_slice(packet.bytes);
                 complete_checksum(out, checksum_at);
             });
@@ -203,7 +228,7 @@ impl Outbound {
         stash.clear();
         stash.extend_from_slice(packet.bytes);
         complete_checksum(&mut stash, checksum_at);
-        let result = self.fragments(envelope, &packet.with_bytes(&stash), output);
+        let result = self.fragments(context, envelope, &packet.with_bytes(&stash), output);
         self.stash = stash;
         result
     }
@@ -241,17 +266,19 @@ impl Outbound {
         let mut result = Ok(());
         for index in 0..datagrams.count() {
             if fits {
-                self.wrap(envelope, datagrams.length(index), output, |out| datagrams.write(index, out));
+                self.wrap(context, envelope, datagrams.length(index), output, |out| {
+                    datagrams.write(index, out)
+                });
                 continue;
             }
             stash.resize(datagrams.length(index), 0);
             datagrams.write(index, &mut stash);
             let datagram = packet.with_bytes(&stash);
             result = result.and(if stash.len() <= envelope.largest {
-                self.wrap(envelope, stash.len(), output, |out| out.copy_from_slice(&stash));
+                self.wrap(context, envelope, stash.len(), output, |out| out.copy_from_slice(&stash));
                 Ok(())
             } else {
-                self.fragments(envelope, &datagram, output)
+                self.fragments(context, envelope, &datagram, output)
             });
         }
         self.stash = stash;
@@ -260,6 +287,7 @@ impl Outbound {
 
     fn fragments(
         &mut self,
+        context: Context<'_>,
         envelope: &Envelope<'_>,
         packet: &Packet<'_>,
         output: &mut FrameBuffer,
@@ -267,202 +295,189 @@ impl Outbound {
         let fragments = Fragments::new(packet, envelope.largest, self.next_identification)?;
         self.next_identification = self.next_identification.wrapping_add(1);
         for index in 0..fragments.count() {
-            self.wrap(envelope, fragments.length(index), output, |out| fragments.write(index, out));
+            self.wrap(context, envelope, fragments.length(index), output, |out| fragments.write(index, out));
         }
         Ok(())
     }
 
-    /// Appends one ESP packet, all but sequence number, IV, ciphertext and ICV.
+    /// Appends one ESP packet around what `write` writes. Where the suite is sealed one packet at a time that is done here,
+    /// while the packet is in the cache.
     fn wrap(
         &mut self,
+        context: Context<'_>,
         envelope: &Envelope<'_>,
         inner_length: usize,
         output: &mut FrameBuffer,
         write: impl FnOnce(&mut [u8]),
     ) {
-        let suite = envelope.suite;
-        let header_length = if envelope.time.is_some() { pseudo_time::HEADER_LENGTH } else { 0 };
-        let esp_length = suite.frame_len(header_length + inner_length);
-        let outer_length = envelope.version.header_length() + esp_length;
-        let total = envelope.before.len() + outer_length;
+        let Envelope { sa, bound, layout, version, .. } = *envelope;
+        let lane = self.lane_sas.at(sa);
+        let is_batched = bound.sa.suite().is_batched();
+        if !is_batched && lane.sealer.is_none() {
+            lane.sealer = EspSealer::from_key(bound.sa.key().clone()).ok();
+            if lane.sealer.is_none() {
+                return context.drop(DropReason::CryptoFailure, Some(bound.vpn));
+            }
+        }
+        let (sequence, counter) = match &bound.sa.outbound.numbers {
+            Numbers::Shared(shared) => {
+                if lane.left == 0 {
+                    (lane.next, lane.left) = (shared.reserve(RUN), RUN);
+                }
+                lane.left -= 1;
+                let next = lane.next.wrapping_add(1);
+                (std::mem::replace(&mut lane.next, next), None)
+            }
+            Numbers::Senders(senders) => match senders.next(&mut lane.sender) {
+                Some((sequence, counter)) => (sequence, Some(counter)),
+                None => return context.drop(DropReason::NoSenderId, Some(bound.vpn)),
+            },
+        };
+        let time_length = if envelope.time.is_some() { pseudo_time::HEADER_LENGTH } else { 0 };
+        let esp_length = layout.frame_len(time_length + inner_length);
+        let outer_length = version.header_length();
+        let total = envelope.before.len() + outer_length + esp_length;
         let length = ETHERNET_LENGTH + total;
         let (frame, bytes) =
             output.push(envelope.interface, Destination::WireEsp, VnetHeader::default(), length);
         let (ethernet, rest) = bytes.split_at_mut(ETHERNET_LENGTH);
         let (before, rest) = rest.split_at_mut(envelope.before.len());
-        let (outer, esp) = rest.split_at_mut(envelope.version.header_length());
-        let (esp_header, rest) = esp.split_at_mut(ESP_HEADER_LENGTH + suite.iv_len());
-        let encrypted_length = rest.len() - suite.icv_len();
-        let (time_header, rest) = rest[..encrypted_length].split_at_mut(header_length);
-        let (inner, trailer) = rest.split_at_mut(inner_length);
-        write(inner);
-        let mut protocol = envelope.version.protocol();
+        let (outer, esp) = rest.split_at_mut(outer_length);
+        ethernet.copy_from_slice(envelope.ethernet);
+
+        let inner_start = layout.start() + time_length;
+        write(&mut esp[inner_start..inner_start + inner_length]);
+        let mut protocol = version.protocol();
         if let Some(time) = envelope.time {
-            pseudo_time::write_header(time_header, protocol, time);
+            pseudo_time::write_header(&mut esp[layout.start()..inner_start], protocol, time);
             protocol = PROTOCOL_D3P;
         }
-        ethernet.copy_from_slice(envelope.ethernet);
-        if !before.is_empty() {
-            before.copy_from_slice(envelope.before);
-            register::finish(before, total);
-        }
-        match envelope.version {
+        let trailer_end = esp_length - layout.icv_len();
+        write_trailer(
+            &mut esp[inner_start + inner_length..],
+            trailer_end - inner_start - inner_length,
+            protocol,
+        );
+        let (esp_header, inner) = esp.split_at_mut(inner_start);
+        let inner = &inner[..inner_length];
+        match version {
             Version::V4 => {
                 write_outer_v4(outer, inner, esp_length, envelope.df_bit, self.next_identification as u16);
                 self.next_identification = self.next_identification.wrapping_add(1);
             }
             Version::V6 => write_outer_v6(outer, inner, esp_length),
         }
-        put_long(esp_header, 0, envelope.spi);
-        write_trailer(trailer, protocol);
-        let inner_start = (ESP_HEADER_LENGTH + suite.iv_len() + header_length) as u32;
-        let inner_length = inner_length as u32;
-        let esp_start = (length - esp_length) as u16;
+        if !before.is_empty() {
+            before.copy_from_slice(envelope.before);
+            register::finish(before, total);
+        }
+        let spi = bound.sa.spi();
+        // In one piece, because ciphers read it in one piece.
+        let number = u64::from(spi) << 32 | u64::from(sequence);
+        esp_header[..ESP_HEADER_LENGTH].copy_from_slice(&number.to_be_bytes());
+        match counter {
+            Some(counter) => esp_header[ESP_HEADER_LENGTH..][..8].copy_from_slice(&counter),
+            None => self.iv.fill(&mut esp_header[ESP_HEADER_LENGTH..layout.start()]),
+        }
+        self.sent.record(spi, sequence, version, inner);
+
+        let octets = inner_length as u64;
+        self.amount = (self.amount.0 + 1, self.amount.1 + octets);
+        self.tally.add(sa, octets, |tally| count_encrypted(context, tally));
         let cut_to = if total > envelope.mtu.into() { envelope.mtu } else { 0 };
-        let Envelope { sa, version, .. } = *envelope;
-        self.jobs.push(Job { sa, frame, inner_start, inner_length, version, esp_start, cut_to });
-    }
-
-    /// Seals what the batch has wrapped, one SA after the other.
-    pub(super) fn seal(&mut self, context: Context<'_>, lane_sas: &mut [LaneSa], output: &mut FrameBuffer) {
-        // Frames were appended in this order, so the arena can be walked once for each SA.
-        self.jobs.sort_unstable_by_key(|job| (job.sa, job.frame));
-        for jobs in self.jobs.chunk_by(|one, other| one.sa == other.sa) {
-            let sa = jobs[0].sa;
-            let bound = &context.tables.sas[sa as usize];
-            let lane = &mut lane_sas[sa as usize];
-            let Some(sealer) = prepared(&mut lane.sealer, &bound.sa) else {
-                for job in jobs {
-                    output.withdraw(job.frame);
-                    context.drop(DropReason::CryptoFailure, Some(bound.vpn));
+        let job = Job { sa, frame, version, esp_start: (length - esp_length) as u16, cut_to };
+        match &mut lane.sealer {
+            Some(sealer) if !is_batched => {
+                let verdict = sealer.seal_one(esp);
+                // A frame that is not sealed holds cleartext. There is no such case, and no excuse for sending one.
+                assert!(verdict == Verdict::Ok, "frames are made to fit their suite");
+                if cut_to > 0 {
+                    self.cut_sealed(&job, output);
                 }
-                continue;
-            };
-            let mut numbers = match &bound.sa.outbound.numbers {
-                Numbers::Shared(counter) => LaneNumbers::Run(counter.reserve(jobs.len() as u32)),
-                Numbers::Senders(senders) => LaneNumbers::Sender(senders, &mut lane.sender),
-            };
-            let mut sealed = Sealed::default();
+            }
+            _ => self.jobs.push(job),
+        }
+    }
+
+    /// Seals what the batch has wrapped and not sealed yet: as many packets together as the backend likes, of whatever keys
+    /// of one suite.
+    pub(super) fn seal(&mut self, context: Context<'_>, output: &mut FrameBuffer) {
+        self.tally.finish(|tally| count_encrypted(context, tally));
+        if self.jobs.is_empty() {
+            return;
+        }
+        let sa_of = |job: &Job| &context.tables.sas[job.sa as usize].sa;
+        let mut jobs = std::mem::take(&mut self.jobs);
+        // Frames were appended in this order, so the arena can be walked once for each suite.
+        jobs.sort_unstable_by_key(|job| (sa_of(job).suite(), job.frame));
+        for jobs in jobs.chunk_by(|one, other| sa_of(one).suite() == sa_of(other).suite()) {
             for jobs in jobs.chunks(CRYPTO_BATCH) {
-                seal_chunk(sealer, &mut self.iv, &mut self.sent, &mut numbers, jobs, output, &mut sealed);
-            }
-            bound.sa.outbound.traffic.add(sealed.packets, sealed.octets);
-            let counters = context.counters(Some(bound.vpn));
-            counters.encrypted.add(sealed.packets, sealed.octets);
-            if sealed.refused > 0 {
-                counters.drops.add(DropReason::NoSenderId, sealed.refused);
+                seal_chunk(jobs, |job| sa_of(job).key(), output);
             }
         }
-        self.cut_sealed(output);
-        self.jobs.clear();
+        jobs.iter().filter(|job| job.cut_to > 0).for_each(|job| self.cut_sealed(job, output));
+        jobs.clear();
+        self.jobs = jobs;
     }
 
-    /// Cuts sealed packets that are larger than their path into fragments.
-    fn cut_sealed(&mut self, output: &mut FrameBuffer) {
-        let mut stash = std::mem::take(&mut self.stash);
-        for job in self.jobs.iter().filter(|job| job.cut_to > 0) {
-            let Some(interface) = output.interface_of(job.frame) else { continue };
-            stash.clear();
-            let range = output.range(job.frame);
-            stash.extend_from_slice(&output.arena_mut()[range]);
-            output.withdraw(job.frame);
-            let (ethernet, packet) = stash.split_at(ETHERNET_LENGTH);
-            let whole = Packet::parse(job.version, packet).expect("it was written here");
-            let fragments = Fragments::new(&whole, job.cut_to.into(), self.next_identification)
-                .expect("the smallest link of IPv6 has room for fragments");
-            self.next_identification = self.next_identification.wrapping_add(1);
-            for index in 0..fragments.count() {
-                let length = ETHERNET_LENGTH + fragments.length(index);
-                let (_, bytes) = output.push(interface, Destination::WireEsp, VnetHeader::default(), length);
-                bytes[..ETHERNET_LENGTH].copy_from_slice(ethernet);
-                fragments.write(index, &mut bytes[ETHERNET_LENGTH..]);
-            }
+    /// Cuts a sealed packet that is larger than its path into fragments.
+    #[cold]
+    fn cut_sealed(&mut self, job: &Job, output: &mut FrameBuffer) {
+        let Some(interface) = output.interface_of(job.frame) else { return };
+        let mut sealed = std::mem::take(&mut self.sealed);
+        sealed.clear();
+        let range = output.range(job.frame);
+        sealed.extend_from_slice(&output.arena_mut()[range]);
+        output.withdraw(job.frame);
+        let (ethernet, packet) = sealed.split_at(ETHERNET_LENGTH);
+        let whole = Packet::parse(job.version, packet).expect("it was written here");
+        let fragments = Fragments::new(&whole, job.cut_to.into(), self.next_identification)
+            .expect("the smallest link of IPv6 has room for fragments");
+        self.next_identification = self.next_identification.wrapping_add(1);
+        for index in 0..fragments.count() {
+            let length = ETHERNET_LENGTH + fragments.length(index);
+            let (_, bytes) = output.push(interface, Destination::WireEsp, VnetHeader::default(), length);
+            bytes[..ETHERNET_LENGTH].copy_from_slice(ethernet);
+            fragments.write(index, &mut bytes[ETHERNET_LENGTH..]);
         }
-        self.stash = stash;
+        self.sealed = sealed;
     }
 }
 
-/// The sequence numbers of one key's packets in a batch.
-enum LaneNumbers<'a> {
-    /// One after the other, with random IVs.
-    Run(u32),
-    /// As long as there are identifiers.
-    Sender(&'a Senders, &'a mut LaneSender),
+/// Adds what was encrypted with an SA.
+fn count_encrypted(context: Context<'_>, tally: &Tally) {
+    let bound = &context.tables.sas[tally.sa as usize];
+    bound.sa.outbound.traffic.add(tally.packets, tally.octets);
+    context.counters(Some(bound.vpn)).encrypted.add(tally.packets, tally.octets);
 }
 
-/// What has become of one key's packets in a batch; octets are those of inner packets.
-#[derive(Default)]
-struct Sealed {
-    packets: u64,
-    octets: u64,
-    refused: u64,
-}
-
-/// Seals up to [`CRYPTO_BATCH`] packets.
-fn seal_chunk(
-    sealer: &mut EspSealer,
-    iv_source: &mut IvSource,
-    sent: &mut SentRing,
-    numbers: &mut LaneNumbers<'_>,
-    jobs: &[Job],
-    output: &mut FrameBuffer,
-    sealed: &mut Sealed,
-) {
-    let iv_length = sealer.suite().iv_len();
+/// Seals up to [`CRYPTO_BATCH`] packets of one suite, in the order of their frames.
+fn seal_chunk<'k>(jobs: &[Job], key_of: impl Fn(&Job) -> &'k Arc<EspKey>, output: &mut FrameBuffer) {
     let mut ranges = [const { 0..0 }; CRYPTO_BATCH];
     for (range, job) in ranges.iter_mut().zip(jobs) {
         *range = output.range(job.frame);
     }
+    let first = key_of(&jobs[0]);
+    let mut keys: [&EspKey; CRYPTO_BATCH] = [first; CRYPTO_BATCH];
     let mut frames: [Frame<'_>; CRYPTO_BATCH] = std::array::from_fn(|_| Frame::new(&mut []));
-    let mut count = 0;
     let (mut rest, mut position) = (output.arena_mut(), 0);
-    for (range, job) in ranges.iter().zip(jobs) {
+    for (at, (range, job)) in ranges.iter().zip(jobs).enumerate() {
         let (bytes, behind) = rest[range.start - position..].split_at_mut(range.len());
         (rest, position) = (behind, range.end);
-        let esp = &mut bytes[job.esp_start.into()..];
-        let iv = ESP_HEADER_LENGTH..ESP_HEADER_LENGTH + iv_length;
-        let sequence = match numbers {
-            LaneNumbers::Run(next) => {
-                iv_source.fill(&mut esp[iv]);
-                std::mem::replace(next, next.wrapping_add(1))
-            }
-            LaneNumbers::Sender(senders, lane) => {
-                let Some((sequence, counter)) = senders.next(lane) else { break };
-                esp[iv].copy_from_slice(&counter);
-                sequence
-            }
-        };
-        put_long(esp, 4, sequence);
-        let inner = &esp[job.inner_start as usize..][..job.inner_length as usize];
-        sent.record(long(esp, 0), sequence, job.version, inner);
-        sealed.octets += inner.len() as u64;
-        frames[count] = Frame::new(esp);
-        count += 1;
+        keys[at] = key_of(job);
+        frames[at] = Frame::new(&mut bytes[job.esp_start.into()..]);
     }
-    let frames = &mut frames[..count];
-    sealer.seal(frames);
-    // A frame that is not sealed holds cleartext. There is no such case, and no excuse for sending one.
+    let frames = &mut frames[..jobs.len()];
+    seal_each(&keys[..jobs.len()], frames);
+    // As above: there is no such case, and no excuse for sending one.
     assert!(frames.iter().all(|frame| frame.verdict == Verdict::Ok), "frames are made to fit their suite");
-    sealed.packets += count as u64;
-    sealed.refused += (jobs.len() - count) as u64;
-    jobs[count..].iter().for_each(|job| output.withdraw(job.frame));
-}
-
-/// The lane's handle to the key, made on first use.
-fn prepared<'a>(sealer: &'a mut Option<EspSealer>, sa: &GroupSa) -> Option<&'a mut EspSealer> {
-    if sealer.is_none() {
-        *sealer = EspSealer::from_key(sa.key().clone()).ok();
-    }
-    sealer.as_mut()
 }
 
 /// Octets of the largest inner packet whose ESP packet has at most `mtu` octets.
 pub(super) fn largest_inner(sa: &GroupSa, version: Version, mtu: usize) -> Option<usize> {
-    let suite = sa.suite();
-    let fixed = version.header_length() + ESP_HEADER_LENGTH + suite.iv_len() + suite.icv_len();
     let time_header = if sa.pseudo_clock().is_some() { pseudo_time::HEADER_LENGTH } else { 0 };
-    let room = mtu.checked_sub(fixed)?;
-    let largest = (room & !(suite.alignment() - 1)).checked_sub(2 + time_header)?;
+    let payload = sa.layout().most_payload(mtu.checked_sub(version.header_length())?)?;
+    let largest = payload.checked_sub(time_header)?;
     (largest >= SMALLEST_MTU).then_some(largest)
 }
 
@@ -502,20 +517,24 @@ fn complete_checksum(packet: &mut [u8], at: Option<(usize, usize)>) {
 //= https://www.rfc-editor.org/rfc/rfc4301#section-5.1.2.1
 //# Options              never copied                 no change
 fn write_outer_v4(outer: &mut [u8], inner: &[u8], esp_length: usize, df_bit: DfBit, identification: u16) {
+    let inner: &[u8; IPV4_LENGTH] = inner.first_chunk().expect("a whole packet");
     let dont_fragment = match df_bit {
         DfBit::Clear => 0,
         DfBit::Set => DONT_FRAGMENT,
-        DfBit::Copy => crate::ip::word(inner, 6) & DONT_FRAGMENT,
+        DfBit::Copy => word(inner, 6) & DONT_FRAGMENT,
     };
-    outer[0] = 0x45;
-    outer[1] = inner[1];
-    put_word(outer, 2, (IPV4_LENGTH + esp_length) as u16);
-    put_word(outer, 4, identification);
-    put_word(outer, 6, dont_fragment);
-    outer[8] = inner[8];
-    outer[9] = PROTOCOL_ESP;
-    outer[12..20].copy_from_slice(&inner[12..20]);
-    set_header_checksum(outer);
+    let length = (IPV4_LENGTH + esp_length) as u32;
+    let mut words = [
+        0x4500_0000 | u32::from(inner[1]) << 16 | length & 0xffff,
+        u32::from(identification) << 16 | u32::from(dont_fragment),
+        u32::from(inner[8]) << 24 | u32::from(PROTOCOL_ESP) << 16,
+        long(inner, 12),
+        long(inner, 16),
+    ];
+    words[2] |= u32::from(checksum(words.iter().map(|word| u64::from(*word)).sum()));
+    for (at, word) in words.into_iter().enumerate() {
+        put_long(outer, 4 * at, word);
+    }
 }
 
 /// The outer header: version, traffic class, flow label, hop limit and addresses of the inner one, no extension headers.
@@ -529,16 +548,19 @@ fn write_outer_v6(outer: &mut [u8], inner: &[u8], esp_length: usize) {
     outer[6] = PROTOCOL_ESP;
 }
 
-/// Padding, its length, and the protocol of what comes before it.
+/// Padding, its length, and the protocol of what comes before it: `length` octets at the beginning of `behind`.
 //= https://www.rfc-editor.org/rfc/rfc4303#section-2.4
 //# The first padding byte appended
 //# to the plaintext is numbered 1, with subsequent padding bytes making
 //# up a monotonically increasing sequence: 1, 2, 3, ....
-fn write_trailer(trailer: &mut [u8], protocol: u8) {
-    let padding = trailer.len() - 2;
-    for (index, octet) in trailer[..padding].iter_mut().enumerate() {
-        *octet = index as u8 + 1;
+fn write_trailer(behind: &mut [u8], length: usize, protocol: u8) {
+    const COUNTED: [u8; 16] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16];
+    let padding = length - 2;
+    match behind.first_chunk_mut() {
+        // What it writes too much is the place of the ICV.
+        Some(whole) => *whole = COUNTED,
+        None => behind[..padding].copy_from_slice(&COUNTED[..padding]),
     }
-    trailer[padding] = padding as u8;
-    trailer[padding + 1] = protocol;
+    behind[padding] = padding as u8;
+    behind[padding + 1] = protocol;
 }

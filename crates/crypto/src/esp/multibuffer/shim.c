@@ -2,9 +2,11 @@
  * ESP batches on intel-ipsec-mb.
  *
  * The library interleaves many packets in the vector lanes of one core. Its managers are structures of function
- * pointers called through macros, which only C can use; this file turns them into four functions over whole batches.
+ * pointers called through macros, which only C can use; this file turns them into functions over whole batches, whose
+ * packets may be of different keys of one suite. GCM is parallel within a packet: it takes one at a time.
  * Lengths were checked by the caller (esp/mod.rs): every packet has a whole number of blocks, at least one.
  */
+#include <emmintrin.h>
 #include <intel-ipsec-mb.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -21,14 +23,27 @@ enum integrity { HMAC_NONE, HMAC_MD5, HMAC_SHA1, HMAC_SHA256, HMAC_SHA384, HMAC_
 /* Packets worked on at a time; the caller's batches are no larger. */
 #define BATCH 64
 
+struct multibuffer_key;
+
 struct multibuffer_packet {
-	uint8_t *bytes;         /* from the SPI on */
+	uint8_t *bytes; /* from the SPI on */
+	const struct multibuffer_key *key;
 	uint32_t encrypted_len; /* octets between IV and ICV */
-	uint32_t authentic;     /* out, when opening */
+	uint32_t authentic;	/* out, when opening */
+};
+
+/* One for each thread. */
+struct multibuffer_manager {
+	IMB_MGR *library;
+	/* What no suite here uses stays zero for good: it is not cleared for every packet. */
+	IMB_JOB cipher_jobs[BATCH];
+	IMB_JOB hash_jobs[BATCH];
 };
 
 struct multibuffer_key {
 	struct gcm_key_data gcm;
+	aes_gcm_enc_dec_t gcm_encrypt;
+	aes_gcm_enc_dec_t gcm_decrypt;
 	uint8_t encrypt_schedule[16 * 15] __attribute__((aligned(16)));
 	uint8_t decrypt_schedule[16 * 15] __attribute__((aligned(16)));
 	uint64_t des_schedules[3][IMB_DES_KEY_SCHED_SIZE / 8];
@@ -44,24 +59,28 @@ struct multibuffer_key {
 	uint32_t icv_len;
 };
 
-IMB_MGR *multibuffer_manager_new(void)
+struct multibuffer_manager *multibuffer_manager_new(void)
 {
 	if (imb_get_version() < IMB_VERSION(1, 2, 0))
 		return NULL;
-	IMB_MGR *manager = alloc_mb_mgr(0);
+	struct multibuffer_manager *manager = calloc(1, sizeof(*manager));
 	if (manager == NULL)
 		return NULL;
-	init_mb_mgr_auto(manager, NULL);
-	if (imb_get_errno(manager) != 0) {
-		free_mb_mgr(manager);
-		return NULL;
+	manager->library = alloc_mb_mgr(0);
+	if (manager->library != NULL) {
+		init_mb_mgr_auto(manager->library, NULL);
+		if (imb_get_errno(manager->library) == 0)
+			return manager;
+		free_mb_mgr(manager->library);
 	}
-	return manager;
+	free(manager);
+	return NULL;
 }
 
-void multibuffer_manager_free(IMB_MGR *manager)
+void multibuffer_manager_free(struct multibuffer_manager *manager)
 {
-	free_mb_mgr(manager);
+	free_mb_mgr(manager->library);
+	free(manager);
 }
 
 static void prepare_hmac(IMB_MGR *manager, struct multibuffer_key *key, enum integrity integrity,
@@ -97,7 +116,7 @@ static void prepare_hmac(IMB_MGR *manager, struct multibuffer_key *key, enum int
 }
 
 /* NULL when memory is short or the algorithms are not among those above. */
-struct multibuffer_key *multibuffer_key_new(IMB_MGR *manager, uint32_t cipher, uint32_t key_len, uint32_t integrity,
+struct multibuffer_key *multibuffer_key_new(struct multibuffer_manager *owner, uint32_t cipher, uint32_t key_len, uint32_t integrity,
 					    uint32_t iv_len, uint32_t icv_len, const uint8_t *cipher_key,
 					    const uint8_t *integrity_key, size_t integrity_key_len)
 {
@@ -105,6 +124,7 @@ struct multibuffer_key *multibuffer_key_new(IMB_MGR *manager, uint32_t cipher, u
 					      IMB_AUTH_HMAC_SHA_256, IMB_AUTH_HMAC_SHA_384, IMB_AUTH_HMAC_SHA_512};
 	if (integrity >= sizeof(hashes) / sizeof(hashes[0]) || icv_len > MAX_ICV_LEN)
 		return NULL;
+	IMB_MGR *manager = owner->library;
 	size_t size = (sizeof(struct multibuffer_key) + 63) / 64 * 64;
 	struct multibuffer_key *key = aligned_alloc(64, size);
 	if (key == NULL)
@@ -148,12 +168,18 @@ struct multibuffer_key *multibuffer_key_new(IMB_MGR *manager, uint32_t cipher, u
 		switch (key_len) {
 		case 16:
 			IMB_AES128_GCM_PRE(manager, cipher_key, &key->gcm);
+			key->gcm_encrypt = manager->gcm128_enc;
+			key->gcm_decrypt = manager->gcm128_dec;
 			return key;
 		case 24:
 			IMB_AES192_GCM_PRE(manager, cipher_key, &key->gcm);
+			key->gcm_encrypt = manager->gcm192_enc;
+			key->gcm_decrypt = manager->gcm192_dec;
 			return key;
 		case 32:
 			IMB_AES256_GCM_PRE(manager, cipher_key, &key->gcm);
+			key->gcm_encrypt = manager->gcm256_enc;
+			key->gcm_decrypt = manager->gcm256_dec;
 			return key;
 		}
 		break;
@@ -168,18 +194,12 @@ void multibuffer_key_free(struct multibuffer_key *key)
 	free(key);
 }
 
-static IMB_JOB *blank(IMB_JOB *job, const struct multibuffer_key *key)
+static void set_cipher(IMB_JOB *job, const struct multibuffer_packet *packet)
 {
-	job->cipher_mode = IMB_CIPHER_NULL;
-	job->hash_alg = IMB_AUTH_NULL;
+	const struct multibuffer_key *key = packet->key;
+	job->cipher_mode = key->mode;
 	job->key_len_in_bytes = key->key_len;
 	job->iv_len_in_bytes = key->iv_len;
-	return job;
-}
-
-static void set_cipher(IMB_JOB *job, const struct multibuffer_key *key, const struct multibuffer_packet *packet)
-{
-	job->cipher_mode = key->mode;
 	switch (key->cipher) {
 	case CIPHER_DES:
 		job->enc_keys = job->dec_keys = key->des_schedules[0];
@@ -199,9 +219,9 @@ static void set_cipher(IMB_JOB *job, const struct multibuffer_key *key, const st
 	job->msg_len_to_cipher_in_bytes = packet->encrypted_len;
 }
 
-static void set_hash(IMB_JOB *job, const struct multibuffer_key *key, const struct multibuffer_packet *packet,
-		     uint8_t *tag)
+static void set_hash(IMB_JOB *job, const struct multibuffer_packet *packet, uint8_t *tag)
 {
+	const struct multibuffer_key *key = packet->key;
 	job->hash_alg = key->hash;
 	job->u.HMAC._hashed_auth_key_xor_ipad = key->inner;
 	job->u.HMAC._hashed_auth_key_xor_opad = key->outer;
@@ -240,51 +260,58 @@ static size_t flush(IMB_MGR *manager)
 	}
 }
 
+/* `len` is a multiple of four; the compiler must not see that the words tell where the first difference is. */
 static int equal_in_constant_time(const uint8_t *left, const uint8_t *right, size_t len)
 {
-	volatile uint8_t difference = 0;
-	for (size_t i = 0; i < len; i++)
-		difference |= left[i] ^ right[i];
+	uint32_t difference = 0;
+	for (size_t i = 0; i < len; i += 4) {
+		uint32_t one, other;
+		memcpy(&one, left + i, 4);
+		memcpy(&other, right + i, 4);
+		difference |= one ^ other;
+		__asm__("" : "+r"(difference));
+	}
 	return difference == 0;
 }
 
-static uint8_t *icv_of(const struct multibuffer_key *key, const struct multibuffer_packet *packet)
+static uint8_t *icv_of(const struct multibuffer_packet *packet)
 {
-	return packet->bytes + HEADER_LEN + key->iv_len + packet->encrypted_len;
+	return packet->bytes + HEADER_LEN + packet->key->iv_len + packet->encrypted_len;
 }
 
-static void gcm(IMB_MGR *manager, const struct multibuffer_key *key, const struct multibuffer_packet *packet,
-		int encrypt, uint8_t *tag)
+/* The nonce is written by one store, because the library reads it at once: salt, then the IV behind `header`. */
+static __m128i gcm_nonce(const struct multibuffer_key *key, const uint8_t *header)
+{
+	uint32_t salt, first, second;
+	memcpy(&salt, key->salt, 4);
+	memcpy(&first, header + HEADER_LEN, 4);
+	memcpy(&second, header + HEADER_LEN + 4, 4);
+	return _mm_set_epi32(0, (int)second, (int)first, (int)salt);
+}
+
+/* Seals one packet of a GCM key in place. */
+void multibuffer_gcm_seal(const struct multibuffer_key *key, uint8_t *bytes, size_t encrypted_len)
 {
 	struct gcm_context_data context;
-	uint8_t nonce[16];
-	uint8_t *text = packet->bytes + HEADER_LEN + key->iv_len;
-	memcpy(nonce, key->salt, GCM_SALT_LEN);
-	memcpy(nonce + GCM_SALT_LEN, packet->bytes + HEADER_LEN, 8);
-#define RUN(bits, way)                                                                                              \
-	IMB_AES##bits##_GCM_##way(manager, &key->gcm, &context, text, text, packet->encrypted_len, nonce,           \
-				  packet->bytes, HEADER_LEN, tag, GCM_ICV_LEN)
-	switch (key->key_len) {
-	case 16:
-		if (encrypt)
-			RUN(128, ENC);
-		else
-			RUN(128, DEC);
-		break;
-	case 24:
-		if (encrypt)
-			RUN(192, ENC);
-		else
-			RUN(192, DEC);
-		break;
-	default:
-		if (encrypt)
-			RUN(256, ENC);
-		else
-			RUN(256, DEC);
-		break;
-	}
-#undef RUN
+	__m128i nonce = gcm_nonce(key, bytes);
+	uint8_t *text = bytes + HEADER_LEN + 8;
+	key->gcm_encrypt(&key->gcm, &context, text, text, encrypted_len, (const uint8_t *)&nonce, bytes, HEADER_LEN,
+			 text + encrypted_len, GCM_ICV_LEN);
+}
+
+/* Decrypts the packet `from` to `text`, which may be where it stands; 1 if it is authentic, else nothing is in `text`. */
+int multibuffer_gcm_open(const struct multibuffer_key *key, const uint8_t *from, uint8_t *text, size_t encrypted_len)
+{
+	struct gcm_context_data context;
+	__m128i nonce = gcm_nonce(key, from);
+	uint8_t tag[GCM_ICV_LEN];
+	const uint8_t *secret = from + HEADER_LEN + 8;
+	key->gcm_decrypt(&key->gcm, &context, text, secret, encrypted_len, (const uint8_t *)&nonce, from, HEADER_LEN, tag,
+			 GCM_ICV_LEN);
+	int authentic = equal_in_constant_time(tag, secret + encrypted_len, GCM_ICV_LEN);
+	if (!authentic)
+		explicit_bzero(text, encrypted_len);
+	return authentic;
 }
 
 /* The calls for one algorithm at a time know AES and SHA only; they are faster, most of all for short packets. */
@@ -294,89 +321,80 @@ static int has_bursts(const struct multibuffer_key *key)
 }
 
 /* The packets whose number is in `chosen` are encrypted or decrypted; 0 on success. */
-static int cipher_all(IMB_MGR *manager, const struct multibuffer_key *key, const struct multibuffer_packet *packets,
+static int cipher_all(struct multibuffer_manager *manager, const struct multibuffer_packet *packets,
 		      const uint8_t *chosen, size_t count, IMB_CIPHER_DIRECTION direction)
 {
+	IMB_MGR *library = manager->library;
+	const struct multibuffer_key *key = packets[chosen[0]].key;
 	if (has_bursts(key)) {
-		IMB_JOB jobs[BATCH];
-		memset(jobs, 0, count * sizeof(jobs[0]));
+		IMB_JOB *jobs = manager->cipher_jobs;
 		for (size_t i = 0; i < count; i++)
-			set_cipher(blank(&jobs[i], key), key, &packets[chosen[i]]);
-		return IMB_SUBMIT_CIPHER_BURST(manager, jobs, count, key->mode, direction, key->key_len) == count ? 0 : -1;
+			set_cipher(&jobs[i], &packets[chosen[i]]);
+		return IMB_SUBMIT_CIPHER_BURST_NOCHECK(library, jobs, count, key->mode, direction, key->key_len) == count ? 0 : -1;
 	}
 	size_t done = 0;
 	for (size_t i = 0; i < count; i++) {
-		IMB_JOB *job = blank(IMB_GET_NEXT_JOB(manager), key);
-		set_cipher(job, key, &packets[chosen[i]]);
+		IMB_JOB *job = IMB_GET_NEXT_JOB(library);
+		job->hash_alg = IMB_AUTH_NULL;
+		set_cipher(job, &packets[chosen[i]]);
 		job->cipher_direction = direction;
 		job->chain_order = IMB_ORDER_CIPHER_HASH;
-		done += submit(manager);
+		done += submit(library);
 	}
-	done += flush(manager);
+	done += flush(library);
 	return done == count ? 0 : -1;
 }
 
 /* Tag i of packet i goes to tags[i]; 0 on success. */
-static int hash_all(IMB_MGR *manager, const struct multibuffer_key *key, const struct multibuffer_packet *packets,
-		    uint8_t **tags, size_t count)
+static int hash_all(struct multibuffer_manager *manager, const struct multibuffer_packet *packets, uint8_t **tags,
+		    size_t count)
 {
+	IMB_MGR *library = manager->library;
+	const struct multibuffer_key *key = packets[0].key;
 	if (has_bursts(key)) {
-		IMB_JOB jobs[BATCH];
-		memset(jobs, 0, count * sizeof(jobs[0]));
+		IMB_JOB *jobs = manager->hash_jobs;
 		for (size_t i = 0; i < count; i++)
-			set_hash(blank(&jobs[i], key), key, &packets[i], tags[i]);
-		return IMB_SUBMIT_HASH_BURST(manager, jobs, count, key->hash) == count ? 0 : -1;
+			set_hash(&jobs[i], &packets[i], tags[i]);
+		return IMB_SUBMIT_HASH_BURST_NOCHECK(library, jobs, count, key->hash) == count ? 0 : -1;
 	}
 	size_t done = 0;
 	for (size_t i = 0; i < count; i++) {
-		IMB_JOB *job = blank(IMB_GET_NEXT_JOB(manager), key);
-		set_hash(job, key, &packets[i], tags[i]);
+		IMB_JOB *job = IMB_GET_NEXT_JOB(library);
+		job->cipher_mode = IMB_CIPHER_NULL;
+		job->key_len_in_bytes = packets[i].key->key_len;
+		job->iv_len_in_bytes = packets[i].key->iv_len;
+		set_hash(job, &packets[i], tags[i]);
 		job->cipher_direction = IMB_DIR_ENCRYPT;
 		job->chain_order = IMB_ORDER_HASH_CIPHER;
-		done += submit(manager);
+		done += submit(library);
 	}
-	done += flush(manager);
+	done += flush(library);
 	return done == count ? 0 : -1;
 }
 
 /* 0 when every packet was sealed; at most BATCH of them. */
-int multibuffer_seal(IMB_MGR *manager, const struct multibuffer_key *key, struct multibuffer_packet *packets,
-		     size_t count)
+int multibuffer_seal(struct multibuffer_manager *manager, struct multibuffer_packet *packets, size_t count)
 {
 	uint8_t all[BATCH];
 	uint8_t *tags[BATCH];
 	if (count == 0 || count > BATCH)
 		return count == 0 ? 0 : -1;
-	for (size_t i = 0; i < count; i++) {
-		all[i] = (uint8_t)i;
-		tags[i] = icv_of(key, &packets[i]);
-	}
-	if (key->cipher == CIPHER_AES_GCM) {
+	if (packets[0].key->cipher == CIPHER_AES_GCM) {
 		for (size_t i = 0; i < count; i++)
-			gcm(manager, key, &packets[i], 1, tags[i]);
+			multibuffer_gcm_seal(packets[i].key, packets[i].bytes, packets[i].encrypted_len);
 		return 0;
 	}
-	if (cipher_all(manager, key, packets, all, count, IMB_DIR_ENCRYPT) != 0)
-		return -1;
-	return hash_all(manager, key, packets, tags, count);
-}
-
-static int open_gcm(IMB_MGR *manager, const struct multibuffer_key *key, struct multibuffer_packet *packets,
-		    size_t count)
-{
-	uint8_t tag[GCM_ICV_LEN];
 	for (size_t i = 0; i < count; i++) {
-		gcm(manager, key, &packets[i], 0, tag);
-		packets[i].authentic = equal_in_constant_time(tag, icv_of(key, &packets[i]), GCM_ICV_LEN);
-		if (!packets[i].authentic)
-			explicit_bzero(packets[i].bytes + HEADER_LEN + key->iv_len, packets[i].encrypted_len);
+		all[i] = (uint8_t)i;
+		tags[i] = icv_of(&packets[i]);
 	}
-	return 0;
+	if (cipher_all(manager, packets, all, count, IMB_DIR_ENCRYPT) != 0)
+		return -1;
+	return hash_all(manager, packets, tags, count);
 }
 
 /* First all tags, then the decryption of those packets that are authentic: forged ones cost no decryption. */
-static int open_cbc(IMB_MGR *manager, const struct multibuffer_key *key, struct multibuffer_packet *packets,
-		    size_t count)
+static int open_cbc(struct multibuffer_manager *manager, struct multibuffer_packet *packets, size_t count)
 {
 	uint8_t computed[BATCH][MAX_ICV_LEN];
 	uint8_t *tags[BATCH];
@@ -384,24 +402,29 @@ static int open_cbc(IMB_MGR *manager, const struct multibuffer_key *key, struct 
 	size_t authentic_count = 0;
 	for (size_t i = 0; i < count; i++)
 		tags[i] = computed[i];
-	if (hash_all(manager, key, packets, tags, count) != 0)
+	if (hash_all(manager, packets, tags, count) != 0)
 		return -1;
 	for (size_t i = 0; i < count; i++) {
-		packets[i].authentic = equal_in_constant_time(tags[i], icv_of(key, &packets[i]), key->icv_len);
+		packets[i].authentic = equal_in_constant_time(tags[i], icv_of(&packets[i]), packets[i].key->icv_len);
 		if (packets[i].authentic)
 			authentic[authentic_count++] = (uint8_t)i;
 	}
 	if (authentic_count == 0)
 		return 0;
-	return cipher_all(manager, key, packets, authentic, authentic_count, IMB_DIR_DECRYPT);
+	return cipher_all(manager, packets, authentic, authentic_count, IMB_DIR_DECRYPT);
 }
 
 /* 0 when every packet was judged, at most BATCH of them; `authentic` then tells the verdict of each. */
-int multibuffer_open(IMB_MGR *manager, const struct multibuffer_key *key, struct multibuffer_packet *packets,
-		     size_t count)
+int multibuffer_open(struct multibuffer_manager *manager, struct multibuffer_packet *packets, size_t count)
 {
 	if (count == 0 || count > BATCH)
 		return count == 0 ? 0 : -1;
-	return key->cipher == CIPHER_AES_GCM ? open_gcm(manager, key, packets, count)
-					     : open_cbc(manager, key, packets, count);
+	if (packets[0].key->cipher != CIPHER_AES_GCM)
+		return open_cbc(manager, packets, count);
+	for (size_t i = 0; i < count; i++) {
+		struct multibuffer_packet *packet = &packets[i];
+		packet->authentic = (uint32_t)multibuffer_gcm_open(
+			packet->key, packet->bytes, packet->bytes + HEADER_LEN + 8, packet->encrypted_len);
+	}
+	return 0;
 }

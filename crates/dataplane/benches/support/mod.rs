@@ -1,0 +1,140 @@
+//! What the engine's benchmarks share: keys, tables, frames, and an engine with its buffers.
+#![allow(dead_code, reason = "each benchmark uses a part")]
+
+use std::sync::Arc;
+
+use crypto::esp::EspSuite;
+use crypto::{CbcCipher, GcmKeyLen, Integrity, SeededRandom};
+use dataplane::*;
+
+pub const WAN: InterfaceId = InterfaceId(1);
+/// Frames given to the engine at a time.
+pub const BATCH: usize = 64;
+pub const NOW: Instant = Instant::from_micros(1_000_000);
+pub const FORWARDED: Origin = Origin::Egress { own: false, injected: false };
+pub const GCM: EspSuite = EspSuite::Gcm { key: GcmKeyLen::Bits128 };
+/// The suite of the vendor's paper.
+pub const CBC: EspSuite = EspSuite::Cbc { cipher: CbcCipher::Aes128, integrity: Integrity::HmacSha1_96 };
+
+/// Cipher and integrity key.
+pub fn key(suite: EspSuite) -> (Vec<u8>, Vec<u8>) {
+    (vec![1; suite.cipher_key_len()], vec![2; suite.integrity_key_len()])
+}
+
+/// A key of its own for each SPI; `sender` is the identifier that packets are sent with.
+pub fn sa(suite: EspSuite, spi: u32, sender: u32) -> Arc<GroupSa> {
+    let ids = SenderIds::new(SenderIdLength::Bits16);
+    ids.grant(sender).expect("it has fewer bits");
+    let (mut cipher_key, integrity_key) = key(suite);
+    cipher_key[0] = spi as u8;
+    cipher_key[1] = (spi >> 8) as u8;
+    GroupSa::new(&SaSettings {
+        spi,
+        suite,
+        cipher_key: &cipher_key,
+        integrity_key: &integrity_key,
+        activate_at: Instant::ZERO,
+        hard_expiry: Instant::FAR_FUTURE,
+        sender_ids: Some(&ids),
+        pseudo_clock: None,
+    })
+    .expect("the key has the suite's length")
+}
+
+/// `count` policies, the last of which match the packets of [`frames`], one for each key.
+pub fn tables(sas: &[Arc<GroupSa>], count: u32) -> Tables {
+    let policy = |selector, sa: &Arc<GroupSa>| Policy {
+        selector,
+        sas: vec![sa.clone()],
+        drop_clear_from: Instant::ZERO,
+    };
+    let net = |base: u32, length: u8| ipnet::Ipv4Net::new(base.into(), length).expect("a length").into();
+    let other = |index: u32| {
+        policy(
+            Selector::between(net(0x0a00_0000 | index << 8, 24), net(0x6400_0000 | index << 8, 24)),
+            &sas[0],
+        )
+    };
+    let matching = sas.iter().enumerate().map(|(index, sa)| {
+        let sources = Selector::between(net(0x1f00_0000 | (index as u32) << 8, 24), net(0x2901_0000, 16));
+        policy(sources, sa)
+    });
+    let vpn = Vpn {
+        name: "bench".into(),
+        interfaces: vec![WAN],
+        binding: Binding::Zone,
+        registration: Registration::Registered,
+        df_bit: DfBit::Clear,
+        tunnel_mtu: None,
+        policies: (1..count).map(other).chain(matching).collect(),
+        exclude: vec![],
+        fail_open: vec![],
+        counters: Arc::default(),
+    };
+    let mut builder = TablesBuilder::new();
+    builder.interface(WAN, 9000).default_policy(DefaultPolicy::PermitAll).vpn(vpn);
+    builder.build()
+}
+
+/// UDP packets of `length` octets, each of another flow, for the policies of `keys` keys in turns.
+pub fn frames(length: usize, flows: u32, keys: u32) -> Vec<Vec<u8>> {
+    let frame = |flow: u32| {
+        let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0];
+        frame.extend((length as u16).to_be_bytes());
+        frame.extend([0, 1, 0, 0, 64, 17, 0, 0]);
+        frame.extend((0x1f00_0002 | (flow % keys) << 8).to_be_bytes());
+        frame.extend((0x2901_0000 | flow & 0xffff).to_be_bytes());
+        frame.extend([0x10, 0, 0x20, 0]);
+        frame.extend(((length - 20) as u16).to_be_bytes());
+        frame.resize(14 + length, 0x5c);
+        frame
+    };
+    (0..flows).map(frame).collect()
+}
+
+/// An engine with its buffers, used again and again.
+pub struct Lane {
+    engine: Engine,
+    output: FrameBuffer,
+}
+
+impl Lane {
+    pub fn new() -> Self {
+        Self { engine: Engine::new(&mut SeededRandom::new(1)), output: FrameBuffer::new() }
+    }
+
+    pub fn run(&mut self, tables: &Tables, origin: Origin, frames: &[Vec<u8>]) {
+        let none = VnetHeader::default();
+        let mut input = [FrameIn { interface: WAN, origin, vnet: none, bytes: &[] }; BATCH];
+        input.iter_mut().zip(frames).for_each(|(input, bytes)| input.bytes = bytes);
+        self.output.clear();
+        self.engine.process(NOW, tables, &input[..frames.len()], &mut self.output);
+        assert_eq!(self.output.len(), frames.len());
+    }
+
+    /// What these frames look like on the wire.
+    pub fn encrypted(&mut self, tables: &Tables, frames: &[Vec<u8>]) -> Vec<Vec<u8>> {
+        self.run(tables, FORWARDED, frames);
+        self.output.iter().map(|frame| frame.bytes().to_vec()).collect()
+    }
+}
+
+/// `batches` batches for the receiving side, sent by `members` senders in turns. Counter-mode packets can be decrypted
+/// once: take each batch once, or another lane.
+pub fn encrypted_by(suite: EspSuite, frames: &[Vec<u8>], members: u32, batches: usize) -> Vec<Vec<Vec<u8>>> {
+    let mut lane = Lane::new();
+    let each = (batches * BATCH).div_ceil(members as usize).div_ceil(BATCH);
+    let mut sent: Vec<std::vec::IntoIter<Vec<u8>>> = (1..=members)
+        .map(|sender| {
+            let tables = tables(&[sa(suite, 4096, sender)], 3);
+            let packets: Vec<_> = (0..each).flat_map(|_| lane.encrypted(&tables, frames)).collect();
+            packets.into_iter()
+        })
+        .collect();
+    let mut turns = 0;
+    let mut next = || {
+        turns += 1;
+        sent[turns % members as usize].next().expect("enough for all batches")
+    };
+    (0..batches).map(|_| (0..BATCH).map(|_| next()).collect()).collect()
+}
