@@ -79,7 +79,7 @@ impl<V: Copy> FlowCache<V> {
     }
 
     /// The remembered value, if there is one.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find(&self, key: &CacheKey) -> Option<V> {
         let set = &self.sets[key.set()];
         set.iter()

@@ -73,6 +73,7 @@ impl VnetHeader {
     }
 
     /// The ten octets in the machine's byte order, as the kernel reads them.
+    #[inline]
     pub fn to_bytes(self) -> [u8; Self::LENGTH] {
         let mut bytes = [self.flags, self.gso_type, 0, 0, 0, 0, 0, 0, 0, 0];
         bytes[2..4].copy_from_slice(&self.header_length.to_ne_bytes());
@@ -205,6 +206,7 @@ impl FrameBuffer {
     }
 
     /// Appends a frame of `length` octets whose content is whatever an earlier batch left there.
+    #[inline]
     pub(crate) fn push(
         &mut self,
         interface: InterfaceId,
@@ -212,17 +214,24 @@ impl FrameBuffer {
         vnet: VnetHeader,
         length: usize,
     ) -> (FrameIndex, &mut [u8]) {
-        let start = self.used + VnetHeader::LENGTH;
+        let begin = self.used;
+        let start = begin + VnetHeader::LENGTH;
         let end = start + length;
         if end > self.arena.len() {
-            self.arena.resize(end.next_power_of_two().max(64 * 1024), 0);
+            self.grow(end);
         }
-        self.arena[self.used..start].copy_from_slice(&vnet.to_bytes());
         self.used = end;
         let index = FrameIndex(self.slots.len() as u32);
         let destination = Some(destination);
         self.slots.push(Slot { start: start as u32, length: length as u32, interface, destination, vnet });
-        (index, &mut self.arena[start..end])
+        let (header, bytes) = self.arena[begin..end].split_at_mut(VnetHeader::LENGTH);
+        header.copy_from_slice(&vnet.to_bytes());
+        (index, bytes)
+    }
+
+    #[cold]
+    fn grow(&mut self, end: usize) {
+        self.arena.resize(end.next_power_of_two().max(64 * 1024), 0);
     }
 
     /// Appends a copy of `bytes`.

@@ -121,6 +121,10 @@ pub(crate) struct Packet<'a> {
     /// Octets before the upper layer: IPv4 options and IPv6 extension headers included.
     pub header_length: usize,
     protocol: u8,
+    source: u128,
+    destination: u128,
+    /// Flags and offset of an IPv4 fragment; zero in IPv6.
+    fragment: u16,
     /// The upper layer's protocol cannot be read off: a chain of extension headers that is cut, or that goes on in
     /// another fragment.
     hidden: bool,
@@ -133,7 +137,7 @@ pub(crate) struct Packet<'a> {
 
 impl<'a> Packet<'a> {
     /// The packet at the start of `bytes`, if it is of that version; link padding after it is cut off.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn parse(version: Version, bytes: &'a [u8]) -> Option<Self> {
         match version {
             Version::V4 => {
@@ -158,16 +162,19 @@ impl<'a> Packet<'a> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn parse_v4(bytes: &'a [u8]) -> Option<Self> {
-        let first = *bytes.first()?;
-        let header_length = usize::from(first & 0x0f) * 4;
-        (first >> 4 == 4 && header_length >= IPV4_LENGTH && bytes.len() >= header_length).then_some(())?;
+        let header: &[u8; IPV4_LENGTH] = bytes.first_chunk()?;
+        let header_length = usize::from(header[0] & 0x0f) * 4;
+        (header[0] >> 4 == 4 && header_length >= IPV4_LENGTH && bytes.len() >= header_length).then_some(())?;
         Some(Self {
             bytes,
             version: Version::V4,
             header_length,
-            protocol: bytes[9],
+            protocol: header[9],
+            source: mapped(long(header, 12)),
+            destination: mapped(long(header, 16)),
+            fragment: word(header, 6),
             hidden: false,
             routed: false,
             fragment_at: 0,
@@ -177,12 +184,16 @@ impl<'a> Packet<'a> {
 
     #[inline]
     fn parse_v6(bytes: &'a [u8]) -> Option<Self> {
-        (bytes.len() >= IPV6_LENGTH && bytes[0] >> 4 == 6).then_some(())?;
+        let header: &[u8; IPV6_LENGTH] = bytes.first_chunk()?;
+        (header[0] >> 4 == 6).then_some(())?;
         let mut packet = Self {
             bytes,
             version: Version::V6,
             header_length: IPV6_LENGTH,
-            protocol: bytes[6],
+            protocol: header[6],
+            source: wide(header, 8),
+            destination: wide(header, 24),
+            fragment: 0,
             hidden: false,
             routed: false,
             fragment_at: 0,
@@ -269,7 +280,7 @@ impl<'a> Packet<'a> {
     #[inline]
     pub(crate) fn dont_fragment(&self) -> bool {
         match self.version {
-            Version::V4 => word(self.bytes, 6) & DONT_FRAGMENT != 0,
+            Version::V4 => self.fragment & DONT_FRAGMENT != 0,
             Version::V6 => true,
         }
     }
@@ -277,7 +288,7 @@ impl<'a> Packet<'a> {
     #[inline]
     pub(crate) fn more_fragments(&self) -> bool {
         match (self.version, self.fragment_at) {
-            (Version::V4, _) => word(self.bytes, 6) & MORE_FRAGMENTS != 0,
+            (Version::V4, _) => self.fragment & MORE_FRAGMENTS != 0,
             (Version::V6, 0) => false,
             (Version::V6, at) => self.bytes[usize::from(at) + 3] & 1 != 0,
         }
@@ -287,7 +298,7 @@ impl<'a> Packet<'a> {
     #[inline]
     pub(crate) fn fragment_offset(&self) -> usize {
         match (self.version, self.fragment_at) {
-            (Version::V4, _) => usize::from(word(self.bytes, 6) & OFFSET_MASK) * 8,
+            (Version::V4, _) => usize::from(self.fragment & OFFSET_MASK) * 8,
             (Version::V6, 0) => 0,
             (Version::V6, at) => usize::from(word(self.bytes, usize::from(at) + 2) & !7),
         }
@@ -296,7 +307,7 @@ impl<'a> Packet<'a> {
     #[inline]
     pub(crate) fn is_fragment(&self) -> bool {
         match self.version {
-            Version::V4 => word(self.bytes, 6) & (OFFSET_MASK | MORE_FRAGMENTS) != 0,
+            Version::V4 => self.fragment & (OFFSET_MASK | MORE_FRAGMENTS) != 0,
             Version::V6 => self.fragment_at != 0 && (self.fragment_offset() != 0 || self.more_fragments()),
         }
     }
@@ -328,18 +339,12 @@ impl<'a> Packet<'a> {
     /// IPv4 addresses are mapped ones.
     #[inline]
     pub(crate) fn source(&self) -> u128 {
-        match self.version {
-            Version::V4 => mapped(long(self.bytes, 12)),
-            Version::V6 => wide(self.bytes, 8),
-        }
+        self.source
     }
 
     #[inline]
     pub(crate) fn destination(&self) -> u128 {
-        match self.version {
-            Version::V4 => mapped(long(self.bytes, 16)),
-            Version::V6 => wide(self.bytes, 24),
-        }
+        self.destination
     }
 
     /// The upper layer.
@@ -349,16 +354,19 @@ impl<'a> Packet<'a> {
     }
 
     /// Version, addresses, protocol and ports.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn flow(&self) -> Flow {
         let ports = if self.hidden {
             Ports::Hidden
         } else if !has_ports(self.protocol) {
             Ports::None
-        } else if self.fragment_offset() != 0 || self.payload().len() < 4 {
-            Ports::Unknown
         } else {
-            Ports::Known(word(self.payload(), 0), word(self.payload(), 2))
+            match self.payload().first_chunk() {
+                Some(&[a, b, c, d]) if self.fragment_offset() == 0 => {
+                    Ports::Known(u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]))
+                }
+                _ => Ports::Unknown,
+            }
         };
         Flow {
             version: self.version,
@@ -370,7 +378,7 @@ impl<'a> Packet<'a> {
     }
 
     /// An ICMP error message.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn is_icmp_error(&self) -> bool {
         let kind = match (self.version, self.protocol) {
             (Version::V4, PROTOCOL_ICMP) | (Version::V6, PROTOCOL_ICMPV6) if self.fragment_offset() == 0 => {
@@ -387,7 +395,7 @@ impl<'a> Packet<'a> {
     }
 
     /// The quoted packet of an ICMP error; `None` for everything else.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn quoted(&self) -> Option<Packet<'a>> {
         if !self.is_icmp_error() {
             return None;

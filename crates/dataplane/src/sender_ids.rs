@@ -300,6 +300,7 @@ struct Counter {
 
 impl LaneSender {
     /// Sender identifier and sequence number of the next packet, never the same again. `None`: there is none.
+    #[inline]
     pub(crate) fn next(
         &mut self,
         ids: &SenderIds,

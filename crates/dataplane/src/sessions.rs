@@ -194,6 +194,7 @@ impl SessionTable {
     }
 
     /// Adds packets to a session; false if it is no longer that flow's. Only the lane that owns the table calls this.
+    #[inline]
     pub(crate) fn count(
         &self,
         now: Instant,

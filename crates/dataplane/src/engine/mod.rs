@@ -251,6 +251,7 @@ impl Engine {
     }
 
     /// Packets that leave.
+    #[inline(always)]
     fn egress(
         &mut self,
         context: Context<'_>,
@@ -303,6 +304,8 @@ impl Engine {
     }
 
     /// Parses a frame and asks the rules. `None`: dropped and counted.
+    // What it returns is large, and not to be written to memory and read again for every packet; so are those below.
+    #[inline(always)]
     fn judge<'t, 'f>(
         &mut self,
         context: Context<'t>,
@@ -335,6 +338,7 @@ impl Engine {
     }
 
     /// Adds a packet to the session of its flow.
+    #[inline(always)]
     #[expect(clippy::too_many_arguments, reason = "what a packet is, and where it goes")]
     fn track(
         &mut self,
@@ -369,6 +373,7 @@ impl Engine {
     }
 
     /// The verdict on a packet: its flow's, or for ICMP errors that of the packet they quote.
+    #[inline(always)]
     fn verdict(
         &mut self,
         context: Context<'_>,
@@ -400,7 +405,7 @@ impl Engine {
     }
 
     /// The verdict on a flow, from the cache or the rules.
-    #[inline]
+    #[inline(always)]
     fn lookup(
         &mut self,
         context: Context<'_>,

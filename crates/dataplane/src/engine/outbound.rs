@@ -122,6 +122,7 @@ impl Outbound {
 
     /// Wraps the packets of one frame for `sa`; they are sealed at the end of the batch at the latest. Returns how many
     /// they are, and their octets.
+    #[inline(always)]
     pub(super) fn protect(
         &mut self,
         context: Context<'_>,
@@ -168,6 +169,7 @@ impl Outbound {
     }
 
     /// Undoes the offloads of the frame and wraps what comes out.
+    #[inline(always)]
     fn cut(
         &mut self,
         context: Context<'_>,
@@ -195,6 +197,7 @@ impl Outbound {
     }
 
     /// One packet: as it is, in fragments, or not at all and the sender is told.
+    #[inline(always)]
     fn whole(
         &mut self,
         context: Context<'_>,
@@ -491,6 +494,7 @@ fn may_be_cut(envelope: &Envelope<'_>, packet: &Packet<'_>) -> bool {
 }
 
 /// Where the frame's checksum is to be completed: start and field, from the start of the packet.
+#[inline]
 fn checksum_offload(vnet: &VnetHeader, packet: &Packet<'_>) -> Result<Option<(usize, usize)>, DropReason> {
     if vnet.flags & VnetHeader::NEEDS_CHECKSUM == 0 {
         return Ok(None);
@@ -505,8 +509,15 @@ fn checksum_offload(vnet: &VnetHeader, packet: &Packet<'_>) -> Result<Option<(us
 }
 
 /// The field already holds the sum of the pseudo-header, so that it counts as data.
+#[inline]
 fn complete_checksum(packet: &mut [u8], at: Option<(usize, usize)>) {
-    let Some((start, field)) = at else { return };
+    if let Some((start, field)) = at {
+        put_checksum(packet, start, field);
+    }
+}
+
+#[inline(never)]
+fn put_checksum(packet: &mut [u8], start: usize, field: usize) {
     let value = checksum(sum(&packet[start..]));
     // Zero would mean "no checksum" to UDP, and is the same number to everybody else.
     put_word(packet, field, if value == 0 { 0xffff } else { value });
