@@ -11,9 +11,9 @@ use crypto::{CbcCipher, Integrity, SeededRandom};
 use daemon::datapath::{DataPath, Options, Publication, WireIo};
 use daemon::netlink::Links;
 use dataplane::{
-    Binding, DefaultPolicy, DfBit, Engine, FrameBuffer, FrameIn, GroupSa, Instant, InterfaceId, Origin,
-    Policy, Registration, SaSettings, Selector, SenderIdLength, SenderIds, Tables, TablesBuilder, VnetHeader,
-    Vpn,
+    AddressPair, Binding, DefaultPolicy, DfBit, Engine, FrameBuffer, FrameIn, GroupSa, Instant, InterfaceId,
+    Origin, Policy, Registration, SaSettings, Selector, SenderIdLength, SenderIds, Tables, TablesBuilder,
+    VnetHeader, Vpn,
 };
 
 #[derive(Parser)]
@@ -21,7 +21,7 @@ enum Command {
     /// Protect 172.16.0.0/16 on the interface wan0 until killed.
     Gateway {
         #[arg(long)]
-        suite: Suite,
+        suite: Protection,
         /// Another one for each gateway: counter-mode nonces are made of it.
         #[arg(long)]
         sender: u32,
@@ -48,20 +48,23 @@ enum Measure {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Suite {
+enum Protection {
     Aes128Gcm,
     Aes256Gcm,
     Aes128CbcSha1,
+    /// The engine gets every packet, and judges that it passes in clear.
+    Clear,
 }
 
-impl Suite {
+/// The suite of the vendor's paper.
+const CBC: EspSuite = EspSuite::Cbc { cipher: CbcCipher::Aes128, integrity: Integrity::HmacSha1_96 };
+
+impl Protection {
     fn suite(self) -> EspSuite {
         match self {
-            Self::Aes128Gcm => EspSuite::Gcm { key: GcmKeyLen::Bits128 },
+            Self::Aes128Gcm | Self::Clear => EspSuite::Gcm { key: GcmKeyLen::Bits128 },
             Self::Aes256Gcm => EspSuite::Gcm { key: GcmKeyLen::Bits256 },
-            Self::Aes128CbcSha1 => {
-                EspSuite::Cbc { cipher: CbcCipher::Aes128, integrity: Integrity::HmacSha1_96 }
-            }
+            Self::Aes128CbcSha1 => CBC,
         }
     }
 }
@@ -69,7 +72,7 @@ impl Suite {
 fn main() {
     match Command::parse() {
         Command::Gateway { suite, sender, wire_io, busy_poll } => {
-            gateway(suite.suite(), sender, wire_io, Duration::from_micros(busy_poll));
+            gateway(suite, sender, wire_io, Duration::from_micros(busy_poll));
         }
         Command::Reflect => reflect(),
         Command::Measure(Measure::RoundTrip { to }) => println!("{:.2}", round_trip(to)),
@@ -116,15 +119,23 @@ fn policy(source: &str, destination: &str, sa: &Arc<GroupSa>) -> Policy {
     Policy { selector, sas: vec![Arc::clone(sa)], drop_clear_from: Instant::ZERO }
 }
 
-fn gateway(suite: EspSuite, sender: u32, wire_io: WireIo, busy_poll: Duration) {
+fn gateway(protection: Protection, sender: u32, wire_io: WireIo, busy_poll: Duration) {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let links = Links::read().expect("netlink works");
     let wan = links.by_name("wan0").expect("there is a wan0");
-    let sa = key(suite, 4096, sender);
+    let sa = key(protection.suite(), 4096, sender);
     let mut builder = TablesBuilder::new();
     builder.interface(InterfaceId(wan.index), wan.mtu);
     builder.default_policy(DefaultPolicy::PermitAll).local_addresses(links.local_addresses());
-    builder.vpn(vpn(InterfaceId(wan.index), vec![policy("172.16.0.0/16", "172.16.0.0/16", &sa)]));
+    let interface = InterfaceId(wan.index);
+    let mut protected = vpn(interface, vec![policy("172.16.0.0/16", "172.16.0.0/16", &sa)]);
+    if matches!(protection, Protection::Clear) {
+        let net = "172.16.0.0/16".parse().expect("a prefix");
+        protected.exclude.push(AddressPair { source: net, destination: net });
+        // Where there are two VPNs, it is the engine that knows which of them an exclude rule is about.
+        builder.vpn(vpn(interface, vec![]));
+    }
+    builder.vpn(protected);
     let tables = Arc::new(builder.build());
     let options = Options { wire_io, busy_poll, ..Options::at(daemon::clock::Clock::start()) };
     let mut data_path = DataPath::start(options).expect("root may start it");
@@ -256,8 +267,7 @@ const BATCH: usize = 64;
 
 /// Tables whose last policy matches the packets of [`frames`].
 fn tables(policies: u32, sas: u32) -> Tables {
-    let suite = Suite::Aes128CbcSha1.suite();
-    let keys: Vec<_> = (0..sas).map(|index| key(suite, 4096 + index, 1)).collect();
+    let keys: Vec<_> = (0..sas).map(|index| key(CBC, 4096 + index, 1)).collect();
     let net = |base: u32, index: u32| {
         ipnet::Ipv4Net::new((base | index << 8).into(), 24).expect("24 is a prefix length").to_string()
     };

@@ -33,6 +33,8 @@ enum Chore {
 enum Bench {
     /// Throughput and CPU time of the data path beside plain forwarding and peers (needs root).
     DataPath(bench::data_path::Options),
+    /// Instructions of the packet engine for a packet, counted by callgrind, against what is written down.
+    Instructions(bench::instructions::Options),
     /// A rekey of many unicast members by one server on loopback, with their acknowledgements.
     Push(bench::push::Options),
     /// Registrations: one member at a time, then many at once with one server (needs root).
@@ -42,6 +44,7 @@ enum Bench {
 fn main() -> ExitCode {
     let result = match Arguments::parse().chore {
         Chore::Bench(Bench::DataPath(options)) => bench::data_path::run(&options),
+        Chore::Bench(Bench::Instructions(options)) => bench::instructions::run(&options),
         Chore::Bench(Bench::Push(options)) => bench::push::run(&options),
         Chore::Bench(Bench::Registration(options)) => bench::registration::run(&options),
         Chore::Fuzz(options) => fuzz::run(&options),
@@ -62,23 +65,21 @@ fn prepare(kinds: &[&str]) -> Result<()> {
     if status.success() { Ok(()) } else { bail!("scripts/prepare failed") }
 }
 
-/// Build packages for release and tell where the programs are.
-fn build_release(packages: &[&str]) -> Result<PathBuf> {
+/// Build the programs of packages for release, and example programs of theirs, and tell where the programs are; examples
+/// are in `examples` beside them.
+fn build_release(packages: &[&str], examples: &[&str]) -> Result<PathBuf> {
     let mut command = Command::new(env!("CARGO"));
-    command.args(["build", "--quiet", "--release"]);
+    command.args(["build", "--quiet", "--release", "--bins"]);
     for package in packages {
         command.args(["--package", package]);
+    }
+    // In one call: what is built for some packages alone has other features, and would be built twice.
+    for example in examples {
+        command.args(["--example", example]);
     }
     if !command.status().context("running cargo")?.success() {
         bail!("the build failed");
     }
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
     Ok(std::path::absolute(target.join("release"))?)
-}
-
-/// Build an example program of a package for release; it is in `examples` beside the programs.
-fn build_release_example(package: &str, example: &str) -> Result<()> {
-    let mut command = Command::new(env!("CARGO"));
-    command.args(["build", "--quiet", "--release", "--package", package, "--example", example]);
-    if command.status().context("running cargo")?.success() { Ok(()) } else { bail!("the build failed") }
 }

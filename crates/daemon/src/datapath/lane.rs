@@ -285,7 +285,11 @@ impl Worker {
     fn obey(&mut self) -> io::Result<bool> {
         while let Ok(order) = self.orders.try_recv() {
             match order {
-                Order::Add(port) => self.ports.push(port),
+                Order::Add(port) => {
+                    // The kernel is the same for all of them.
+                    self.engine.merge_datagrams(port.tap.has_datagram_frames);
+                    self.ports.push(port);
+                }
                 Order::Rename { interface, mac } => {
                     if let Some(port) = self.ports.iter_mut().find(|port| port.interface == interface) {
                         port.mac = mac;

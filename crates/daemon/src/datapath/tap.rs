@@ -14,7 +14,7 @@ use rustix::net::{AddressFamily, SocketType};
 
 use super::tc::{self, Hook};
 use crate::netlink::{Link, RouteSocket};
-use crate::sys::tun::create_tap;
+use crate::sys::tun::{TapDevice, create_tap};
 
 /// Packets of any size come here; routing never does.
 const MTU: u32 = 65521;
@@ -30,13 +30,15 @@ pub(super) struct Tap {
     pub(super) file: File,
     /// Kernel index.
     pub(super) index: u32,
+    /// It takes UDP super-frames.
+    pub(super) has_datagram_frames: bool,
 }
 
 impl Tap {
     /// Makes the TAP of an external interface; frames written to it go through `inject`.
     pub(super) fn create(interface: &Link, inject: impl AsFd) -> io::Result<Self> {
         let name = name(&interface.name, interface.index);
-        let (file, index) = create(&name)?;
+        let (TapDevice { file, has_datagram_frames }, index) = create(&name)?;
         tc::attach(index, Hook::Ingress, inject, "gvpn_inject")?;
         // The device drops what its ring has no room for; a queueing discipline before it only costs time.
         tc::set_noqueue(index)?;
@@ -55,7 +57,7 @@ impl Tap {
             vec![LinkAttribute::Mtu(MTU), LinkAttribute::TxQueueLen(QUEUE_LENGTH)],
             true,
         )?;
-        Ok(Self { file, index })
+        Ok(Self { file, index, has_datagram_frames })
     }
 }
 
@@ -80,13 +82,13 @@ const NAME_PREFIX: &str = "gvpn-";
 
 /// The attached programs redirect to the TAP's index even when it is gone. An index that the kernel might give to another
 /// device later would lead clear packets there: so it is drawn from a range that the kernel does not count up to.
-fn create(name: &str) -> io::Result<(File, u32)> {
+fn create(name: &str) -> io::Result<(TapDevice, u32)> {
     let mut last_error = io::ErrorKind::AlreadyExists.into();
     for _ in 0..INDEX_ATTEMPTS {
         let random = RandomState::new().build_hasher().finish() as u32;
         let index = 0x4000_0000 | random >> 2;
         match create_tap(name, index) {
-            Ok(file) => return Ok((file, index)),
+            Ok(device) => return Ok((device, index)),
             // The index is taken; a taken name is EBUSY.
             Err(error) if error.raw_os_error() == Some(libc::EEXIST) => last_error = error,
             Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {

@@ -6,11 +6,19 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 
+/// A TAP device.
+#[derive(Debug)]
+pub struct TapDevice {
+    /// Reads and writes are one frame each, behind the ten octets of `struct virtio_net_hdr`, and never block.
+    pub file: File,
+    /// The kernel knows UDP super-frames (since Linux 6.2). TCP's it always does.
+    pub has_datagram_frames: bool,
+}
+
 /// Makes a non-persistent TAP device of this name and kernel index: it vanishes when the returned file is closed.
 ///
-/// Reads and writes are one frame each, behind the ten octets of `struct virtio_net_hdr`, and never block. The kernel
-/// may hand over TCP and UDP super-frames with partial checksums.
-pub fn create_tap(name: &str, index: u32) -> io::Result<File> {
+/// The kernel may hand over super-frames with partial checksums, and takes them.
+pub fn create_tap(name: &str, index: u32) -> io::Result<TapDevice> {
     let tap = OpenOptions::new()
         .read(true)
         .write(true)
@@ -42,10 +50,13 @@ pub fn create_tap(name: &str, index: u32) -> io::Result<File> {
 
     let tcp = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6 | libc::TUN_F_TSO_ECN;
     let udp = libc::TUN_F_USO4 | libc::TUN_F_USO6;
-    // TUNSETOFFLOAD takes its flags in place of a pointer. Linux before 6.2 knows no UDP super-frames.
-    ioctl(&tap, libc::TUNSETOFFLOAD, (tcp | udp) as usize as *const c_void)
-        .or_else(|_| ioctl(&tap, libc::TUNSETOFFLOAD, tcp as usize as *const c_void))?;
-    Ok(tap)
+    // TUNSETOFFLOAD takes its flags in place of a pointer.
+    let offload = |flags: c_uint| ioctl(&tap, libc::TUNSETOFFLOAD, flags as usize as *const c_void);
+    let has_datagram_frames = offload(tcp | udp).is_ok();
+    if !has_datagram_frames {
+        offload(tcp)?;
+    }
+    Ok(TapDevice { file: tap, has_datagram_frames })
 }
 
 /// `argument` must be what `request` expects: a pointer to a live object of its type, or a number.

@@ -55,7 +55,7 @@ pub fn run(options: &Options) -> Result<()> {
         return inside(options, programs);
     }
     crate::prepare(&["build", "lab"])?;
-    let programs = crate::build_release(&["daemon", "cli"])?;
+    let programs = crate::build_release(&["daemon", "cli"], &[])?;
     remove();
     let outcome = build().and_then(|()| {
         let mut command = Command::new("ip");

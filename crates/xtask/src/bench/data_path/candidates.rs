@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use super::measure::Measure;
+
 /// One network of `lab/bench`.
 pub(super) struct Candidate {
     /// The folder.
@@ -10,17 +12,23 @@ pub(super) struct Candidate {
     /// What it is, for the table.
     pub(super) what: &'static str,
     source: Source,
+    /// One gateway on a core of its own, and no way from host to host.
+    is_one_core: bool,
 }
 
 enum Source {
     /// Here, or installed by `scripts/prepare bench`; the program tells.
     Program(&'static str),
-    /// From crates.io, built once into the target folder.
-    Crate(&'static str),
+    /// From crates.io, built once into the target folder: package and program.
+    Crate(&'static str, &'static str),
 }
 
 const fn candidate(name: &'static str, what: &'static str, source: Source) -> Candidate {
-    Candidate { name, what, source }
+    Candidate { name, what, source, is_one_core: false }
+}
+
+const fn one_core(name: &'static str, what: &'static str) -> Candidate {
+    Candidate { name, what, source: Source::Program("ip"), is_one_core: true }
 }
 
 /// Everybody, in the order of the table.
@@ -31,8 +39,8 @@ pub(super) const CANDIDATES: &[Candidate] = &[
     candidate("gcm256", "ours, AES-256-GCM, fixed keys", Source::Program("ip")),
     candidate("groupvpn", "ours as shipped, AES-128-CBC + HMAC-SHA1-96", Source::Program("ip")),
     candidate("wireguard-go", "Debian's", Source::Program("wireguard-go")),
-    candidate("boringtun", "boringtun-cli", Source::Crate("boringtun-cli")),
-    candidate("gotatun", "gotatun-cli", Source::Crate("gotatun-cli")),
+    candidate("boringtun", "boringtun-cli", Source::Crate("boringtun-cli", "boringtun-cli")),
+    candidate("gotatun", "gotatun-cli", Source::Crate("gotatun-cli", "gotatun")),
     candidate("nebula", "Debian's, AES-256-GCM", Source::Program("nebula")),
     candidate("openvpn", "Debian's, AES-128-GCM, no kernel module", Source::Program("openvpn")),
     candidate("strongswan-gcm", "kernel-libipsec, openssl, AES-128-GCM", Source::Program("swanctl")),
@@ -41,9 +49,17 @@ pub(super) const CANDIDATES: &[Candidate] = &[
         "kernel-libipsec, openssl, AES-128-CBC + HMAC-SHA1-96",
         Source::Program("swanctl"),
     ),
+    one_core("core-null", "ours, every packet judged to be clear"),
+    one_core("core-gcm128", "ours, AES-128-GCM"),
+    one_core("core-cbc-sha1", "ours, AES-128-CBC + HMAC-SHA1-96"),
 ];
 
 impl Candidate {
+    /// The measure says something of it.
+    pub(super) fn takes(&self, measure: Measure) -> bool {
+        self.is_one_core == (measure == Measure::Core)
+    }
+
     /// Makes sure that the programs are there. False: they are not, and why is on standard error.
     pub(super) fn install(&self, programs: &Path) -> bool {
         match self.source {
@@ -54,9 +70,9 @@ impl Candidate {
                 }
                 found
             }
-            Source::Crate(name) => {
+            Source::Crate(name, program) => {
                 let root = programs.join("../peers");
-                if root.join("bin").join(name).exists() {
+                if root.join("bin").join(program).exists() {
                     return true;
                 }
                 eprintln!("installing {name}");

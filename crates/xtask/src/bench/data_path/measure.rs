@@ -22,6 +22,8 @@ pub(super) enum Measure {
     Paced,
     /// The median time of a UDP datagram of 64 octets there and back.
     RoundTrip,
+    /// Packets of 1400 octets that a gateway sends, for a second of its core's time.
+    Core,
 }
 
 /// One figure.
@@ -34,7 +36,7 @@ pub(super) struct Sample {
 }
 
 impl Measure {
-    pub(super) const ALL: [Self; 4] = [Self::Tcp, Self::Flood, Self::Paced, Self::RoundTrip];
+    pub(super) const ALL: [Self; 5] = [Self::Tcp, Self::Flood, Self::Paced, Self::RoundTrip, Self::Core];
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -42,6 +44,7 @@ impl Measure {
             Self::Flood => "udp-64-flood",
             Self::Paced => "udp-64-paced",
             Self::RoundTrip => "round-trip",
+            Self::Core => "one-core-1400",
         }
     }
 
@@ -50,6 +53,7 @@ impl Measure {
             Self::Tcp => "Gbit/s",
             Self::Flood | Self::Paced => "thousand packets/s",
             Self::RoundTrip => "microseconds",
+            Self::Core => "thousand packets/core second",
         }
     }
 
@@ -65,6 +69,7 @@ impl Measure {
             Self::RoundTrip => {
                 Ok(Sample { value: reflected(runner, programs, "round-trip")?.parse()?, cpu: 0.0 })
             }
+            Self::Core => one_core(runner, programs),
         }
     }
 }
@@ -132,6 +137,47 @@ fn reflected(runner: &Runner, programs: &Path, what: &str) -> Result<String> {
     reflector.kill()?;
     reflector.wait()?;
     Ok(text?.trim().to_owned())
+}
+
+/// Floods the gateway from the other core, and counts what arrives at the far end of its external link.
+fn one_core(runner: &Runner, programs: &Path) -> Result<Sample> {
+    /// With its headers a packet of 1400 octets.
+    const DATAGRAM: &str = "1372";
+    let counter = || -> Result<f64> {
+        let mut command = on(runner, "g2", "1");
+        Ok(output(command.args(["cat", "/sys/class/net/wan0/statistics/rx_packets"]))?.trim().parse()?)
+    };
+    let (packets, time) = (counter()?, lane_seconds(runner, "g1")?);
+    let mut flood = on(runner, "h1", "1");
+    flood.arg(programs.join("lab")).args([
+        "traffic",
+        "flood",
+        RECEIVER,
+        "--seconds",
+        "1",
+        "--size",
+        DATAGRAM,
+    ]);
+    output(&mut flood)?;
+    std::thread::sleep(Duration::from_millis(100));
+    let (packets, time) = (counter()? - packets, lane_seconds(runner, "g1")? - time);
+    Ok(Sample { value: packets / time.max(1e-9) / 1e3, cpu: 0.0 })
+}
+
+/// Seconds of processor time of a gateway's lane: what others take from it does not count.
+fn lane_seconds(runner: &Runner, host: &str) -> Result<f64> {
+    let pids = output(Command::new("ip").args(["netns", "pids", &runner.network().namespace(host)]))?;
+    for pid in pids.split_whitespace() {
+        for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+            let task = task?.path();
+            if std::fs::read_to_string(task.join("comm"))?.trim() == "lane" {
+                let text = std::fs::read_to_string(task.join("schedstat"))?;
+                let time = text.split_whitespace().next().context("an empty schedstat")?;
+                return Ok(time.parse::<f64>()? / 1e9);
+            }
+        }
+    }
+    bail!("no lane runs on {host}")
 }
 
 /// Seconds that the processors were not idle, all together, since boot.

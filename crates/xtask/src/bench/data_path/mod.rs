@@ -52,8 +52,7 @@ pub fn run(options: &Options) -> Result<()> {
     if !options.flat {
         crate::prepare(&["build", "lab", "bench"])?;
     }
-    let programs = crate::build_release(&["daemon", "cli", "lab"])?;
-    crate::build_release_example("daemon", "bench_data_path")?;
+    let programs = crate::build_release(&["daemon", "cli", "lab"], &["bench_data_path"])?;
     if options.flat {
         return flat::run(options.json, &helper(&programs));
     }
@@ -107,8 +106,11 @@ fn measure_all(
     let mut samples = Samples::new();
     for round in 1..=options.rounds {
         for measure in options.measures() {
-            eprintln!("round {round} of {}: {}", options.rounds, measure.name());
-            for (candidate, runner) in candidates.iter().zip(runners) {
+            let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+            let load = load.split(' ').next().unwrap_or_default();
+            eprintln!("round {round} of {}: {} (load {load})", options.rounds, measure.name());
+            let both = candidates.iter().zip(runners);
+            for (candidate, runner) in both.filter(|(candidate, _)| candidate.takes(measure)) {
                 let sample = measure
                     .take(runner, options.seconds, programs)
                     .with_context(|| format!("{} through {}", measure.name(), candidate.name))?;

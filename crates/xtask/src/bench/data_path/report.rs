@@ -22,7 +22,7 @@ enum Target {
 /// The candidates that are not ours and not plain forwarding: the best of them is beside ours in one target.
 const BEST_PEER: &str = "the best peer";
 
-const TARGETS: [(Measure, &str, &str, Target); 12] = [
+const TARGETS: [(Measure, &str, &str, Target); 13] = [
     (Measure::Tcp, "gcm128", "wireguard-go", Target::Ratio(10.0)),
     (Measure::Tcp, "gcm128", "boringtun", Target::Ratio(8.0)),
     (Measure::Tcp, "gcm128", "gotatun", Target::Ratio(6.0)),
@@ -35,6 +35,7 @@ const TARGETS: [(Measure, &str, &str, Target); 12] = [
     (Measure::Paced, "gcm128", BEST_PEER, Target::Ratio(1.5)),
     (Measure::RoundTrip, "gcm128", "plain", Target::Added(60.0)),
     (Measure::RoundTrip, "groupvpn", "plain", Target::Added(60.0)),
+    (Measure::Core, "core-gcm128", "core-null", Target::Ratio(0.9)),
 ];
 
 const NO_PEERS: [&str; 5] = ["plain", "plain-no-gso", "gcm128", "gcm256", "groupvpn"];
@@ -87,7 +88,7 @@ fn figure(json: bool, measure: Measure, candidate: &Candidate, set: &[Sample]) {
     let cpu = match measure {
         Measure::Tcp => format!("  CPU s per Gbit {cpu:.3}"),
         Measure::Flood => format!("  CPU s per million {cpu:.2}"),
-        Measure::Paced | Measure::RoundTrip => String::new(),
+        Measure::Paced | Measure::RoundTrip | Measure::Core => String::new(),
     };
     println!("  {:<15} {value:>9.2} ({low:.2} to {high:.2}){cpu}  {}", candidate.name, candidate.what);
 }
