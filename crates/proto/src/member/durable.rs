@@ -146,7 +146,7 @@ impl Member {
             // One is used now; the next restart wants one, too.
             match own.spares.len() {
                 0 => _ = self.reregister(now, &name),
-                1 => _ = self.reregister_soon(now, index),
+                1 => self.reregister_soon(now, index),
                 _ => {}
             }
             let sender_ids = SenderIdDownload { bits: own.bits, ids: own.spares.into() };
