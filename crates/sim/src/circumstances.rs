@@ -8,8 +8,8 @@ use proto::server::Eviction;
 
 use crate::parties::Party;
 use crate::plan::{PlannedSa, VPN};
-use crate::scenario::{Communication, tek_lifetime};
-use crate::world::World;
+use crate::scenario::{Communication, Deed, tek_lifetime};
+use crate::world::{BEGINNING, World};
 
 /// Members for one draw of what happens to single members.
 const MEMBERS_PER_DRAW: usize = 25;
@@ -19,6 +19,12 @@ const IPSEC_SAS: usize = 4;
 
 impl World<'_> {
     pub(crate) fn change_circumstances(&mut self) -> Result<(), String> {
+        while let Some((at, deed)) = self.scenario.script.get(self.deeds).copied()
+            && BEGINNING + at <= self.now
+        {
+            self.deeds += 1;
+            self.act(deed)?;
+        }
         if self.scenario.pace > 1 && self.chance.within(0..self.scenario.pace) > 0 {
             return Ok(());
         }
@@ -39,6 +45,19 @@ impl World<'_> {
             }
         }
         Ok(())
+    }
+
+    fn act(&mut self, deed: Deed) -> Result<(), String> {
+        match deed {
+            Deed::Mute(member) => {
+                self.network.mute(member);
+                Ok(())
+            }
+            Deed::Evict(member) if self.plan.authorized.contains(member) => self.evict_or_readmit(member),
+            Deed::Evict(_) => Ok(()),
+            Deed::Replace => self.replace_keys(Eviction::Graceful),
+            Deed::ServerDies(length) => self.stop_server(0, self.now + length, false),
+        }
     }
 
     fn someone(&mut self) -> usize {
@@ -136,7 +155,10 @@ impl World<'_> {
                 };
                 self.configure_servers()
             }
-            10 if self.scenario.rekeys => self.replace_keys(),
+            10 if self.scenario.rekeys => {
+                let graceful = self.chance.percent(50);
+                self.replace_keys(if graceful { Eviction::Graceful } else { Eviction::Now })
+            }
             _ => self.evict_or_readmit(someone),
         }
     }
@@ -188,9 +210,8 @@ impl World<'_> {
         self.configure_servers()
     }
 
-    /// All keys are replaced, gracefully or at once.
-    fn replace_keys(&mut self) -> Result<(), String> {
-        let eviction = if self.chance.percent(50) { Eviction::Graceful } else { Eviction::Now };
+    /// All keys are replaced.
+    fn replace_keys(&mut self, eviction: Eviction) -> Result<(), String> {
         for index in 0..self.scenario.servers {
             if self.starting[index].is_none() {
                 let host = &mut self.parties.servers[index];

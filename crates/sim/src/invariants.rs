@@ -157,7 +157,7 @@ impl<'a> Court<'a> {
 
     /// Invariant 6 for one member that lacks a key which somebody uses.
     pub(crate) fn check_lack(&self, member: usize, spi: u32, key: &Key) -> Result<(), String> {
-        if key.ends - self.now <= last_seconds(key) || !self.is_owed(member, key) {
+        if key.lasts - self.now <= last_seconds(key) || !self.is_owed(member, key) {
             return Ok(());
         }
         let sender = key.senders.first();

@@ -77,8 +77,8 @@ impl World<'_> {
             let Some(key) = self.keys.find(*spi) else { continue };
             // Of several servers that share nothing, the GAP of one ends what another gave.
             let alone = self.parties.servers.len() == 1;
-            if alone && !key.retired && key.ends - now > last_seconds(key) {
-                return Err(format!("member {index} drops {spi:08x} {:?} before its end", key.ends - now));
+            if alone && !key.retired && key.lasts - now > last_seconds(key) {
+                return Err(format!("member {index} drops {spi:08x} {:?} before its end", key.lasts - now));
             }
         }
         self.tell(index, || {

@@ -1,15 +1,17 @@
 //! What is known of the keys that servers have made: when each was made, may be used and ends; who holds it, and who
 //! sends with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
+use proto::member::Event;
 use proto::server::Server;
 use proto::time::Instant;
 
 use crate::bits::Bits;
 use crate::parties::Host;
+use crypto::Hash;
 
 /// Two readings of the same moment differ by less than this: `show` has whole seconds.
 pub(crate) const READING: Duration = Duration::from_secs(1);
@@ -33,6 +35,8 @@ pub(crate) struct Key {
     pub(crate) activates: Instant,
     /// When it is gone at its server: as announced, or earlier if the server took it back.
     pub(crate) ends: Instant,
+    /// It is there at least until then, as far as whole seconds tell.
+    pub(crate) lasts: Instant,
     /// The end that was announced first: members may have heard of no other.
     pub(crate) announced_end: Instant,
     pub(crate) lifetime: Duration,
@@ -55,7 +59,13 @@ pub(crate) type Cookies = [[u8; 8]; 2];
 #[derive(Debug)]
 struct Kek {
     ends: Instant,
+    /// As its server showed it last, and when that was. It does not show one that is revoked.
     sequence_number: u32,
+    shown: Instant,
+    /// Pushes that have left under it, in all lives of its server.
+    pushes: u32,
+    /// A digest of the last one: it may go out in several batches.
+    last: u64,
 }
 
 /// All keys.
@@ -63,6 +73,11 @@ struct Kek {
 pub(crate) struct Keys {
     by_spi: BTreeMap<u32, Key>,
     keks: BTreeMap<Cookies, Kek>,
+    /// SPIs by the keys that members have got with them, and the other way round.
+    key_material: BTreeMap<u64, u32>,
+    spis: BTreeMap<u32, u64>,
+    /// Sender ids that have been given, with the keys that they are for.
+    sender_ids: BTreeSet<(u32, u32)>,
     /// An eviction is going on: keys made now are made for it.
     pub(crate) replacing: bool,
     /// When somebody asked for new keys, and whether he evicted somebody.
@@ -140,6 +155,7 @@ impl Keys {
                         activates: after(detail.activation_in_secs),
                         ends,
                         announced_end: ends,
+                        lasts: after(tek.lifetime_secs),
                         lifetime: Duration::from_secs(detail.configured_lifetime_secs),
                         replaces: self.replacing,
                         policies: detail.policies.into_iter().map(|policy| policy.selector).collect(),
@@ -158,6 +174,8 @@ impl Keys {
                     if now > key.ends + READING {
                         return Err(format!("the server keeps {} beyond its end {:?}", tek.spi, key.ends));
                     }
+                    let told = after(tek.lifetime_secs);
+                    key.lasts = if ends < key.ends { told } else { key.lasts.max(told) };
                     key.ends = key.ends.min(ends);
                     let activates = after(detail.activation_in_secs);
                     if detail.activation_in_secs > 0 && activates + READING < key.activates {
@@ -169,7 +187,7 @@ impl Keys {
         for (spi, key) in &mut self.by_spi {
             if key.listed && key.server == server && !(key.generation == generation && seen.contains(spi)) {
                 key.listed = false;
-                key.ends = key.ends.min(now);
+                (key.ends, key.lasts) = (key.ends.min(now), key.lasts.min(now));
             }
         }
         self.by_spi
@@ -186,7 +204,7 @@ impl Keys {
     pub(crate) fn server_gone(&mut self, now: Instant, server: usize) {
         for key in self.by_spi.values_mut().filter(|key| key.listed && key.server == server) {
             key.listed = false;
-            key.ends = key.ends.min(now);
+            (key.ends, key.lasts) = (key.ends.min(now), key.lasts.min(now));
         }
     }
 
@@ -198,20 +216,60 @@ impl Keys {
             let end = host.clock.world(local + Duration::from_secs(detail.lifetime_remaining_secs)) + READING;
             let cookies = [kek.initiator_cookie.0, kek.responder_cookie.0];
             let number = detail.sequence_number;
-            let known = self.keks.entry(cookies).or_insert(Kek { ends: end, sequence_number: number });
+            let known = self.keks.entry(cookies).or_insert(Kek {
+                ends: end,
+                sequence_number: number,
+                shown: now,
+                pushes: 0,
+                last: 0,
+            });
             if number < known.sequence_number {
                 return Err(format!("the sequence number of a KEK went back to {number}"));
             }
-            *known = Kek { ends: known.ends.min(end), sequence_number: number };
+            (known.ends, known.sequence_number, known.shown) = (known.ends.min(end), number, now);
         }
         Ok(())
     }
 
-    /// A push leaves a server: under a KEK that it has shown.
-    pub(crate) fn note_push(&self, datagram: &[u8]) -> Result<(), String> {
+    /// A push leaves a server: under a KEK that it has shown, and with a number of its own.
+    pub(crate) fn note_push(&mut self, now: Instant, datagram: &[u8]) -> Result<(), String> {
         let (cookies, _) = datagram.as_chunks::<8>();
-        let known = cookies.first_chunk::<2>().is_some_and(|cookies| self.keks.contains_key(cookies));
-        if known { Ok(()) } else { Err("a push under a KEK that no server has shown".to_owned()) }
+        let known = cookies.first_chunk::<2>().and_then(|cookies| self.keks.get_mut(cookies));
+        let known = known.ok_or("a push under a KEK that no server has shown")?;
+        let last = digest(&[datagram]);
+        known.pushes += u32::from(known.last != last);
+        known.last = last;
+        if known.shown == now && known.pushes > known.sequence_number {
+            return Err(format!(
+                "{} pushes under a KEK whose number is {}",
+                known.pushes, known.sequence_number
+            ));
+        }
+        Ok(())
+    }
+
+    /// A member is given keys or sender ids: no key under two SPIs, no SPI for two keys, no sender id twice with a key.
+    pub(crate) fn note_event(&mut self, event: &Event) -> Result<(), String> {
+        match event {
+            Event::InstallSas { sas, .. } => {
+                for sa in sas {
+                    let digest = digest(&[sa.keys.cipher.expose(), sa.keys.integrity.expose()]);
+                    let other = *self.key_material.entry(digest).or_insert(sa.spi);
+                    if other != sa.spi || *self.spis.entry(sa.spi).or_insert(digest) != digest {
+                        return Err(format!("SPI {:08x} or its key has been used before", sa.spi));
+                    }
+                }
+            }
+            Event::SenderIds { sender_ids, spis, .. } => {
+                for (spi, id) in spis.iter().flat_map(|spi| sender_ids.ids.iter().map(|id| (*spi, *id))) {
+                    if !self.sender_ids.insert((spi, id)) {
+                        return Err(format!("sender id {id} is given twice with {spi:08x}"));
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     /// When a KEK ends, if a server ever had it. A member may not keep it longer.
@@ -237,4 +295,9 @@ impl Keys {
     pub(crate) fn has(&self, server: usize, sa: &str) -> bool {
         self.by_spi.values().any(|key| key.listed && key.server == server && &*key.sa == sa)
     }
+}
+
+fn digest(parts: &[&[u8]]) -> u64 {
+    let digest = Hash::Sha256.digest(parts);
+    u64::from_be_bytes(*digest.first_chunk().expect("the digest has 32 octets"))
 }

@@ -12,6 +12,7 @@ const USAGE: &str = "\
 usage: sim [--seeds N] [--first SEED] [--members M]    worlds of an hour, 10 to 50 members each if M is not given
        sim --large [--seeds N] [--first SEED] [--members M] [--hours H]
                                                        10,000 members for 24 hours, or as many for as long
+       sim --faults [--seeds N] [--first SEED]         a server that dies between keeping and sending, and comes back
        sim ... --pull                                  only worlds whose members pull
        sim ... --threads T                             so many worlds at a time; as many as there are processors if not given
        sim ... --seeds 1 --of MEMBER                   prints what happens to one member";
@@ -21,6 +22,7 @@ struct Arguments {
     first: u64,
     members: Option<usize>,
     large: bool,
+    faults: bool,
     hours: u64,
     of: Option<usize>,
     pull: bool,
@@ -77,11 +79,16 @@ fn read(mut words: impl Iterator<Item = String>) -> Option<Arguments> {
         hours: 24,
         of: None,
         pull: false,
+        faults: false,
         threads: 0,
     };
     while let Some(name) = words.next() {
         if name == "--pull" {
             arguments.pull = true;
+            continue;
+        }
+        if name == "--faults" {
+            arguments.faults = true;
             continue;
         }
         if name == "--large" {
@@ -147,6 +154,9 @@ impl Arguments {
     }
 
     fn drawn(&self, seed: u64) -> Scenario {
+        if self.faults {
+            return Scenario::faulty(seed);
+        }
         match (self.large, self.members) {
             (true, members) => {
                 Scenario::large(seed, members.unwrap_or(10_000), Duration::from_secs(3600 * self.hours))
@@ -161,6 +171,9 @@ impl Arguments {
         let mut words = format!("--first {seed} --seeds 1");
         if let Some(members) = self.members {
             words += &format!(" --members {members}");
+        }
+        if self.faults {
+            words += " --faults";
         }
         if self.pull {
             words += " --pull";

@@ -8,6 +8,7 @@ use std::time::Duration;
 use proto::path::Path;
 use proto::time::Instant;
 
+use crate::bits::Bits;
 use crate::chance::Chance;
 use crate::parties::Party;
 use crate::scenario::Scenario;
@@ -34,6 +35,8 @@ pub(crate) struct Network {
     /// Until when somebody is cut off.
     servers_cut_off: Vec<Instant>,
     members_cut_off: Vec<Instant>,
+    /// Members of which nothing arrives.
+    mute: Bits,
 }
 
 #[derive(Debug)]
@@ -55,6 +58,7 @@ impl Network {
             counter: 0,
             servers_cut_off: vec![Instant::ORIGIN; scenario.servers],
             members_cut_off: vec![Instant::ORIGIN; scenario.members],
+            mute: Bits::default(),
         }
     }
 
@@ -68,6 +72,16 @@ impl Network {
         *end = until.max(*end);
     }
 
+    /// Loses from now on what a member sends.
+    pub(crate) fn mute(&mut self, member: usize) {
+        self.mute.insert(member);
+    }
+
+    /// Members of which nothing arrives.
+    pub(crate) fn muted(&self) -> impl Iterator<Item = usize> {
+        self.mute.iter()
+    }
+
     pub(crate) fn is_cut_off(&self, now: Instant, party: Party) -> bool {
         match party {
             Party::Server(index) => self.servers_cut_off[index] > now,
@@ -78,7 +92,8 @@ impl Network {
 
     /// Takes a datagram from `from`. Returns whether it will arrive.
     pub(crate) fn send(&mut self, now: Instant, from: Party, datagram: Datagram) -> bool {
-        let cut = self.is_cut_off(now, from) || self.is_cut_off(now, datagram.to);
+        let mute = matches!(from, Party::Member(member) if self.mute.contains(member));
+        let cut = mute || self.is_cut_off(now, from) || self.is_cut_off(now, datagram.to);
         if cut || datagram.to == Party::Nobody || self.chance.percent(self.loss) {
             return false;
         }

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use crypto::signature::SigningKey;
-use crypto::{CbcCipher, DhGroup, EspSuite, Hash, Integrity, Secret};
+use crypto::{CbcCipher, DhGroup, EspSuite, GcmKeyLen, Hash, Integrity, Secret};
 use ipnet::Ipv4Net;
 use proto::member::{self, GatewaySettings, GroupIdForm, VpnSettings};
 use proto::phase1::{self, DoiChoice, Gateway, Mode, Peer, Proposal};
@@ -32,6 +32,7 @@ pub(crate) struct Plan {
     push: Pushing,
     members: usize,
     ike_lifetime: Duration,
+    counter_mode: bool,
 }
 
 /// One `ipsec-sa`.
@@ -61,6 +62,7 @@ impl Plan {
             push: scenario.push,
             members: scenario.members,
             ike_lifetime: scenario.ike_lifetime,
+            counter_mode: scenario.counter_mode,
         }
     }
 
@@ -98,7 +100,7 @@ impl Plan {
                 id_length: LengthWidth::One,
                 sender_id_bits: 16,
                 push: self.push_settings(),
-                ipsec_sas: self.sas.iter().map(PlannedSa::settings).collect(),
+                ipsec_sas: self.sas.iter().map(|sa| sa.settings(self.counter_mode)).collect(),
             }],
         }
     }
@@ -144,14 +146,18 @@ impl PlannedSa {
         format!("sa-{}", self.number)
     }
 
-    fn settings(&self) -> IpsecSaSettings {
+    fn settings(&self, counter_mode: bool) -> IpsecSaSettings {
         let net = |address: u32, length| Ipv4Net::new_assert(Ipv4Addr::from(address), length).into();
         let source = net(0x1f00_0000 + (self.number << 8), 24);
         let destination = net(0x2900_0000 + (self.number << 16) + ((self.variant % 256) << 8), 24);
         let policy = |name: &str, selector| MatchPolicy { name: name.to_owned(), selector };
         IpsecSaSettings {
             name: self.name(),
-            suite: EspSuite::Cbc { cipher: self.cipher, integrity: Integrity::HmacSha1_96 },
+            suite: match (counter_mode, self.cipher) {
+                (true, CbcCipher::Aes256) => EspSuite::Gcm { key: GcmKeyLen::Bits256 },
+                (true, _) => EspSuite::Gcm { key: GcmKeyLen::Bits128 },
+                (false, cipher) => EspSuite::Cbc { cipher, integrity: Integrity::HmacSha1_96 },
+            },
             lifetime: self.lifetime,
             policies: vec![
                 policy("there", Selector::between(source, destination)),

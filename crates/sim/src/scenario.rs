@@ -30,6 +30,39 @@ pub struct Pushing {
     pub heartbeat: Option<Duration>,
 }
 
+/// Something that happens at a given time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// From now on nothing that this member sends arrives, while it hears everything, also what is for others.
+    Mute(usize),
+    /// The gateway of this member is taken out of the group.
+    Evict(usize),
+    /// All keys are replaced, gracefully.
+    Replace,
+    /// The first server dies, and starts again so much later.
+    ServerDies(Duration),
+}
+
+/// When a server dies that has something to keep and something to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing is kept, nothing is sent.
+    BeforeKeeping,
+    /// It is kept, nothing is sent.
+    BeforeSending,
+    /// It is kept, and half of it is sent.
+    WhileSending,
+}
+
+/// Deaths at boundaries between keeping and sending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Faults {
+    /// A server dies at every so-manieth moment at which it has something to keep.
+    pub every: u64,
+    /// How.
+    pub fault: Fault,
+}
+
 /// The circumstances of one run.
 #[derive(Clone, Debug)]
 pub struct Scenario {
@@ -75,6 +108,12 @@ pub struct Scenario {
     pub rekeys: bool,
     /// Whether somebody sends garbage, replays and first messages from invented addresses.
     pub attacker: bool,
+    /// Whether TEKs are of a counter mode, so that members are given sender ids.
+    pub counter_mode: bool,
+    /// Deaths of servers besides those that chance brings.
+    pub faults: Option<Faults>,
+    /// What happens when, in order.
+    pub script: Vec<(Duration, Deed)>,
 }
 
 impl Scenario {
@@ -113,6 +152,9 @@ impl Scenario {
             rekeys: chance.percent(60),
             attacker: chance.percent(30),
             durable: chance.percent(60),
+            counter_mode: false,
+            faults: None,
+            script: Vec::new(),
         };
         // Servers that share nothing do not push to the same members.
         if drawn.servers > 1 { drawn.pulling() } else { drawn }
@@ -122,6 +164,56 @@ impl Scenario {
     pub fn ordinary(seed: u64) -> Self {
         let members = Chance::new(seed ^ 0x6d65_6d62_6572).within(10..51);
         Self::from_seed(seed, members as usize)
+    }
+
+    /// The tier of faults: a few members, short lives and many rounds, and a server that dies at boundaries between keeping and
+    /// sending: seed after seed with another fault, another way to bring keys, and more rarely, from every third boundary on.
+    pub fn faulty(seed: u64) -> Self {
+        let fault = [Fault::BeforeKeeping, Fault::BeforeSending, Fault::WhileSending][(seed % 3) as usize];
+        let communications = [Communication::Pull, Communication::Unicast, Communication::Multicast];
+        let every = 3 + seed / 9;
+        Self {
+            communication: communications[(seed / 3 % 3) as usize],
+            counter_mode: every % 2 == 1,
+            faults: Some(Faults { every, fault }),
+            ..Self::small(seed)
+        }
+    }
+
+    /// Four members of a server that keeps what it has to, short lives and many rounds.
+    pub fn small(seed: u64) -> Self {
+        Self {
+            ipsec_sas: 2,
+            tek_lifetime: Duration::from_secs(60),
+            push: Pushing {
+                period: Duration::from_secs(2),
+                count: 1,
+                activation_delay: Duration::from_secs(10),
+                kek_lifetime: Duration::from_secs(300),
+                heartbeat: Some(Duration::from_secs(60)),
+            },
+            ike_lifetime: Duration::from_secs(600),
+            duration: Duration::from_secs(600),
+            loss: 5,
+            duplication: 5,
+            durable: true,
+            ..Self::from_seed(seed, 4).quiet()
+        }
+    }
+
+    /// A world in which nothing happens by chance but what the network does to datagrams.
+    #[must_use]
+    pub fn quiet(self) -> Self {
+        Self {
+            servers: 1,
+            partitions: false,
+            restarts: false,
+            server_restarts: false,
+            operator: false,
+            rekeys: false,
+            attacker: false,
+            ..self
+        }
     }
 
     /// The same circumstances where members pull, from the beginning to the end.
