@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use sim::{Communication, Deed, Report, Scenario, run};
+use sim::{Communication, Deed, Pushing, Report, Scenario, run};
 
 const fn seconds(value: u64) -> Duration {
     Duration::from_secs(value)
@@ -20,6 +20,24 @@ fn a_server_that_dies_at_boundaries_of_keeping_and_sending_uses_nothing_twice() 
         let report = survive(&world);
         assert!(report.registrations > 0, "{world:?} {report:?}");
     }
+}
+
+#[test]
+fn sequence_numbers_go_on_after_a_death_also_when_those_reserved_first_are_used_up() {
+    let small = Scenario::small(0);
+    let push = Pushing { heartbeat: Some(seconds(2)), kek_lifetime: seconds(20_000), ..small.push };
+    let world = Scenario {
+        communication: Communication::Multicast,
+        push,
+        // Nothing changes in all that time that would be kept but numbers.
+        ipsec_sas: 1,
+        tek_lifetime: seconds(7200),
+        script: vec![(seconds(2500), Deed::ServerDies(seconds(5)))],
+        duration: seconds(2600),
+        ..small
+    };
+    let report = survive(&world);
+    assert!(report.pushes > 4 * 1100, "more than a reservation: {report:?}");
 }
 
 #[test]
