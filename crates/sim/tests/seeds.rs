@@ -1,4 +1,4 @@
-//! Some tens of worlds in the ordinary run; thousands are for `cargo run --release -p sim`.
+//! A few short worlds for whoever changes something; hundreds of hours are for `scripts/test`, more for `cargo run --release -p sim`.
 
 use std::time::Duration;
 

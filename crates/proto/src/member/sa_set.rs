@@ -105,6 +105,13 @@ impl SaSet {
         unnamed.drain(..surplus.min(unnamed.len()));
 
         activate(heard, now, offer, &mut named, &unnamed);
+        for held in &mut unnamed {
+            // One that waited for its turn when the server last named it has missed it.
+            let named = named.iter().filter(|named| named.sa.shares_policies(&held.sa.selectors));
+            if let Some(at) = named.map(|named| named.sa.activate_at).min() {
+                held.sa.activate_at = held.sa.activate_at.min(at - JUST_BEFORE);
+            }
+        }
         keep_successors_in_use(now, named.iter_mut().chain(&mut newer).rev());
         self.held = named;
         self.held.append(&mut unnamed);

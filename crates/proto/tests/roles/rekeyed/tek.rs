@@ -261,3 +261,17 @@ fn a_deactivation_delay_that_comes_late_does_not_destroy_what_came_before_it() {
     scripted.push(1, 2, &Push { teks: vec![old, new], gap, ..Push::default() });
     assert_eq!(scripted.installed_sa(0x1002).hard_expiry, scripted.after(3599));
 }
+
+#[test]
+fn a_successor_that_waits_and_that_the_server_names_no_more_does_not_take_over() {
+    let mut scripted = Scripted::ours().registered();
+    let old = Tek::new(0x1000, scripted.after(3600), &[1]);
+    let waiting = Tek::new(0x1001, scripted.after(3600), &[1]).from(scripted.after(60));
+    scripted.push(1, 1, &Push { teks: vec![old, waiting], ..Push::default() });
+    scripted.run(secs(1));
+    let (kek, only) = (scripted.rekey(1, 20_000), Tek::new(0x1002, scripted.after(3600), &[1]));
+    scripted.member.reregister(scripted.now, "vpn-1");
+    scripted.register(Some(kek), Some(1), &[only]);
+    let activation = |spi| scripted.installed_sa(spi).activate_at;
+    assert!(activation(0x1001) < activation(0x1002), "{:?} {:?}", activation(0x1001), activation(0x1002));
+}
