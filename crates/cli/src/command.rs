@@ -189,6 +189,7 @@ impl Arguments {
             vpn: self.value("vpn").map(str::to_owned),
             peer_gateway: self.value("peer-gateway").map(str::to_owned),
             now: self.has("now"),
+            tunnel: self.has("tunnel"),
         })
     }
 }

@@ -14,6 +14,7 @@ mod input;
 mod load;
 mod metrics;
 mod monitor;
+mod monitor_traffic;
 mod pipe;
 mod show;
 mod status;
@@ -63,6 +64,7 @@ const COMMANDS: &[Command] = &[
     decode::DECODE,
     monitor::MONITOR,
     metrics::METRICS,
+    monitor_traffic::MONITOR_TRAFFIC,
     completions::COMPLETIONS,
     completions::COMPLETE,
 ];

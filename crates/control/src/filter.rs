@@ -39,6 +39,8 @@ pub struct Filter {
     pub peer_gateway: Option<String>,
     /// Of a `clear` that can be graceful: at once instead.
     pub now: bool,
+    /// Of sessions: those of tunnels only.
+    pub tunnel: bool,
 }
 
 /// A reply that a [`Filter`] can cut down.

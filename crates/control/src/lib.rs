@@ -7,6 +7,7 @@
 pub mod cluster;
 pub mod configuration;
 pub mod filter;
+pub mod flow;
 pub mod identifiers;
 pub mod ike;
 pub mod kek;
@@ -26,6 +27,7 @@ pub use configuration::{
     Diagnostic, LoadMode, LoadRequest, Severity,
 };
 pub use filter::{Filter, Level};
+pub use flow::{FlowSession, FlowWing, SessionKind};
 pub use identifiers::{Cookie, GroupReference, Spi};
 pub use ike::{IkeDetail, IkeMode, IkeRole, IkeSecurityAssociation, SaState};
 pub use kek::{KekDetail, KekSecurityAssociation};

@@ -21,9 +21,10 @@ impl Filter {
                 "vpn" => filter.vpn = Some(value),
                 "peer-gateway" => filter.peer_gateway = Some(value),
                 "now" => filter.now = true,
+                "tunnel" => filter.tunnel = true,
                 _ => {
                     return Err(Problem::new(format!(
-                        "unknown filter `{name}`; known are brief, detail, peer-address, peer-gateway, group, group-id, index, vpn, now"
+                        "unknown filter `{name}`; known are brief, detail, peer-address, peer-gateway, group, group-id, index, vpn, now, tunnel"
                     )));
                 }
             }
@@ -39,6 +40,9 @@ impl Filter {
         }
         if self.now {
             parts.push("now".to_owned());
+        }
+        if self.tunnel {
+            parts.push("tunnel".to_owned());
         }
         let mut add = |name: &str, value: Option<String>| {
             parts.extend(value.map(|value| format!("{name}={}", encode(&value))));
@@ -110,6 +114,7 @@ mod tests {
             vpn: Some("gvpn".into()),
             peer_gateway: Some("server-2".into()),
             now: true,
+            tunnel: true,
         };
         assert_eq!(Filter::from_query(&filter.to_query()).unwrap(), filter);
         assert_eq!(Filter::from_query("").unwrap(), Filter::default());

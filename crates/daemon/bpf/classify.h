@@ -90,7 +90,7 @@ static __always_inline bool is_link_control(const struct packet *p)
 	case PROTOCOL_VRRP:
 		return true;
 	case PROTOCOL_PIM:
-		return p->type != 0x21; /* version 2, Register: looked into elsewhere */
+		return p->type != PIM_REGISTER; /* looked into elsewhere */
 	case PROTOCOL_IGMP:
 		return !p->is_ip6;
 	case PROTOCOL_ICMP6:

@@ -21,31 +21,57 @@ static __always_inline bool is_tagged(const struct __sk_buff *skb)
 }
 
 /*
- * Row 5. A Register carries multicast data of a local source to the rendezvous point: it may pass only if the data may.
- * Null-Registers carry none. Data of a policy cannot be protected inside a Register yet, so it is dropped.
+ * Row 5. A Register carries multicast data to the rendezvous point inside a unicast packet, so it is judged by what it
+ * carries, whoever made it. Null-Registers carry none; one that is longer than they are may.
  */
-static __always_inline bool may_register(struct __sk_buff *skb, const struct packet *p,
-					 const struct interface *interface)
+static __always_inline bool is_register(const struct __sk_buff *skb, const struct packet *p)
 {
-	struct packet data = { .table = p->table };
-	struct classification c;
-	struct iphdr inner;
+	return p->protocol == PROTOCOL_PIM && !is_multicast(p) && (p->is_fragment || p->type == PIM_REGISTER);
+}
+
+/* What is inside a Register. False: nobody can tell. */
+static __always_inline bool read_register(struct __sk_buff *skb, const struct packet *p, struct packet *inner)
+{
+	__u32 at = p->transport + REGISTER_LENGTH;
+	__u8 version;
+
+	__builtin_memset(inner, 0, sizeof(*inner));
+	inner->table = p->table;
+	if (p->is_fragment || bpf_skb_load_bytes(skb, at, &version, 1) < 0)
+		return false;
+	if (version >> 4 == 4) {
+		struct iphdr ip;
+
+		if (bpf_skb_load_bytes(skb, at, &ip, sizeof(ip)) < 0 || ip.ihl < 5)
+			return false;
+		inner->outer.source[0] = ip.saddr;
+		inner->outer.destination[0] = ip.daddr;
+		inner->protocol = ip.protocol;
+		at += ip.ihl * 4;
+	} else if (version >> 4 == 6) {
+		struct ipv6hdr ip;
+
+		if (bpf_skb_load_bytes(skb, at, &ip, sizeof(ip)) < 0)
+			return false;
+		inner->is_ip6 = true;
+		__builtin_memcpy(inner->outer.source, &ip.saddr, 16);
+		__builtin_memcpy(inner->outer.destination, &ip.daddr, 16);
+		inner->protocol = ip.nexthdr;
+		at += sizeof(ip);
+	} else {
+		return false;
+	}
+	if (inner->protocol == PROTOCOL_ESP && bpf_skb_load_bytes(skb, at, &inner->spi, 4) < 0)
+		inner->spi = 0;
+	return true;
+}
+
+static __always_inline bool is_null_register(struct __sk_buff *skb, const struct packet *p)
+{
 	__u32 flags;
 
-	if (p->is_ip6 || p->is_fragment)
-		return false;
-	if (bpf_skb_load_bytes(skb, p->transport + 4, &flags, 4) < 0)
-		return false;
-	if (flags & bpf_htonl(0x40000000))
-		return true;
-	if (interface->flags & INTERFACE_ALL_LEAVING)
-		return false;
-	if (bpf_skb_load_bytes(skb, p->transport + 8, &inner, sizeof(inner)) < 0 || inner.version != 4)
-		return false;
-	data.outer.source[0] = inner.saddr;
-	data.outer.destination[0] = inner.daddr;
-	classify(&data, &data.outer, &c);
-	return c.excluded || !c.candidate;
+	return !p->is_fragment && bpf_skb_load_bytes(skb, p->transport + 4, &flags, 4) == 0 &&
+	       flags & bpf_htonl(0x40000000) && skb->len - p->transport <= LONGEST_NULL_REGISTER;
 }
 
 SEC("classifier")
@@ -85,6 +111,23 @@ int gvpn_egress(struct __sk_buff *skb)
 	if (p.is_error)
 		classify(&p, &p.quoted, &quoted);
 
+	/* Row 5; not for decrypted packets: somebody has protected the Register as a whole. */
+	if (!injected && is_register(skb, &p) && !is_null_register(skb, &p)) {
+		struct classification data = { .candidate = true };
+		struct packet inner;
+
+		if (read_register(skb, &p, &inner)) {
+			if (own && skb->mark == MARK_TX && is_known_spi(index, inner.spi))
+				return TC_ACT_UNSPEC;
+			classify(&inner, &inner.outer, &data);
+		}
+		if ((data.candidate && !data.excluded) || (!own && c.candidate) || interface->flags & INTERFACE_ALL_LEAVING) {
+			count(index, COUNTER_REGISTER_TO_ENGINE);
+			return to_engine(skb, interface, own ? METADATA_OWN : 0, COUNTER_LEAVING_TO_ENGINE);
+		}
+		return TC_ACT_UNSPEC;
+	}
+
 	if (own) {
 		/* Row 1; a later fragment has no SPI to check. */
 		if (skb->mark == MARK_TX && p.protocol == PROTOCOL_ESP &&
@@ -95,13 +138,6 @@ int gvpn_egress(struct __sk_buff *skb)
 		/* Row 2 */
 		if (p.protocol == PROTOCOL_UDP && (skb->mark == MARK_CONTROL || is_key_management(&p, p.outer.destination)))
 			return TC_ACT_UNSPEC;
-		/* Row 5 */
-		if (p.protocol == PROTOCOL_PIM && (p.is_fragment || p.type == 0x21)) {
-			if (may_register(skb, &p, interface))
-				return TC_ACT_UNSPEC;
-			count(index, COUNTER_REGISTER_DROPPED);
-			return TC_ACT_SHOT;
-		}
 		/* Row 3; an ICMP error that quotes protected data is none of a neighbour's business. */
 		if (is_link_control(&p))
 			return TC_ACT_UNSPEC;

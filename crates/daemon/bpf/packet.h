@@ -22,6 +22,11 @@
 #define PROTOCOL_PIM 103
 #define PROTOCOL_VRRP 112
 
+/* Version 2, type 1; octets of its header, and of the longest without data: an IPv6 header and an empty PIM header. */
+#define PIM_REGISTER 0x21
+#define REGISTER_LENGTH 8
+#define LONGEST_NULL_REGISTER (REGISTER_LENGTH + 40 + 8)
+
 #define PORT_GDOI 848
 #define PORT_IKE 500
 #define PORT_IKE_NAT 4500

@@ -108,6 +108,7 @@ fn vpn(interface: InterfaceId, policies: Vec<Policy>) -> Vpn {
         tunnel_mtu: None,
         policies,
         exclude: vec![],
+        filters: vec![],
         fail_open: vec![],
         counters: Arc::default(),
     }

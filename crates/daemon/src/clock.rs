@@ -5,7 +5,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::time::{
     ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime,
@@ -26,17 +26,26 @@ const FURTHEST: Duration = Duration::from_secs(86_400);
 pub struct Clock {
     /// When it started, on the kernel's clock.
     started: Duration,
+    /// POSIX time at moment zero, as the wall clock told when it started.
+    epoch: Duration,
 }
 
 impl Clock {
     /// A clock that starts now.
     pub fn start() -> Clock {
-        Clock { started: boottime() }
+        let started = boottime();
+        let posix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Clock { started, epoch: posix.saturating_sub(HEAD_START) }
     }
 
     /// Time since moment zero.
     pub fn elapsed(&self) -> Duration {
         HEAD_START + boottime().saturating_sub(self.started)
+    }
+
+    /// POSIX time at moment zero, as the wall clock told when the daemon started.
+    pub fn epoch(&self) -> Duration {
+        self.epoch
     }
 
     /// Now, for the protocol roles.

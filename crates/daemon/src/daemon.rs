@@ -223,8 +223,12 @@ impl Daemon {
         let member_random = random()?;
         let key =
             |group: &config::model::Group| self.signing_keys.key(&group.name, group.signature_algorithm);
-        let server_settings =
-            loaded.model.server.as_ref().map(|server| settings::server(server, key)).transpose()?;
+        let server_settings = loaded
+            .model
+            .server
+            .as_ref()
+            .map(|server| settings::server(server, self.clock.epoch(), key))
+            .transpose()?;
         let cluster =
             |configuration: &config::Configuration| configuration.server.as_ref().and_then(settings::cluster);
         let wanted = cluster(&loaded.model);
@@ -465,6 +469,10 @@ impl Daemon {
                         self.begin_sending(&vpn);
                     }
                 }
+                proto::member::Event::PseudoTime { vpn, at, anti_replay, set } => {
+                    let at = crate::protection::engine_time(at);
+                    self.protection.take_pseudo_time(&vpn, at, anti_replay, set);
+                }
                 proto::member::Event::RemoveSas { vpn, spis, .. } => {
                     self.protection.remove(&vpn, &spis);
                     self.stale = true;
@@ -611,7 +619,7 @@ fn peers(
         .server
         .iter()
         .flat_map(|server| &server.groups)
-        .filter_map(|group| group.communication.as_ref()?.multicast_group.map(IpAddr::V4));
+        .filter_map(|group| group.communication.as_ref()?.multicast_group);
     let registered = server.map(|server| server.registered_members(now)).unwrap_or_default();
     let registered = registered.into_iter().flat_map(|group| group.members).map(|member| member.address);
     let mut peers: Vec<IpAddr> = servers

@@ -12,6 +12,7 @@ pub mod daemon;
 pub mod datapath;
 pub mod dispatch;
 pub mod durable;
+pub mod flows;
 pub mod interfaces;
 pub mod lock;
 pub mod log;

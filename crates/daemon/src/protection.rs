@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use config::model::{self, Configuration};
 use dataplane::{
-    AddressPair, Binding, Counters, DefaultPolicy, DfBit, GroupSa, Instant, InterfaceId, Policy,
-    Registration, SaSettings, Selector, SenderIdLength, SenderIds, Tables, TablesBuilder, Vpn,
+    AddressPair, Binding, Counters, DefaultPolicy, DfBit, GroupSa, Instant, InterfaceId, Policy, PseudoClock,
+    PseudoTime, Registration, SaSettings, Selector, SenderIdLength, SenderIds, ServiceFilter,
+    ServiceFilterTerm, Tables, TablesBuilder, Vpn,
 };
 use ipnet::{Ipv4Net, Ipv6Net};
 use proto::member;
+use proto::pseudo_time::AntiReplay;
 
 use crate::durable::Received;
 use crate::interfaces::Interfaces;
@@ -37,6 +39,8 @@ struct Protected {
     sas: Vec<Installed>,
     /// Those of the last PULL.
     sender_ids: Option<Arc<SenderIds>>,
+    /// The group's pseudo-time, once a server has told it.
+    pseudo_clock: Option<Arc<PseudoClock>>,
     counters: Arc<Counters>,
 }
 
@@ -79,6 +83,20 @@ impl Protection {
             sa.runtime.renew_sender_ids();
         }
         vpn.sender_ids = Some(Arc::clone(ids));
+    }
+
+    /// Takes the pseudo-time that a server told, as it was at a moment that has passed. A PULL sets the clock; a push only
+    /// moves it forward.
+    pub fn take_pseudo_time(&mut self, name: &str, at: Instant, told: AntiReplay, set: bool) {
+        let Some(vpn) = self.vpns.get_mut(name) else { return };
+        let time = PseudoTime::from_micros(told.time.as_micros());
+        let clock = vpn.pseudo_clock.get_or_insert_with(|| PseudoClock::new(at, time, told.window));
+        clock.set_window(told.window);
+        if set {
+            clock.set(at, time);
+        } else {
+            clock.advance(at, time);
+        }
     }
 
     /// Lets lanes send with these sender ids. No later process gets to know them.
@@ -208,7 +226,8 @@ impl Protection {
         for vpn in configuration.member.iter().flat_map(|member| &member.vpns) {
             if let Some(protected) = self.vpns.get(&vpn.name) {
                 let ids = interfaces.of_vpn(&vpn.name, links).map(|link| InterfaceId(link.index)).collect();
-                builder.vpn(protected.vpn(vpn, ids));
+                let filters = service_filters(configuration, &vpn.name, links);
+                builder.vpn(protected.vpn(vpn, ids, filters));
             }
         }
         builder.build()
@@ -271,6 +290,7 @@ impl Protected {
             policies,
             sas: Vec::new(),
             sender_ids: None,
+            pseudo_clock: None,
             counters: Arc::default(),
         }
     }
@@ -279,7 +299,11 @@ impl Protected {
         let mut installed = Vec::new();
         for sa in sas {
             let (activate_at, hard_expiry) = (engine_time(sa.activate_at), engine_time(sa.hard_expiry));
-            let known = self.sas.iter().find(|known| known.runtime.spi() == sa.spi);
+            let pseudo_clock = self.pseudo_clock.as_ref().filter(|_| sa.carries_time);
+            let known = self.sas.iter().find(|known| {
+                known.runtime.spi() == sa.spi
+                    && known.runtime.pseudo_clock().is_some() == pseudo_clock.is_some()
+            });
             let runtime = match known.map(|known| &known.runtime) {
                 Some(known) if known.hard_expiry() == hard_expiry && known.activate_at() == activate_at => {
                     Ok(Arc::clone(known))
@@ -294,7 +318,7 @@ impl Protected {
                     activate_at,
                     hard_expiry,
                     sender_ids: self.sender_ids.as_ref(),
-                    pseudo_clock: None,
+                    pseudo_clock,
                 }),
             };
             match runtime {
@@ -342,7 +366,7 @@ impl Protected {
         policies
     }
 
-    fn vpn(&self, configured: &model::Vpn, interfaces: Vec<InterfaceId>) -> Vpn {
+    fn vpn(&self, configured: &model::Vpn, interfaces: Vec<InterfaceId>, filters: Vec<ServiceFilter>) -> Vpn {
         let policies = self
             .policies
             .iter()
@@ -376,6 +400,7 @@ impl Protected {
             tunnel_mtu: configured.tunnel_mtu,
             policies,
             exclude: pairs(&configured.exclude),
+            filters,
             fail_open: match self.memory {
                 Memory::Damaged(_) => Vec::new(),
                 Memory::Never | Memory::Registered => pairs(&configured.fail_open),
@@ -402,6 +427,38 @@ pub fn pairs(rules: &[model::ClearRule]) -> Vec<AddressPair> {
         }
     }
     pairs
+}
+
+/// The service filters under which service sets apply a VPN to interfaces that exist.
+fn service_filters(configuration: &Configuration, vpn: &str, links: &Links) -> Vec<ServiceFilter> {
+    let sets = configuration.service_sets.iter().filter(|set| set.vpn.as_deref() == Some(vpn));
+    let sets: Vec<&str> = sets.map(|set| set.name.as_str()).collect();
+    let mut filters = Vec::new();
+    for interface in &configuration.interfaces {
+        for unit in &interface.units {
+            let name = model::InterfaceName(format!("{}.{}", interface.name, unit.number));
+            let link = configuration.linux_device(&name).and_then(|device| links.by_name(&device));
+            let Some(link) = link else { continue };
+            for (leaving, applied) in [(false, &unit.service_input), (true, &unit.service_output)] {
+                let applied = applied.iter().filter(|applied| sets.contains(&applied.service_set.as_str()));
+                for filter in applied.filter_map(|applied| applied.service_filter.as_ref()) {
+                    let known = configuration.service_filters.iter().find(|known| known.name == *filter);
+                    let terms = known.iter().flat_map(|filter| &filter.terms).map(filter_term).collect();
+                    filters.push(ServiceFilter { interface: InterfaceId(link.index), leaving, terms });
+                }
+            }
+        }
+    }
+    filters
+}
+
+fn filter_term(term: &model::FilterTerm) -> ServiceFilterTerm {
+    ServiceFilterTerm {
+        sources: term.sources.clone(),
+        destinations: term.destinations.clone(),
+        protocols: term.protocols.clone(),
+        skip: term.action == model::FilterAction::Skip,
+    }
 }
 
 /// The roles' clock and the engine's have the same origin.
@@ -470,6 +527,7 @@ mod tests {
             keys: Arc::new(Keys { cipher: Secret::new(vec![7; 16]), integrity: Secret::new(vec![9; 20]) }),
             selectors: policies.iter().map(|number| policy(*number)).collect(),
             direction: Direction::Symmetric,
+            carries_time: false,
             activate_at: at(activate_at),
             soft_expiry: at(hard_expiry),
             hard_expiry: at(hard_expiry),
@@ -483,6 +541,7 @@ mod tests {
             policies: Vec::new(),
             sas: Vec::new(),
             sender_ids: None,
+            pseudo_clock: None,
             counters: Arc::default(),
         }
     }

@@ -19,6 +19,13 @@ pub struct Scope {
     selectors: Option<Vec<Selector>>,
 }
 
+impl Scope {
+    /// The name of a dynamic policy under this scope policy with its index, as in `scope1-0002/2097156`.
+    pub fn policy_name(&self, sequence: u32) -> String {
+        format!("{}-{sequence:04}/{}", self.name, (sequence << 20).wrapping_add(self.index))
+    }
+}
+
 /// The zone pairs of a VPN, in the order of the configuration.
 pub fn scopes(configuration: &Configuration, vpn: &str) -> Vec<Scope> {
     let policies =

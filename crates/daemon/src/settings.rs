@@ -1,5 +1,6 @@
 //! The typed configuration as settings of the protocol roles.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -24,14 +25,16 @@ pub const LANES: u16 = 1;
 const SPARES: u16 = 3;
 
 /// Settings of the key server. `key` gives each group that pushes the key that signs its rekeys; `None` where it has
-/// none is the first such group.
+/// none is the first such group. `epoch` is POSIX time at the origin of the roles' clock.
 pub fn server<'k>(
     configured: &model::Server,
+    epoch: Duration,
     key: impl Fn(&model::Group) -> Option<&'k SigningKey>,
 ) -> Result<server::Settings, NoSigningKey> {
     Ok(server::Settings {
         gateways: configured.gateways.iter().map(|gateway| server_gateway(gateway)).collect(),
         retransmission: phase1::Retransmission::default(),
+        epoch,
         groups: configured
             .groups
             .iter()
@@ -101,6 +104,7 @@ pub fn member(configured: &model::Member) -> member::Settings {
             recovery_probe: vpn.recovery_probe,
             heartbeat_threshold: vpn.heartbeat_threshold.into(),
             sender_ids: LANES + SPARES,
+            paired_policies_only: vpn.paired_policies_only,
             rsa_bare_hash: vpn.rsa_bare_hash,
         });
     }
@@ -165,7 +169,7 @@ pub fn push(
     server::PushSettings {
         communication: match (communication.communication_type, communication.multicast_group) {
             (model::CommunicationType::Multicast, Some(address)) => server::Communication::Multicast {
-                group: address.into(),
+                group: address,
                 interface: communication
                     .multicast_outgoing_interface
                     .as_ref()
@@ -206,7 +210,11 @@ pub fn group(group: &model::Group, push: Option<server::PushSettings>) -> server
             .communication
             .as_ref()
             .filter(|it| it.communication_type == model::CommunicationType::Multicast)
-            .and_then(|communication| communication.multicast_group),
+            .and_then(|communication| match communication.multicast_group? {
+                IpAddr::V4(address) => Some(address),
+                // The identities that name a group are those of IPv4.
+                IpAddr::V6(_) => None,
+            }),
         id_length: match group.compatibility.id_length_octets {
             2 => LengthWidth::Two,
             _ => LengthWidth::One,
@@ -220,6 +228,10 @@ pub fn group(group: &model::Group, push: Option<server::PushSettings>) -> server
                 name: sa.name.clone(),
                 suite: suite(&sa.proposal),
                 lifetime: Duration::from_secs(sa.proposal.lifetime_secs.into()),
+                anti_replay: match group.anti_replay {
+                    model::AntiReplay::Off => None,
+                    model::AntiReplay::Window { millis } => Some(Duration::from_millis(millis.into())),
+                },
                 policies: sa.policies.iter().map(match_policy).collect(),
             })
             .collect(),
@@ -347,7 +359,7 @@ mod tests {
         }"#;
         let candidate = config::read(text, &[]);
         let model = candidate.model.unwrap_or_else(|| panic!("{:#?}", candidate.findings));
-        let widths: Vec<_> = server(&model.server.unwrap(), |_| None)
+        let widths: Vec<_> = server(&model.server.unwrap(), Duration::ZERO, |_| None)
             .unwrap()
             .groups
             .iter()

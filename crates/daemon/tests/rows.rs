@@ -159,8 +159,8 @@ fn a_configured_queueing_discipline_is_honoured() {
 }
 
 #[test]
-fn the_routers_own_link_control_passes_and_registers_do_not() {
-    if !privileged("the_routers_own_link_control_passes_and_registers_do_not") {
+fn the_routers_own_link_control_passes_and_registers_are_looked_into() {
+    if !privileged("the_routers_own_link_control_passes_and_registers_are_looked_into") {
         return;
     }
     let network = Network::new();
@@ -185,7 +185,35 @@ fn the_routers_own_link_control_passes_and_registers_do_not() {
     assert_eq!(count(&mut capture, own, core, PIM), 0, "data of a policy");
     registered(&network, &register(A, Ipv4Addr::new(10, 2, 0, 2), 0x40));
     assert_eq!(count(&mut capture, own, core, PIM), 2, "a Null-Register");
-    assert_eq!(statistic(&ga, "wan", "pim-register-dropped"), 1);
+    assert_eq!(statistic(&ga, "wan", "pim-register-to-engine"), 1);
+
+    // One of a router behind us, whose own addresses are of no policy, is no way out either.
+    send_raw(&network, "ha", A_OUTSIDE, core, PIM, &register(A, Ipv4Addr::new(10, 2, 0, 2), 0));
+    assert_eq!(count(&mut capture, A_OUTSIDE, core, PIM), 0, "forwarded, with data of a policy");
+    send_raw(&network, "ha", A_OUTSIDE, core, PIM, &register(A_OUTSIDE, Ipv4Addr::new(239, 1, 1, 1), 0));
+    assert_eq!(count(&mut capture, A_OUTSIDE, core, PIM), 2, "forwarded, with data of no policy");
+    // A Null-Register with more behind its header than one has.
+    let mut long = register(A, Ipv4Addr::new(10, 2, 0, 2), 0x40);
+    long.extend([7; 60]);
+    send_raw(&network, "ha", A_OUTSIDE, core, PIM, &long);
+    assert_eq!(count(&mut capture, A_OUTSIDE, core, PIM), 0, "data disguised");
+
+    // With a key, what is inside is protected and the rest stays as it is, whoever made it.
+    ga.with(|datapath| publish(datapath, &Vpn::keyed().tables()));
+    for (node, source) in [("ga", own), ("ha", A_OUTSIDE)] {
+        send_raw(&network, node, source, core, PIM, &register(A, Ipv4Addr::new(10, 2, 0, 2), 0));
+        std::thread::sleep(Duration::from_millis(100));
+        let packets = capture.octets();
+        let registers = packets.iter().filter(|packet| packet[12..16] == source.octets() && packet[9] == PIM);
+        let registers: Vec<_> = registers.collect();
+        assert_eq!(registers.len(), 2, "{node}: it arrives and leaves");
+        for packet in registers {
+            assert_eq!((packet[9], packet[20]), (PIM, 0x21), "a Register outside");
+            let inner = &packet[28..];
+            assert_eq!(inner[9], 50, "ESP inside");
+            assert_eq!((&inner[12..16], &inner[16..20]), (&A.octets()[..], &[10, 2, 0, 2][..]));
+        }
+    }
 }
 
 #[test]

@@ -97,8 +97,10 @@ impl VpnIndex {
         }
     }
 
-    fn excludes(&self, flow: &Flow) -> bool {
+    /// An exclude rule, or a service filter that the interface has for the direction, exempts the packet.
+    fn excludes(&self, interface: &Interface, leaving: bool, flow: &Flow) -> bool {
         any_contains(&self.exclude, flow)
+            || self.filters.iter().any(|filter| filter.skips(interface.id, leaving, flow))
     }
 
     fn fails_open(&self, flow: &Flow) -> bool {
@@ -128,7 +130,7 @@ impl Tables {
         for &at in &interface.vpns {
             let (vpn, index) = (&self.vpns()[at as usize], &self.indexes[at as usize]);
             // Row 6. A rule exempts from its own VPN only; another VPN of the interface may still claim the packet.
-            if index.excludes(flow) {
+            if index.excludes(interface, true, flow) {
                 excluded.get_or_insert(at);
                 continue;
             }
@@ -208,7 +210,7 @@ impl Tables {
         for &at in &interface.vpns {
             let (vpn, index) = (&self.vpns()[at as usize], &self.indexes[at as usize]);
             let registered = vpn.registration == Registration::Registered;
-            if index.excludes(flow) {
+            if index.excludes(interface, false, flow) {
                 pass = PassReason::Excluded;
                 continue;
             }

@@ -17,6 +17,7 @@ mod reason;
 mod replay;
 mod sa;
 mod sender_ids;
+mod service_filter;
 mod sessions;
 mod tables;
 mod time;
@@ -29,6 +30,7 @@ pub use pseudo_time::{PseudoClock, PseudoTime};
 pub use reason::{DropReason, PassReason};
 pub use sa::{GroupSa, SaError, SaSettings};
 pub use sender_ids::{SenderIdError, SenderIdLength, SenderIds};
+pub use service_filter::{ServiceFilter, ServiceFilterTerm};
 pub use sessions::{Session, SessionTable, SessionTraffic};
 pub use tables::{
     Binding, Candidates, DefaultPolicy, DfBit, Policy, Registration, Tables, TablesBuilder, Vpn,

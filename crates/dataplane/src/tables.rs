@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::classifier::{Classifier, Prefix, address_bits};
-use crate::{AddressPair, Counters, GroupSa, Instant, InterfaceId, Selector};
+use crate::service_filter::CompiledFilter;
+use crate::{AddressPair, Counters, GroupSa, Instant, InterfaceId, Selector, ServiceFilter};
 
 /// MTU of an interface whose own is not known.
 const DEFAULT_MTU: u16 = 1500;
@@ -87,6 +88,8 @@ pub struct Vpn {
     pub policies: Vec<Policy>,
     /// Always clear, in both directions.
     pub exclude: Vec<AddressPair>,
+    /// What passes by the VPN where a service set applies it.
+    pub filters: Vec<ServiceFilter>,
     /// Clear while not registered, in both directions.
     pub fail_open: Vec<AddressPair>,
     /// Shared with earlier tables.
@@ -96,7 +99,7 @@ pub struct Vpn {
 /// One external interface.
 #[derive(Debug)]
 pub(crate) struct Interface {
-    id: InterfaceId,
+    pub(crate) id: InterfaceId,
     pub(crate) mtu: u16,
     /// Positions of its VPNs, in the order they are asked.
     pub(crate) vpns: Vec<u32>,
@@ -138,6 +141,7 @@ pub(crate) struct VpnIndex {
     /// Per policy: positions of its SAs, the one activated last first.
     pub(crate) policy_sas: Vec<Vec<u32>>,
     pub(crate) exclude: Vec<(Prefix, Prefix)>,
+    pub(crate) filters: Vec<CompiledFilter>,
     pub(crate) fail_open: Vec<(Prefix, Prefix)>,
 }
 
@@ -173,6 +177,7 @@ impl VpnIndex {
             addresses_only,
             policy_sas,
             exclude: both(&vpn.exclude),
+            filters: vpn.filters.iter().map(CompiledFilter::new).collect(),
             fail_open: both(&vpn.fail_open),
         }
     }

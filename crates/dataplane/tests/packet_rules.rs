@@ -342,6 +342,28 @@ fn frames_of_other_protocols_and_interfaces() {
 }
 
 #[test]
+fn a_service_filter_exempts_what_it_skips_in_the_direction_it_is_applied_to() {
+    let term = ServiceFilterTerm {
+        sources: vec!["31.1.1.0/24".parse().unwrap()],
+        destinations: Vec::new(),
+        protocols: vec![17],
+        skip: true,
+    };
+    let filter = ServiceFilter { interface: WAN, leaving: true, terms: vec![term] };
+    let binding = Binding::ServiceSet { forward_mismatch: false };
+    let vpn = Vpn { binding, filters: vec![filter], ..seed_vpn(&[sa(SPI)]) };
+    let both = [vpn];
+    let tables = tables_of(&both, DefaultPolicy::PermitAll);
+    let fate_of = |origin, packet: Packet| fate(&tables, &both, origin, &packet.frame());
+    let tcp = Packet::tcp("31.1.1.2", "41.1.1.2", tcp_header((1, 2), 7), &[1]);
+    assert_eq!(fate_of(FORWARDED, udp("31.1.1.2", "41.1.1.2")), Clear(P::Excluded));
+    assert_eq!(fate_of(FORWARDED, tcp), Encrypted, "another protocol");
+    assert_eq!(fate_of(FORWARDED, udp("41.1.1.2", "31.1.1.2")), Encrypted, "no mirror image");
+    assert_eq!(fate_of(INGRESS, udp("31.1.1.2", "41.1.1.2")), Dropped(D::ClearInbound), "not applied there");
+    assert_eq!(fate_of(FORWARDED, udp("1.1.1.1", "2.2.2.2")), Dropped(D::NoPolicyServiceSet));
+}
+
+#[test]
 fn several_vpns_of_an_interface_are_asked_in_order() {
     let first = Vpn { exclude: vec![pair("31.1.1.50/32", "0.0.0.0/0")], ..seed_vpn(&[sa(SPI)]) };
     let mut second = seed_vpn(&[sa(SPI + 1)]);

@@ -9,6 +9,7 @@ mod meter;
 pub mod path;
 pub mod phase1;
 pub mod policy;
+pub mod pseudo_time;
 pub mod pull;
 pub mod push;
 mod record;

@@ -1,6 +1,10 @@
 //! What both roles show the same way: phase 1 SAs, names of algorithms.
 
-use control::{Cookie, GroupReference, IkeDetail, IkeMode, IkeRole, IkeSecurityAssociation, SaState};
+use std::time::Duration;
+
+use control::{
+    AntiReplay, Cookie, GroupReference, IkeDetail, IkeMode, IkeRole, IkeSecurityAssociation, SaState,
+};
 use crypto::signature::SigningKeyKind;
 use crypto::{CbcCipher, EspSuite, Hash, Integrity};
 use wire::selector::Selector;
@@ -125,6 +129,13 @@ pub(crate) fn encryption_algorithm(suite: EspSuite) -> String {
         EspSuite::Cbc { cipher: name, .. } => cipher(name).to_owned(),
         EspSuite::Gcm { key } => format!("aes-{}-gcm", key.key_len() * 8),
     }
+}
+
+/// Time-based anti-replay of a TEK.
+pub(crate) fn anti_replay(window: Option<Duration>) -> AntiReplay {
+    window.map_or(AntiReplay::Disabled, |window| {
+        AntiReplay::WindowMillis(u32::try_from(window.as_millis()).unwrap_or(u32::MAX))
+    })
 }
 
 /// The same selector in the words of the control socket.

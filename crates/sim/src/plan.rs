@@ -83,6 +83,7 @@ impl Plan {
     pub(crate) fn server_settings(&self) -> server::Settings {
         let name = |index: usize| format!("member-{index}");
         server::Settings {
+            epoch: Duration::ZERO,
             gateways: (0..self.members)
                 .map(|index| gateway(self.ike_lifetime, name(index), vec![member_address(index)], None))
                 .collect(),
@@ -159,6 +160,7 @@ impl PlannedSa {
                 (false, cipher) => EspSuite::Cbc { cipher, integrity: Integrity::HmacSha1_96 },
             },
             lifetime: self.lifetime,
+            anti_replay: None,
             policies: vec![
                 policy("there", Selector::between(source, destination)),
                 policy("back", Selector::between(destination, source)),
@@ -187,6 +189,7 @@ pub(crate) fn member_settings(scenario: &Scenario, index: usize) -> member::Sett
             recovery_probe: false,
             heartbeat_threshold: 3,
             sender_ids: 4,
+            paired_policies_only: false,
             rsa_bare_hash: false,
         }],
     }

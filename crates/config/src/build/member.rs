@@ -109,6 +109,7 @@ impl Builder {
             match_direction: at.value("match-direction", MatchDirection::from_word),
             tunnel_mtu: at.number("tunnel-mtu"),
             forward_policy_mismatch: at.has("forward-policy-mismatch"),
+            paired_policies_only: at.has("paired-policies-only"),
             fail_open,
             exclude,
             ike_doi: compatibility

@@ -226,10 +226,6 @@ impl Builder {
                 "source and destination are of different address families",
                 "write one match-policy for each family",
             );
-        } else if !families.0 {
-            let message = format!("not active yet: IPv6 prefixes come with {}", crate::schema::IPV6_TRAFFIC);
-            let remedy = "it is kept and shown, and has no effect in this version";
-            self.warn(Kind::NotActiveYet, at.node.span, &at.path, message, remedy);
         }
         let ports = policy.source_port != 0 || policy.destination_port != 0;
         if ports && !matches!(policy.protocol, 6 | 17 | 132) {

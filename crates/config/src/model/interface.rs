@@ -57,9 +57,9 @@ pub struct Unit {
     pub linux_device: Option<String>,
     /// `family inet address`: the addresses, shown and checked; the kernel's own configuration sets them.
     pub addresses: Vec<IpNet>,
-    /// `family inet service input`, in order (not active yet).
+    /// `family inet service input`, in order.
     pub service_input: Vec<ServiceApplication>,
-    /// `family inet service output`, in order (not active yet).
+    /// `family inet service output`, in order.
     pub service_output: Vec<ServiceApplication>,
 }
 
@@ -72,7 +72,7 @@ pub struct ServiceApplication {
     pub service_filter: Option<String>,
 }
 
-/// `services service-set S` (not active yet).
+/// `services service-set S`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceSet {
     /// Its name.
@@ -85,7 +85,7 @@ pub struct ServiceSet {
     pub place: Place,
 }
 
-/// `firewall family inet service-filter F` (not active yet).
+/// `firewall family inet service-filter F`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceFilter {
     /// Its name.

@@ -53,7 +53,7 @@ words! {
 }
 
 words! {
-    /// `match-direction` of a service-set VPN (not active yet).
+    /// `match-direction` of a service-set VPN.
     MatchDirection {
         /// Match packets that arrive at the interface.
         Input = "input",
@@ -89,12 +89,14 @@ pub struct Vpn {
     pub recovery_probe: bool,
     /// Missed heartbeats until the member re-registers, 0..10; 0: never.
     pub heartbeat_threshold: u8,
-    /// Direction of service-set matching (not active yet).
+    /// Direction in which a service set matches; a policy covers its mirror image, so both protect the same.
     pub match_direction: Option<MatchDirection>,
-    /// Largest ESP packet in octets, 256..9192 (not active yet); absent: the interface's MTU.
+    /// Largest ESP packet in octets, 256..9192; absent: the interface's MTU.
     pub tunnel_mtu: Option<u16>,
-    /// Service sets: forward what no policy matches (not active yet).
+    /// Service sets: forward what no policy matches.
     pub forward_policy_mismatch: bool,
+    /// Refuse a TEK with several policies that are not two mirror images.
+    pub paired_policies_only: bool,
     /// Clear while not registered; at most ten.
     pub fail_open: Vec<ClearRule>,
     /// Always clear; at most ten.

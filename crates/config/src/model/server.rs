@@ -1,6 +1,6 @@
 //! The key server as configured.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -58,7 +58,7 @@ pub struct Group {
     pub gateways: Vec<Arc<ServerGateway>>,
     /// `server-address`: the address the server sends from (v1).
     pub server_address: Option<IpAddr>,
-    /// Time-based anti-replay (not active yet).
+    /// Time-based anti-replay.
     pub anti_replay: AntiReplay,
     /// Key pair that signs rekeys.
     pub signature_algorithm: SignatureAlgorithm,
@@ -176,7 +176,7 @@ pub struct ServerMemberCommunication {
     /// Unicast or multicast.
     pub communication_type: CommunicationType,
     /// Destination of multicast rekeys; always there with multicast.
-    pub multicast_group: Option<Ipv4Addr>,
+    pub multicast_group: Option<IpAddr>,
     /// Interface multicast rekeys leave by; always there with multicast.
     pub multicast_outgoing_interface: Option<InterfaceName>,
     /// KEK lifetime in seconds, 300..86400; 120..86400 in tests.

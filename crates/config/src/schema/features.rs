@@ -1,11 +1,8 @@
 //! Names of features whose statements are accepted before they act.
 
-pub(super) const ANTI_REPLAY: &str = "time-based anti-replay";
-pub(super) const SERVICE_SETS: &str = "service sets";
 pub(super) const ROUTING_INSTANCES: &str = "routing instances";
 pub(super) const SERVER_TO_SERVER: &str = "GDOI between servers";
 pub(super) const CERTIFICATES: &str = "certificates";
 pub(super) const PROPOSAL_SETS: &str = "predefined proposal sets";
 pub(super) const TRACE_FILTERS: &str = "trace filters";
 pub(super) const POLICY_LOG: &str = "log and count of policies";
-pub(crate) const IPV6_TRAFFIC: &str = "IPv6 traffic";

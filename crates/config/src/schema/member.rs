@@ -55,11 +55,15 @@ pub(super) const ROWS: &[Row] = &[
     leaf("security / group-vpn / member / ipsec / vpn <name> / heartbeat-threshold", Number { min: 0, max: 10, unit: "heartbeats" }, "Missed heartbeats until the member registers again")
         .default("3")
         .meaning("0: never because of heartbeats."),
-    leaf("security / group-vpn / member / ipsec / vpn <name> / match-direction", Words(DIRECTIONS), "Direction in which a service set matches").not_yet(SERVICE_SETS),
+    leaf("security / group-vpn / member / ipsec / vpn <name> / match-direction", Words(DIRECTIONS), "Direction in which a service set matches")
+        .meaning("Accepted. A policy covers its mirror image, so packets of both directions are protected either way."),
     leaf("security / group-vpn / member / ipsec / vpn <name> / tunnel-mtu", Number { min: 256, max: 9192, unit: "octets" }, "Largest packet sent")
-        .default("1500")
-        .not_yet(SERVICE_SETS),
-    flag("security / group-vpn / member / ipsec / vpn <name> / forward-policy-mismatch", "Service sets: forward what no policy matches").not_yet(SERVICE_SETS),
+        .default("the interface's MTU")
+        .meaning("Of the ESP packet. More than an external interface carries is refused at commit."),
+    flag("security / group-vpn / member / ipsec / vpn <name> / forward-policy-mismatch", "Service sets: forward what no policy matches")
+        .meaning("Without it such packets are dropped."),
+    flag("security / group-vpn / member / ipsec / vpn <name> / paired-policies-only", "Refuse a traffic key with several policies, unless they are two mirror images")
+        .meaning("As members of other makes do: the registration fails. Without it any policies are accepted, since each covers its mirror image."),
     container("security / group-vpn / member / ipsec / vpn <name> / fail-open", "Traffic in clear while not registered"),
     list("security / group-vpn / member / ipsec / vpn <name> / fail-open / rule <name>", &[Name(63)], "Rule").most(10),
     container("security / group-vpn / member / ipsec / vpn <name> / fail-open / rule <name> / source-address", "Source addresses").one_line(),

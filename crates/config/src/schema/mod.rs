@@ -10,7 +10,6 @@ mod server;
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-pub(crate) use features::IPV6_TRAFFIC;
 pub use help::{Completion, completions, help, statements_page};
 pub use row::{Choice, Row, Shape, Status, Value};
 

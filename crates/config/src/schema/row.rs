@@ -61,7 +61,7 @@ pub enum Value {
     Words(&'static [Choice]),
     /// An IPv4 address, or an IPv6 address where the second cell says so.
     Address,
-    /// A group address of IPv4.
+    /// A group address that routers forward.
     Multicast,
     /// A prefix, IPv4 or IPv6.
     Prefix,
@@ -287,7 +287,9 @@ impl Value {
                 }
             }
             Value::Address => "an IP address".to_owned(),
-            Value::Multicast => "an IPv4 group address 224.0.1.0..239.255.255.255".to_owned(),
+            Value::Multicast => {
+                "a group address 224.0.1.0..239.255.255.255, or of IPv6 beyond the link".to_owned()
+            }
             Value::Prefix => "a prefix such as 10.1.0.0/16 or 2001:db8::/32".to_owned(),
             Value::InterfaceAddress => "an address with its prefix length, such as 10.1.1.2/24".to_owned(),
             Value::Interface => "an interface name such as ge-0/0/1.0, lo0.0 or eth1".to_owned(),

@@ -87,7 +87,8 @@ pub(super) const ROWS: &[Row] = &[
     list("interfaces / <interface> / unit <number> / family <family> / address <prefix>", &[InterfaceAddress], "Address")
         .open()
         .meaning("Shown and checked; the system's own network configuration sets it."),
-    container("interfaces / <interface> / unit <number> / family <family> / service", "Services applied here").not_yet(SERVICE_SETS),
+    container("interfaces / <interface> / unit <number> / family <family> / service", "Services applied here")
+        .meaning("Family `inet` stands for IPv6 too. A VPN of a service set protects both directions of the interface, whichever of them names the set."),
     container("interfaces / <interface> / unit <number> / family <family> / service / input", "To packets that arrive"),
     list("interfaces / <interface> / unit <number> / family <family> / service / input / service-set <name>", &[Name(63)], "Service set").one_line(),
     leaf("interfaces / <interface> / unit <number> / family <family> / service / input / service-set <name> / service-filter", Name(63), "Filter that decides what goes to it"),
@@ -95,14 +96,15 @@ pub(super) const ROWS: &[Row] = &[
     list("interfaces / <interface> / unit <number> / family <family> / service / output / service-set <name>", &[Name(63)], "Service set").one_line(),
     leaf("interfaces / <interface> / unit <number> / family <family> / service / output / service-set <name> / service-filter", Name(63), "Filter that decides what goes to it"),
     container("services", "Services").open(),
-    list("services / service-set <name>", &[Name(63)], "Service set").not_yet(SERVICE_SETS).open(),
+    list("services / service-set <name>", &[Name(63)], "Service set").open(),
     container("services / service-set <name> / interface-service", "Applied to interfaces"),
     leaf("services / service-set <name> / interface-service / service-interface", Interface, "Service interface")
         .meaning("Accepted; there is no service card on Linux."),
     leaf("services / service-set <name> / ipsec-group-vpn", Name(32), "VPN of the service set"),
     container("firewall", "Packet filters").open(),
     list("firewall / family <family>", &[Name(32)], "Protocol family").open(),
-    list("firewall / family <family> / service-filter <name>", &[Name(63)], "What bypasses a service set").not_yet(SERVICE_SETS),
+    list("firewall / family <family> / service-filter <name>", &[Name(63)], "What bypasses a service set")
+        .meaning("What no term matches goes to the service set: a filter that is forgotten to end leaks nothing."),
     list("firewall / family <family> / service-filter <name> / term <name>", &[Name(63)], "Term; the first that matches decides"),
     container("firewall / family <family> / service-filter <name> / term <name> / from", "What it matches"),
     leaves("firewall / family <family> / service-filter <name> / term <name> / from / protocol", Protocol, 256, "IP protocol"),

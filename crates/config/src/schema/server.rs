@@ -202,8 +202,7 @@ pub(super) const ROWS: &[Row] = &[
         .meaning("The address the server answers from; with VRRP the shared one. Version 2 has no such statement."),
     leaf("security / group-vpn / server / group <name> / anti-replay-time-window", Window, "Oldest packet that is accepted")
         .default("100")
-        .not_yet(ANTI_REPLAY)
-        .meaning("A bare number counts seconds; milliseconds are written as `200ms`."),
+        .meaning("A bare number counts seconds; milliseconds are written as `200ms`. A packet is accepted if its time is not further than this from the receiver's, in either direction. A change comes with new keys."),
     flag("security / group-vpn / server / group <name> / no-anti-replay", "Accept packets of any age"),
     leaf("security / group-vpn / server / group <name> / signature-algorithm", Words(SIGNATURE_ALGORITHMS), "Key pair that signs rekeys")
         .default("rsa-2048")

@@ -1,6 +1,6 @@
 //! Whether a value has the form its row asks for.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
@@ -57,10 +57,10 @@ pub(super) fn check(value: &Value, name: &str, text: &str) -> Result<(), Wrong> 
             Ok(_) => Ok(()),
             Err(_) => bad("an address"),
         },
-        Value::Multicast => match text.parse::<Ipv4Addr>() {
-            Ok(address) if address.is_multicast() && address.octets()[..3] != [224, 0, 0] => Ok(()),
+        Value::Multicast => match text.parse::<IpAddr>() {
+            Ok(address) if is_forwarded_group(address) => Ok(()),
             Ok(_) => bad("a group address that routers forward"),
-            Err(_) => bad("an IPv4 address"),
+            Err(_) => bad("an address"),
         },
         Value::Prefix => match prefix(text) {
             Some(_) => Ok(()),
@@ -157,6 +157,14 @@ pub(crate) fn size(text: &str) -> Option<u64> {
         _ => (text, 1),
     };
     digits.parse::<u64>().ok()?.checked_mul(factor)
+}
+
+/// A group address beyond the local link and its administrative kin: not 224.0.0.0/24, not ff01::/16 or ff02::/16.
+fn is_forwarded_group(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_multicast() && address.octets()[..3] != [224, 0, 0],
+        IpAddr::V6(address) => address.is_multicast() && (address.segments()[0] & 0x000f) > 2,
+    }
 }
 
 /// An anti-replay window in milliseconds.

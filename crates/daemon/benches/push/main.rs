@@ -120,6 +120,7 @@ fn settings(members: u32) -> Result<Settings> {
             name: "sa".into(),
             suite: EspSuite::Cbc { cipher: CbcCipher::Aes128, integrity: Integrity::HmacSha256_128 },
             lifetime: Duration::from_secs(3600),
+            anti_replay: None,
             policies: vec![MatchPolicy {
                 name: "everything".into(),
                 selector: wire::Selector::between(prefix, prefix),

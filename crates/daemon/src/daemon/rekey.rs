@@ -71,7 +71,7 @@ impl Daemon {
         groups
             .filter(|group| {
                 let communication = group.communication.as_ref();
-                communication.and_then(|it| it.multicast_group).map(IpAddr::V4) == Some(multicast_group)
+                communication.and_then(|it| it.multicast_group) == Some(multicast_group)
             })
             .find_map(|group| group.server_address)
     }

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::Daemon;
 use crate::control_socket::{Refusal, Reply, Subject, reply};
+use crate::flows::Flows;
 use crate::interfaces::Readiness;
 use crate::protection::{control_selector, engine_time, pairs};
 use crate::scope;
@@ -60,7 +61,19 @@ impl Daemon {
                 member()?;
                 reply(&scope::dynamic_policies(&self.active.model, &self.protection, engine_time(now)))
             }
-            Subject::FlowSession => Err(Refusal::not_available_yet("flow sessions")),
+            Subject::FlowSession => {
+                member()?;
+                let links = self.links.borrow().clone();
+                let now = engine_time(now);
+                let sessions = self.data_path.as_ref().map(|data_path| data_path.sessions(now));
+                let flows = Flows {
+                    configuration: &self.active.model,
+                    protection: &self.protection,
+                    links: &links,
+                    now,
+                };
+                reply(&flows.sessions(&sessions.unwrap_or_default(), filter.tunnel))
+            }
             Subject::ServerCluster => {
                 server()?;
                 filtered(self.server_cluster(), filter)

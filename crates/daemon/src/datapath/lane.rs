@@ -16,8 +16,8 @@ use std::time::{Duration, Instant as Moment};
 use arc_swap::ArcSwap;
 use crypto::OsRandom;
 use dataplane::{
-    Destination, DropReason, Engine, FrameBuffer, FrameIn, FrameOut, Instant, InterfaceId, Origin, Tables,
-    VnetHeader,
+    Destination, DropReason, Engine, FrameBuffer, FrameIn, FrameOut, Instant, InterfaceId, Origin,
+    SessionTable, Tables, VnetHeader,
 };
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
@@ -114,6 +114,8 @@ pub(super) struct Lane {
     asked: u64,
     /// Told when ESP with an unknown SPI was dropped that a policy matches.
     pub(super) unknown_spi: Arc<Notify>,
+    /// The engine's sessions.
+    pub(super) sessions: Arc<SessionTable>,
 }
 
 impl Lane {
@@ -126,6 +128,7 @@ impl Lane {
         let mut worker = Worker::new(options, Arc::clone(&tables), receiver, Arc::clone(&wake))?;
         let unknown_spi = Arc::clone(&worker.unknown_spi);
         let answers = Arc::clone(&worker.answers);
+        let sessions = Arc::clone(worker.engine.sessions());
         let reported = Arc::clone(&failure);
         let thread = Builder::new().name("lane".into()).spawn(move || {
             if let Err(error) = worker.run() {
@@ -133,7 +136,7 @@ impl Lane {
                 *reported.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
             }
         })?;
-        Ok(Self { orders, wake, thread: Some(thread), tables, failure, answers, asked: 0, unknown_spi })
+        Ok(Self { orders, wake, thread: Some(thread), tables, failure, answers, asked: 0, unknown_spi, sessions })
     }
 
     /// Gives an order. An error means that the thread has ended.

@@ -172,6 +172,11 @@ impl DataPath {
         self.lane.answers()
     }
 
+    /// The flows that policies protect, as they are at `now`.
+    pub fn sessions(&self, now: dataplane::Instant) -> Vec<dataplane::Session> {
+        self.lane.sessions.snapshot(now)
+    }
+
     /// Counters since the start, by interface; the engine's own are in the tables.
     pub fn statistics(&self) -> Vec<InterfaceStatistics> {
         self.attached

@@ -37,7 +37,7 @@ const COUNTERS: [&str; 9] = [
     "transit",
     "transit-esp",
     "other-protocol-dropped",
-    "pim-register-dropped",
+    "pim-register-to-engine",
     "unreadable-dropped",
 ];
 

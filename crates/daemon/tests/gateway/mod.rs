@@ -111,6 +111,7 @@ impl Vpn {
                     drop_clear_from: Instant::ZERO,
                 }],
                 exclude: self.exclude.clone(),
+                filters: Vec::new(),
                 fail_open: Vec::new(),
                 counters: Arc::default(),
             });

@@ -257,15 +257,19 @@ impl Capture {
 
     /// The IPv4 packets since the last call: source, destination, protocol.
     pub fn packets(&mut self) -> Vec<(Ipv4Addr, Ipv4Addr, u8)> {
+        let address = |octets: &[u8]| Ipv4Addr::from(<[u8; 4]>::try_from(octets).expect("four octets"));
+        let packets = self.octets();
+        packets.iter().map(|it| (address(&it[12..16]), address(&it[16..20]), it[9])).collect()
+    }
+
+    /// The same, with all that a packet holds.
+    pub fn octets(&mut self) -> Vec<Vec<u8>> {
         use std::io::Read;
         let mut packets = Vec::new();
         let mut buffer = [0; 2048];
         while let Ok(length) = self.socket.read(&mut buffer) {
-            let frame = &buffer[..length];
-            if length >= 34 && frame[12..14] == [0x08, 0x00] {
-                let address =
-                    |at: usize| Ipv4Addr::new(frame[at], frame[at + 1], frame[at + 2], frame[at + 3]);
-                packets.push((address(26), address(30), frame[23]));
+            if length >= 34 && buffer[12..14] == [0x08, 0x00] {
+                packets.push(buffer[14..length].to_vec());
             }
         }
         packets

@@ -15,7 +15,7 @@ const B: Ipv4Addr = Ipv4Addr::new(41, 1, 1, 1);
 const ESP: u8 = 50;
 
 /// A key server in the middle, which forwards, and two members that protect an address of their own each.
-fn triangle(name: &str) -> (Host, Host, Host) {
+pub fn triangle(name: &str) -> (Host, Host, Host) {
     let server = Host::new(&format!("{name}s"), "10.0.0.1/24");
     let a = Host::new(&format!("{name}a"), "10.0.0.2/24");
     let b = Host::new(&format!("{name}b"), "10.0.0.3/24");
@@ -36,14 +36,14 @@ fn triangle(name: &str) -> (Host, Host, Host) {
 }
 
 /// The ESP packets from one to the other that the server's bridge carries.
-fn capture(host: &Host) -> Socket {
+pub fn capture(host: &Host) -> Socket {
     host.inside(|| {
         let protocol = Protocol::from(i32::from((libc::ETH_P_ALL as u16).to_be()));
         Socket::new(Domain::PACKET, Type::RAW.nonblocking(), Some(protocol)).unwrap()
     })
 }
 
-fn captured(mut socket: &Socket) -> Vec<Vec<u8>> {
+pub fn captured(mut socket: &Socket) -> Vec<Vec<u8>> {
     let (mut packets, mut buffer) = (Vec::new(), [0; 4096]);
     while let Ok(length) = socket.read(&mut buffer) {
         if length > 34 && buffer[12..14] == [0x08, 0x00] {
@@ -55,7 +55,7 @@ fn captured(mut socket: &Socket) -> Vec<Vec<u8>> {
 }
 
 /// Sends a packet to B as it is.
-fn send_again(host: &Host, packet: Vec<u8>) {
+pub fn send_again(host: &Host, packet: Vec<u8>) {
     host.inside(move || {
         let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(255))).unwrap();
         socket.set_header_included_v4(true).unwrap();
@@ -73,7 +73,8 @@ fn too_old(host: &Host) -> u64 {
     refused(host, "sequence-too-old")
 }
 
-fn refused(host: &Host, reason: &str) -> u64 {
+/// How often a member dropped a packet for this reason.
+pub fn refused(host: &Host, reason: &str) -> u64 {
     let text = host.get("/v1/member/ipsec-statistics");
     let name = format!("\"{reason}\"");
     let count = text.split(&name).skip(1).filter_map(|rest| {
@@ -85,14 +86,16 @@ fn refused(host: &Host, reason: &str) -> u64 {
 
 /// A group with a counter mode and room for both members.
 fn configuration(cipher: &str) -> String {
-    SERVER
-        .replace("authentication-algorithm hmac-sha1-96;", "")
-        .replace("aes-128-cbc", cipher)
-        .replace("ike-gateway black;", "ike-gateway black; ike-gateway white; sender-id-bits 12;")
-        .replace(
-            "gateway black {",
-            "gateway white { ike-policy ike_policy; address 10.0.0.3; }\n gateway black {",
-        )
+    let configuration =
+        SERVER.replace("authentication-algorithm hmac-sha1-96;", "").replace("aes-128-cbc", cipher);
+    with_two_members(&configuration, "sender-id-bits 12;")
+}
+
+/// The key server's configuration for both members, with further statements of the group.
+pub fn with_two_members(configuration: &str, statements: &str) -> String {
+    let group = format!("ike-gateway black; ike-gateway white; {statements}");
+    let gateway = "gateway white { ike-policy ike_policy; address 10.0.0.3; }\n gateway black {";
+    configuration.replace("ike-gateway black;", &group).replace("gateway black {", gateway)
 }
 
 fn check(name: &str, cipher: &str) {

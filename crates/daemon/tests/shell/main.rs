@@ -2,6 +2,7 @@
 //!
 //! Needs root; without it every test says so and passes.
 
+mod anti_replay;
 mod cluster;
 mod counter_mode;
 mod durable;
@@ -44,7 +45,9 @@ fn a_member_registers_and_both_ends_show_it() {
     assert_eq!(server.get("/v1/server/ike-security-associations?peer-address=10.0.0.9").trim(), "[]");
     assert!(member.get("/v1/dynamic-policies").contains("\"state\":\"enabled\""));
     assert!(member.get("/v1/member/policy").contains("\"type\":\"Secure\""));
-    assert!(member.get("/v1/flow-session").contains("not available yet"));
+    // The SA's own tunnel session; nothing has crossed it.
+    let sessions = member.get("/v1/flow-session");
+    assert!(sessions.contains("\"kind\":\"tunnel\"") && !sessions.contains("plain-text"), "{sessions}");
     assert!(member.get("/v1/server/statistics").contains("no key server"));
     // The registration is on disk, so a crash does not open the member.
     let record = std::fs::read_to_string(member.folder().join("state/member/gvpn.json")).unwrap();

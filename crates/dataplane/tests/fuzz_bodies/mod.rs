@@ -69,6 +69,7 @@ fn tables(kind: Kind, own_sender: u32) -> Tables {
             policy(Selector::between(net("2000::/3"), net("::/0"))),
         ],
         exclude: vec![AddressPair { source: net("10.0.0.0/8"), destination: net("10.0.0.0/8") }],
+        filters: vec![],
         fail_open: vec![],
         counters: Arc::default(),
     };

@@ -325,6 +325,7 @@ pub fn seed_vpn(sas: &[Arc<GroupSa>]) -> Vpn {
             policy(selector6("21.1.1.0/24", "31.1.1.0/24"), sas),
         ],
         exclude: vec![],
+        filters: vec![],
         fail_open: vec![],
         counters: Arc::default(),
     }

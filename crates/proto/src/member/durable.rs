@@ -37,7 +37,7 @@ use crate::record::{self, Input, Output, Written};
 use crate::time::Instant;
 
 /// Layout of the state. One of another layout is not read: a registration costs less than understanding it would.
-const LAYOUT: u8 = 1;
+const LAYOUT: u8 = 2;
 
 /// What is kept of one VPN.
 struct Kept {
@@ -306,6 +306,7 @@ fn write_tek(output: &mut Output, now: Instant, held: &Held) {
     output.flag(held.follower.is_some());
     output.u32(held.follower.unwrap_or_default());
     output.u32(held.fraction);
+    output.flag(held.sa.carries_time);
 }
 
 fn read_tek(input: &mut Input<'_>) -> Result<Held> {
@@ -329,6 +330,8 @@ fn read_tek(input: &mut Input<'_>) -> Result<Held> {
     let named = input.flag("named")?;
     let has_follower = input.flag("follower")?;
     let follower = Some(input.u32("follower")?).filter(|_| has_follower);
+    let fraction = input.u32("fraction")?;
+    let carries_time = input.flag("pseudo-time")?;
     Ok(Held {
         sa: GroupSa {
             spi,
@@ -336,6 +339,7 @@ fn read_tek(input: &mut Input<'_>) -> Result<Held> {
             keys: Arc::new(Keys { cipher, integrity }),
             selectors: selectors.into(),
             direction,
+            carries_time,
             activate_at,
             soft_expiry,
             hard_expiry,
@@ -344,7 +348,7 @@ fn read_tek(input: &mut Input<'_>) -> Result<Held> {
         named,
         succeeded: false,
         follower,
-        fraction: input.u32("fraction")?,
+        fraction,
         since,
     })
 }

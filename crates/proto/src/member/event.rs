@@ -9,6 +9,7 @@ use wire::registry::NotifyType;
 use wire::selector::Selector;
 
 use crate::policy::SenderIdDownload;
+use crate::pseudo_time::AntiReplay;
 use crate::time::Instant;
 use crate::{log, phase1, policy};
 
@@ -35,6 +36,17 @@ pub enum Event {
         sender_ids: SenderIdDownload,
         /// SPIs of the SAs that they may be used with; later ones by push are others.
         spis: Vec<u32>,
+    },
+    /// The server told the pseudo-time of the VPN's group; SAs that carry it are known or follow.
+    PseudoTime {
+        /// Name of the VPN.
+        vpn: Arc<str>,
+        /// The moment at which it was as `anti_replay` says.
+        at: Instant,
+        /// The time, and the window around it.
+        anti_replay: AntiReplay,
+        /// Whether the clock is set: a PULL, which is fresh. A push only moves it forward.
+        set: bool,
     },
     /// The data path shall forget these SAs. Their policies stay closed until others are installed; only
     /// [`Removal::Reconfigured`] says that the policies are gone too (then `spis` may be empty).
@@ -96,6 +108,8 @@ pub struct GroupSa {
     pub selectors: Arc<[Selector]>,
     /// In which directions it may be used.
     pub direction: Direction,
+    /// Whether its packets carry the group's pseudo-time.
+    pub carries_time: bool,
     /// When it starts to encrypt; it decrypts from installation on.
     pub activate_at: Instant,
     /// When the member registers again because of it.

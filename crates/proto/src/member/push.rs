@@ -29,6 +29,7 @@ use super::{Keys, Member, Removal};
 use crate::log::{Entry, Facility, Level};
 use crate::path::Path;
 use crate::policy::{KekKeys, KekRefusal, Offer, PolicyError, TekRefusal};
+use crate::pseudo_time::AntiReplay;
 use crate::push::{self, Deletion, KekSpi, PushError, Verified};
 use crate::time::Instant;
 
@@ -104,6 +105,7 @@ impl Member {
         let vpn = &mut self.vpns[index];
         let bare_hash = if vpn.settings.rsa_bare_hash { BareHash::Accepted } else { BareHash::Refused };
         let server_is_ours = vpn.server_is_ours;
+        let paired_only = vpn.settings.paired_policies_only;
         let held = vpn.keks.get_mut(spi).filter(|held| held.ends > now).ok_or(PushError::UnknownKek)?;
         //= https://www.rfc-editor.org/rfc/rfc6407#section-7.3.4
         //# Implementations SHOULD keep a record (e.g., a hash value) of recently
@@ -118,7 +120,7 @@ impl Member {
         held.sequence = verified.sequence();
         held.recent.remember(datagram);
         self.changed = true;
-        let judged = match judge(&verified, server_is_ours, &held.verifying) {
+        let judged = match judge(&verified, server_is_ours, paired_only, &held.verifying) {
             Ok(judged) => judged,
             Err(error) => return Err(self.unacceptable_push(now, index, &error)),
         };
@@ -193,6 +195,7 @@ impl Member {
                         .with("sequence", verified.sequence()),
                 );
             }
+            self.take_pseudo_time(index, now, offer.anti_replay, false);
             self.removed(index, replaced, Removal::Deleted);
         }
         if named > 0 || aftermath.install {
@@ -311,6 +314,20 @@ impl Member {
             sas: vpn.sas.iter().map(|held| held.sa.clone()).collect(),
             closed: vpn.sas.closed.clone(),
         });
+    }
+
+    /// Tells the shell the pseudo-time that came in a message at the moment `at`.
+    pub(super) fn take_pseudo_time(
+        &mut self,
+        index: usize,
+        at: Instant,
+        told: Option<AntiReplay>,
+        set: bool,
+    ) {
+        let Some(anti_replay) = told else { return };
+        let vpn = &mut self.vpns[index];
+        vpn.anti_replay_window = Some(anti_replay.window);
+        self.events.push_back(Event::PseudoTime { vpn: vpn.name.clone(), at, anti_replay, set });
     }
 
     /// Tells the shell which multicast groups to be in.
@@ -434,7 +451,12 @@ impl Member {
 //# The SA and KD payloads are processed, which results in a new GDOI
 //# Rekey SA (if the SA payload included an SA_KEK attribute) and/or new
 //# Data-Security SAs being added to the system.
-fn judge(verified: &Verified, server_is_ours: bool, known: &VerifyingKey) -> Result<Judged, PolicyError> {
+fn judge(
+    verified: &Verified,
+    server_is_ours: bool,
+    paired_only: bool,
+    known: &VerifyingKey,
+) -> Result<Judged, PolicyError> {
     let contents = match verified.contents() {
         Ok(contents) => contents,
         Err(PushError::Malformed(error)) => return Err(PolicyError::Malformed(error)),
@@ -444,6 +466,9 @@ fn judge(verified: &Verified, server_is_ours: bool, known: &VerifyingKey) -> Res
         Judged { deletions: contents.deletions, offer: None, tek_keys: Vec::new(), kek_keys: None };
     if let Some(sa) = &contents.sa {
         let offer = Offer::judge_push(sa, server_is_ours)?;
+        if let Some(spi) = offer.first_unpaired().filter(|_| paired_only) {
+            return Err(PolicyError::Unpaired { spi });
+        }
         if let Some(download) = &contents.keys {
             judged.tek_keys = offer.keys(download)?;
             judged.kek_keys = offer.kek_keys(download, Some(known))?;

@@ -331,6 +331,11 @@ impl Member {
         };
         let server_is_ours = association.has_vendor_id(&VENDOR_ID_GROUPVPN);
         let offer = Offer::judge(&reply.sa, server_is_ours)?;
+        if vpn.settings.paired_policies_only
+            && let Some(spi) = offer.first_unpaired()
+        {
+            return Err(PolicyError::Unpaired { spi });
+        }
         //= https://www.rfc-editor.org/rfc/rfc6407#section-3.5
         //# A
         //# group member MUST request as many SIDs matching the number of
@@ -353,6 +358,18 @@ impl Member {
                     .with("vpn", &vpn.name)
                     .with("spi", format_args!("{:08x}", refused.spi))
                     .with("reason", &refused.refusal),
+            );
+        }
+        if offer.ignored > 0 {
+            self.journal.record(
+                now,
+                Entry::new(
+                    Level::Warn,
+                    Facility::PolicyManager,
+                    "the server's exceptions from protection are ignored: exclude rules make such",
+                )
+                .with("vpn", &vpn.name)
+                .with("entries", offer.ignored),
             );
         }
         if let Some(kind) = offer.kek.as_ref().and_then(|kek| kek.unknown_acknowledgement) {
@@ -427,6 +444,7 @@ impl Member {
             return Ok(());
         }
         let new_key = offer.teks.iter().any(|tek| vpn.sas.iter().all(|held| held.sa.spi != tek.spi));
+        let anti_replay = offer.anti_replay;
         let random = &mut self.random;
         let replaced = vpn.sas.apply([started, heard], now, offer, keys, || random_number(&mut **random));
         if let (Some(received), Some(keys)) = (&offer.kek, kek_keys) {
@@ -463,6 +481,7 @@ impl Member {
         if let Some(sender_ids) = sender_ids {
             self.events.push_back(Event::SenderIds { vpn: name.clone(), sender_ids, spis });
         }
+        self.take_pseudo_time(index, heard, anti_replay, true);
         self.install(index);
         self.events.push_back(Event::Registered { vpn: name, server });
         self.sync_multicast(index);
@@ -520,6 +539,7 @@ impl Member {
             | PolicyError::Empty
             | PolicyError::TooManyTeks
             | PolicyError::TooManyPolicies
+            | PolicyError::Unpaired { .. }
             | PolicyError::Tek(_)
             | PolicyError::Kek(_)
             | PolicyError::NoCommonPolicy(_) => NotifyType::NO_PROPOSAL_CHOSEN,

@@ -446,6 +446,7 @@ fn received(
             keys: known.as_ref().map_or_else(|| Arc::new(keys), |known| Arc::clone(&known.sa.keys)),
             selectors: selectors.unwrap_or_else(|| tek.selectors.as_slice().into()),
             direction: tek.direction,
+            carries_time: tek.carries_time,
             activate_at: known.as_ref().map_or(Instant::from_micros(u64::MAX), |known| known.sa.activate_at),
             soft_expiry: (hard_expiry - timeline.reregister_at(fraction)).max(now),
             hard_expiry,

@@ -51,6 +51,8 @@ pub struct VpnSettings {
     pub heartbeat_threshold: u32,
     /// Sender ids to ask for where TEKs are of a counter mode: one for each core that encrypts, and spares. At least 1.
     pub sender_ids: u16,
+    /// Whether a TEK with several policies is refused unless they are two mirror images (`paired-policies-only`).
+    pub paired_policies_only: bool,
     /// Whether RSA signatures over the bare hash are accepted besides those of RFC 6407 (`compatibility rsa-bare-hash`).
     pub rsa_bare_hash: bool,
 }

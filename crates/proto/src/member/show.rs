@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use control::{
-    AntiReplay, GroupReference, IkeSecurityAssociation, InactiveTunnel, KekDetail, KekSecurityAssociation,
+    GroupReference, IkeSecurityAssociation, InactiveTunnel, KekDetail, KekSecurityAssociation,
     MemberCounters, MemberIpsecDetail, MemberIpsecSa, MemberVpn, SaState,
 };
 
@@ -91,7 +91,7 @@ fn ipsec_sa(now: Instant, vpn: &Vpn, held: &Held) -> MemberIpsecSa {
             encryption_algorithm: show::encryption_algorithm(sa.suite),
             soft_lifetime_secs: (held.named && !held.succeeded).then(|| (sa.soft_expiry - now).as_secs()),
             activation_in_secs: (sa.activate_at - now).as_secs(),
-            anti_replay: AntiReplay::Disabled,
+            anti_replay: show::anti_replay(vpn.anti_replay_window.filter(|_| sa.carries_time)),
             policies: sa.selectors.iter().map(show::selector).collect(),
         }),
     }

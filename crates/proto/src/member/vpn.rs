@@ -96,6 +96,8 @@ pub(super) struct Vpn {
     pub(super) probes: Probes,
     /// The sender ids of the last PULL.
     pub(super) sender_ids: Option<OwnSenderIds>,
+    /// The window around the pseudo-time, as last told.
+    pub(super) anti_replay_window: Option<Duration>,
     known_interval: Option<Duration>,
     tunnels: BTreeMap<Arc<[Selector]>, u32>,
 }
@@ -126,6 +128,7 @@ impl Vpn {
             planned: None,
             probes: Probes::default(),
             sender_ids: None,
+            anti_replay_window: None,
             known_interval: None,
             tunnels: BTreeMap::new(),
         }

@@ -17,14 +17,18 @@ use super::algorithms::{Names, suite};
 use super::decode_kek::{KekKeys, KekRefusal, ReceivedKek};
 use super::encode::LIFE_TYPE_SECONDS;
 use super::sender_ids::SenderIdDownload;
-use super::{ACTIVATION_DELAY, CONFIGURED_LIFETIME, PRIVATE_USE};
+use super::{ACTIVATION_DELAY, CONFIGURED_LIFETIME, PRIVATE_USE, PSEUDO_TIME_CARRIED};
 use crate::member::{Direction, Keys};
+use crate::pseudo_time::AntiReplay;
 
 /// TEKs that a member takes in one PULL: 400 `ipsec-sa`s with their successors, and room.
 pub const MAXIMUM_TEKS: usize = 1024;
 
 /// RFC 2407 section 4.5: life type "kilobytes". A group has no common count of octets, so it is read over.
 const LIFE_TYPE_KILOBYTES: u64 = 2;
+
+/// RFC 6407 section 5.5: protocols 128 to 255 are for private use.
+const FIRST_PRIVATE_PROTOCOL: TekProtocol = TekProtocol(128);
 
 /// RFC 2407 section 4.5.4: the life of an SA whose life is not told.
 const DEFAULT_LIFE: Duration = Duration::from_secs(28_800);
@@ -62,6 +66,12 @@ pub enum PolicyError {
     /// A TEK of a protocol that we do not know, for traffic that we do not know.
     #[error("a TEK for protocol {0}")]
     Protocol(TekProtocol),
+    /// A TEK has several policies that are not two mirror images, and only those are to be accepted.
+    #[error("the policies of TEK {spi:08x} are not paired")]
+    Unpaired {
+        /// SPI of the TEK.
+        spi: u32,
+    },
     /// No TEK at all.
     #[error("the server sent no TEK")]
     Empty,
@@ -173,6 +183,8 @@ pub struct ReceivedTek {
     pub direction: Direction,
     /// What it protects, in the server's order.
     pub selectors: Vec<Selector>,
+    /// Whether its packets carry the group's pseudo-time.
+    pub carries_time: bool,
 }
 
 /// The SA payload of message 2, judged.
@@ -190,6 +202,10 @@ pub struct Offer {
     pub activation_delay: Option<Duration>,
     /// GAP DEACTIVATION_TIME_DELAY.
     pub deactivation_delay: Option<Duration>,
+    /// The pseudo-time of the group, where packets carry it.
+    pub anti_replay: Option<AntiReplay>,
+    /// SATs that were read over: they are not about a TEK, as far as can be seen.
+    pub ignored: usize,
 }
 
 /// What the attributes of a SAT say.
@@ -200,6 +216,8 @@ struct Terms {
     lifetime: Option<Duration>,
     activation_delay: Option<Duration>,
     direction: Direction,
+    /// Whether it says that packets carry no pseudo-time.
+    timeless: bool,
 }
 
 impl Offer {
@@ -244,6 +262,10 @@ impl Offer {
         let mut known = BTreeMap::<u32, usize>::new();
         let mut last_refusal = None;
         for sat in &sa.teks {
+            if is_no_tek(sat) {
+                offer.ignored += 1;
+                continue;
+            }
             let tek = match sat {
                 SaTek::Esp(tek) | SaTek::Ah(tek) => tek,
                 SaTek::Iec61850(_) | SaTek::Other { .. } => {
@@ -293,6 +315,16 @@ impl Offer {
             .collect()
     }
 
+    /// The first TEK with several policies that are not two mirror images of each other.
+    pub fn first_unpaired(&self) -> Option<u32> {
+        let is_paired = |tek: &&ReceivedTek| match &tek.selectors[..] {
+            [_] => true,
+            [one, other] => one.mirror() == *other,
+            _ => false,
+        };
+        self.teks.iter().find(|tek| !is_paired(tek)).map(|tek| tek.spi)
+    }
+
     /// Whether there is a TEK that needs sender ids to send with.
     pub fn wants_sender_ids(&self) -> bool {
         let sends = |tek: &&ReceivedTek| tek.direction != Direction::ReceiverOnly;
@@ -320,9 +352,11 @@ impl Offer {
                 (GapAttribute::DEACTIVATION_TIME_DELAY, Some(seconds)) => {
                     self.deactivation_delay = Some(seconds)
                 }
+                (GapAttribute::D3P_TYPE | GapAttribute::D3P_WINDOW | GapAttribute::D3P_PSEUDO_TIME, _) => {}
                 _ => return Err(PolicyError::GroupPolicy(class)),
             }
         }
+        self.anti_replay = AntiReplay::of(&policy.attributes).map_err(PolicyError::GroupPolicy)?;
         Ok(())
     }
 
@@ -346,6 +380,7 @@ impl Offer {
             earlier.remaining = earlier.remaining.min(terms.remaining);
             earlier.lifetime = earlier.lifetime.or(terms.lifetime);
             earlier.activation_delay = earlier.activation_delay.or(terms.activation_delay);
+            earlier.carries_time &= !terms.timeless;
             earlier.selectors.push(selector);
             return Ok(Ok(()));
         }
@@ -361,6 +396,7 @@ impl Offer {
             activation_delay: terms.activation_delay,
             direction: terms.direction,
             selectors: vec![selector],
+            carries_time: self.anti_replay.is_some() && !terms.timeless,
         });
         Ok(Ok(()))
     }
@@ -381,6 +417,17 @@ impl ReceivedTek {
     }
 }
 
+/// Servers of other makes tell their members what is exempt from protection ("deny"), in a form that is not published. Such
+/// an entry has no key, so it has no SPI, or it is of a protocol for private use. It is read over: what it exempts stays
+/// protected here, unless an `exclude` rule says otherwise.
+fn is_no_tek(sat: &SaTek<'_>) -> bool {
+    match sat {
+        SaTek::Esp(tek) | SaTek::Ah(tek) => tek.spi == 0,
+        SaTek::Iec61850(_) => false,
+        SaTek::Other { protocol, .. } => *protocol >= FIRST_PRIVATE_PROTOCOL,
+    }
+}
+
 fn same_family(selector: &Selector) -> bool {
     selector.source.addr().is_ipv4() == selector.destination.addr().is_ipv4()
 }
@@ -395,6 +442,7 @@ fn terms(tek: &IpsecTek<'_>, server_is_ours: bool) -> Result<Terms, TekRefusal> 
     let mut lifetime = None;
     let mut activation_delay = None;
     let mut direction = Direction::Symmetric;
+    let mut timeless = false;
     for attribute in tek.attributes.iter() {
         let class = IpsecAttribute(attribute.class);
         let unsupported = || TekRefusal::Attribute(class);
@@ -432,6 +480,7 @@ fn terms(tek: &IpsecTek<'_>, server_is_ours: bool) -> Result<Terms, TekRefusal> 
             _ if server_is_ours && class.0 == ACTIVATION_DELAY => {
                 activation_delay = Some(Duration::from_secs(short()?.into()));
             }
+            _ if server_is_ours && class.0 == PSEUDO_TIME_CARRIED => timeless = short()? == 0,
             //= https://www.rfc-editor.org/rfc/rfc2407#section-4.5.3
             //# If an implementation receives an attribute value in the reserved
             //# range, an implementation MAY chose to continue based on local policy.
@@ -447,7 +496,7 @@ fn terms(tek: &IpsecTek<'_>, server_is_ours: bool) -> Result<Terms, TekRefusal> 
     if terms_remaining.is_zero() {
         return Err(TekRefusal::Expired);
     }
-    Ok(Terms { suite, remaining: terms_remaining, lifetime, activation_delay, direction })
+    Ok(Terms { suite, remaining: terms_remaining, lifetime, activation_delay, direction, timeless })
 }
 
 fn read_direction(direction: SaDirection) -> Result<Direction, TekRefusal> {

@@ -15,7 +15,8 @@ use wire::selector::Selector;
 use super::algorithms::{Names, names};
 use super::encode_kek::{KekView, kek_packet, sa_kek};
 use super::sender_ids::SenderIdDownload;
-use super::{ACTIVATION_DELAY, CONFIGURED_LIFETIME};
+use super::{ACTIVATION_DELAY, CONFIGURED_LIFETIME, PSEUDO_TIME_CARRIED};
+use crate::pseudo_time::{self, PseudoClock};
 use crate::time::Instant;
 use crate::timeline::{wire_seconds, wire_seconds_short};
 
@@ -52,6 +53,15 @@ pub struct TekView<'a> {
     pub predecessor_expires: Option<Instant>,
     /// What it protects, in order.
     pub selectors: &'a [Selector],
+    /// Whether its packets carry pseudo-time, and the window around it.
+    pub anti_replay: Option<Duration>,
+}
+
+/// The pseudo-time of a group, where a message tells it.
+#[derive(Debug, Clone, Copy)]
+pub struct ToldTime {
+    pub(crate) clock: PseudoClock,
+    pub(crate) window: Duration,
 }
 
 /// What a PULL or a PUSH tells of a group.
@@ -61,6 +71,8 @@ pub struct GroupPolicy<'a> {
     pub kek: Option<KekView<'a>>,
     /// Effective ATD and DTD, where the message names them.
     pub gap: Option<PendingTimes>,
+    /// The pseudo-time, where packets carry it.
+    pub pseudo_time: Option<ToldTime>,
     /// TEKs, in the order of the configuration, oldest first within each ipsec-sa.
     pub teks: &'a [TekView<'a>],
     /// Width of the identification lengths.
@@ -84,6 +96,7 @@ pub struct Template {
     sa: Vec<u8>,
     lives: Vec<(usize, Instant)>,
     delays: Vec<(usize, Instant)>,
+    pseudo_time: Option<(usize, PseudoClock)>,
     kd: Secret,
     spis: Vec<u32>,
     first_expiry: Instant,
@@ -97,7 +110,7 @@ impl Template {
     ///
     /// Fails if it does not fit the length fields of the payloads.
     pub fn new(policy: &GroupPolicy<'_>) -> wire::Result<Self> {
-        let GroupPolicy { kek, gap, teks, id_length, private } = *policy;
+        let GroupPolicy { kek, gap, pseudo_time, teks, id_length, private } = *policy;
         let mut lives = Vec::new();
         let mut delays = Vec::new();
         let mut offset = SA_HEADER;
@@ -107,20 +120,28 @@ impl Template {
             // The lifetime is the last attribute.
             lives.push((offset - 4, kek.expires));
         }
+        if gap.is_some() || pseudo_time.is_some() {
+            offset += GENERIC_HEADER;
+        }
         if let Some(gap) = gap {
-            delays.push((offset + GENERIC_HEADER + 2, gap.activation));
-            delays.push((offset + GENERIC_HEADER + BASIC + 2, gap.deactivation));
-            offset += GENERIC_HEADER + 2 * BASIC;
+            delays.push((offset + 2, gap.activation));
+            delays.push((offset + BASIC + 2, gap.deactivation));
+            offset += 2 * BASIC;
+        }
+        let time_place = pseudo_time.map(|told| (offset + pseudo_time::TIME_OFFSET, told.clock));
+        if pseudo_time.is_some() {
+            offset += pseudo_time::ATTRIBUTES_LENGTH;
         }
         let mut sats = Vec::new();
         for tek in teks {
             let names = names(tek.suite);
             for (index, selector) in tek.selectors.iter().enumerate() {
                 let private = private && index == 0;
-                let sat = sa_tek(tek, names, selector, id_length, private);
+                let plain = private && pseudo_time.is_some() && tek.anti_replay.is_none();
+                let sat = sa_tek(tek, names, selector, id_length, private, plain);
                 let end = offset + GENERIC_HEADER + sat.to_octets()?.len();
                 let private_length = if private { VARIABLE_U32 + BASIC } else { 0 };
-                let optional = [names.authentication.is_some(), names.key_length.is_some()];
+                let optional = [names.authentication.is_some(), names.key_length.is_some(), plain];
                 let after_life =
                     BASIC * (1 + optional.iter().filter(|present| **present).count()) + private_length;
                 lives.push((end - after_life - 4, tek.expires));
@@ -131,12 +152,14 @@ impl Template {
                 sats.push(sat);
             }
         }
-        let policy = gap.map(|_| GroupAssociatedPolicy {
-            attributes: Attributes::from([
-                Attribute::basic(GapAttribute::ACTIVATION_TIME_DELAY, 0_u16),
-                Attribute::basic(GapAttribute::DEACTIVATION_TIME_DELAY, 0_u16),
-            ]),
-        });
+        let mut associated = Vec::new();
+        if gap.is_some() {
+            associated.push(Attribute::basic(GapAttribute::ACTIVATION_TIME_DELAY, 0_u16));
+            associated.push(Attribute::basic(GapAttribute::DEACTIVATION_TIME_DELAY, 0_u16));
+        }
+        associated.extend(pseudo_time.into_iter().flat_map(|told| pseudo_time::attributes(told.window)));
+        let policy = GroupAssociatedPolicy { attributes: Attributes(associated) };
+        let policy = Some(policy).filter(|policy| policy.attributes.iter().next().is_some());
         let expiries = teks.iter().map(|tek| tek.expires).chain(kek.map(|kek| kek.expires));
         Ok(Self {
             first_expiry: teks.iter().map(|tek| tek.expires).min().unwrap_or(Instant::from_micros(u64::MAX)),
@@ -146,6 +169,7 @@ impl Template {
             sa: GroupSecurityAssociation { kek: sak, policy, teks: sats }.to_octets()?,
             lives,
             delays,
+            pseudo_time: time_place,
             kd: Secret::new(key_download(kek.as_ref(), teks).to_octets()?),
             spis: teks.iter().map(|tek| tek.spi).collect(),
         })
@@ -160,7 +184,15 @@ impl Template {
         for &(offset, due) in &self.delays {
             sa[offset..offset + 2].copy_from_slice(&wire_seconds_short(due - now).to_be_bytes());
         }
+        if let Some((offset, clock)) = self.pseudo_time {
+            sa[offset..offset + 8].copy_from_slice(&clock.read(now).to_octets());
+        }
         sa
+    }
+
+    /// Whether it tells the pseudo-time, which only a member understands that has shown the D3P vendor id.
+    pub fn tells_pseudo_time(&self) -> bool {
+        self.pseudo_time.is_some()
     }
 
     /// Body of the KD payload, without sender ids.
@@ -247,6 +279,7 @@ fn sa_tek<'a>(
     selector: &Selector,
     id_length: LengthWidth,
     private: bool,
+    plain: bool,
 ) -> SaTek<'a> {
     let mut attributes = vec![
         Attribute::basic(IpsecAttribute::LIFE_TYPE, LIFE_TYPE_SECONDS),
@@ -261,6 +294,11 @@ fn sa_tek<'a>(
     }
     if private {
         attributes.push(Attribute::variable_u32(CONFIGURED_LIFETIME, wire_seconds(tek.lifetime)));
+    }
+    if plain {
+        attributes.push(Attribute::basic(PSEUDO_TIME_CARRIED, 0_u16));
+    }
+    if private {
         attributes.push(Attribute::basic(ACTIVATION_DELAY, 0_u16));
     }
     SaTek::Esp(IpsecTek {
@@ -316,6 +354,7 @@ mod tests {
             expires: at(expires),
             predecessor_expires: predecessor_expires.map(at),
             selectors: &[],
+            anti_replay: None,
         }
     }
 

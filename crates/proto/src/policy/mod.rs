@@ -2,14 +2,14 @@
 //!
 //! ```text
 //! SA payload     DOI GDOI, situation 0
-//!   GAP          ACTIVATION_TIME_DELAY, DEACTIVATION_TIME_DELAY; only while a successor waits for its activation
+//!   GAP          ACTIVATION_TIME_DELAY, DEACTIVATION_TIME_DELAY: while a successor waits for its activation; pseudo-time
 //!   SAT ...      per ipsec-sa in the server's order, oldest TEK first, one SAT for each match policy
 //! KD payload     one TEK key packet for each SPI
 //! ```
 //!
 //! All SATs of one TEK share SPI and keys. What RFC 6407 does not carry travels in two private attributes of a TEK's
 //! first SAT, and only to members that show our vendor id: [`CONFIGURED_LIFETIME`] and [`ACTIVATION_DELAY`]; likewise
-//! [`KEK_HEARTBEAT`] and [`KEK_CONFIGURED_LIFETIME`] in a SAK.
+//! [`KEK_HEARTBEAT`] and [`KEK_CONFIGURED_LIFETIME`] in a SAK. Where packets carry the group's pseudo-time, so does the GAP.
 //!
 //! TEKs of a counter mode come with a SID key packet ([`SenderIdDownload`]), in a PULL only.
 //!
@@ -25,7 +25,7 @@ mod size;
 
 pub use decode::{MAXIMUM_TEKS, Offer, PolicyError, ReceivedTek, RefusedTek, TekRefusal};
 pub use decode_kek::{KekKeys, KekRefusal, ReceivedKek};
-pub use encode::{GroupPolicy, PendingTimes, TekView, Template};
+pub use encode::{GroupPolicy, PendingTimes, TekView, Template, ToldTime};
 pub use encode_kek::KekView;
 pub use sender_ids::SenderIdDownload;
 pub use size::{DATAGRAM_LIMIT, MessageSize};
@@ -35,6 +35,10 @@ pub const CONFIGURED_LIFETIME: u16 = 32001;
 
 /// Private SAT attribute: seconds until this TEK starts to encrypt, two octets.
 pub const ACTIVATION_DELAY: u16 = 32002;
+
+/// Private SAT attribute, two octets: 0 where this TEK's packets carry no pseudo-time although the GAP tells it, which is so
+/// while the setting of the group changes.
+pub const PSEUDO_TIME_CARRIED: u16 = 32003;
 
 /// Private KEK attribute: seconds between two signs of life of the server, two octets.
 pub const KEK_HEARTBEAT: u16 = 128;

@@ -11,9 +11,9 @@ use wire::selector::Selector;
 use super::encode::{GroupPolicy, TekView, Template};
 use super::encode_kek::KekView;
 use super::sender_ids;
-use crate::pull;
 use crate::push::{AcknowledgementPrf, Kek, KekSpi};
 use crate::time::Instant;
+use crate::{pseudo_time, pull};
 
 /// Octets that one UDP datagram over IPv4 carries.
 pub const DATAGRAM_LIMIT: usize = 65_507;
@@ -73,7 +73,7 @@ impl MessageSize {
             size.keys += sender_ids::PACKET + sender_ids::MOST_AT_A_TIME * sender_ids::VALUE;
         }
         for (suite, selectors) in teks {
-            let (mut tek_policy, mut tek_keys) = (0, encoded(&[(suite, &[])]).1 - empty_keys);
+            let (mut tek_policy, mut tek_keys) = (PRIVATE_CHANGE, encoded(&[(suite, &[])]).1 - empty_keys);
             for (index, chunk) in selectors.chunks(CHUNK).enumerate() {
                 let (policy, keys) = encoded(&[(suite, chunk)]);
                 // Private attributes stand in the first SAT of a TEK only; every chunk has a first one.
@@ -109,14 +109,17 @@ impl MessageSize {
 /// Policies encoded at a time; so many of the largest fit a payload.
 const CHUNK: usize = 256;
 
-/// Octets of a GAP payload with ATD and DTD.
-const GAP: usize = GENERIC_HEADER + 8;
+/// Octets of a GAP payload with ATD, DTD and pseudo-time.
+const GAP: usize = GENERIC_HEADER + 8 + pseudo_time::ATTRIBUTES_LENGTH;
 
 /// Octets of a SEQ payload.
 const SEQ: usize = GENERIC_HEADER + 4;
 
-/// Octets of the private attributes.
+/// Octets of the private attributes that every TEK has.
 const PRIVATE: usize = 12;
+
+/// Octets of the one that a TEK has while the group's anti-replay changes.
+const PRIVATE_CHANGE: usize = 4;
 
 /// Octets of the bodies of SA, without GAP, and of KD.
 fn encoded(
@@ -144,6 +147,7 @@ fn encoded(
             expires: Instant::ORIGIN,
             predecessor_expires: None,
             selectors,
+            anti_replay: None,
         })
         .collect();
     // The longest of everything: IPv6 addresses, a stated key length.
@@ -166,7 +170,7 @@ fn encoded(
         heartbeat: Some(Duration::ZERO),
         expires: Instant::ORIGIN,
     });
-    let policy = GroupPolicy { kek, gap: None, teks: &views, id_length, private: true };
+    let policy = GroupPolicy { kek, gap: None, pseudo_time: None, teks: &views, id_length, private: true };
     let template = Template::new(&policy).expect("a chunk of policies fits one payload");
     (template.sa(Instant::ORIGIN).len(), template.kd().len())
 }

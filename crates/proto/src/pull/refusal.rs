@@ -30,6 +30,9 @@ pub enum Refusal {
     /// The group has no TEK that could be handed out.
     #[error("the group has no TEK to hand out")]
     NoTek,
+    /// The group goes by the age of packets, and the member has not shown the D3P vendor id.
+    #[error("the member does not know time-based anti-replay, which the group has")]
+    NoAntiReplay,
     /// The policy exceeds what a datagram carries.
     #[error("the group's policy does not fit a datagram")]
     TooLarge,
@@ -61,7 +64,9 @@ impl Refusal {
             Refusal::NotAuthorized => Some(NotifyType::AUTHENTICATION_FAILED),
             Refusal::GroupFull if member_is_ours => Some(NOTIFY_GROUP_FULL),
             Refusal::GroupFull => Some(NotifyType::AUTHENTICATION_FAILED),
-            Refusal::NoTek | Refusal::TooLarge => Some(NotifyType::NO_PROPOSAL_CHOSEN),
+            Refusal::NoTek | Refusal::NoAntiReplay | Refusal::TooLarge => {
+                Some(NotifyType::NO_PROPOSAL_CHOSEN)
+            }
         }
     }
 }

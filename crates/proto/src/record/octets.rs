@@ -176,6 +176,11 @@ impl<'a> Input<'a> {
         Ok(Duration::from_micros(self.u64(field)?))
     }
 
+    /// Our time now, and how long ago the record was written.
+    pub(super) fn written(&self) -> Written {
+        self.written
+    }
+
     /// A moment on our clock; what was before our clock began is its origin.
     pub(crate) fn moment(&mut self, field: &'static str) -> Result<Instant> {
         let difference = i128::from(i64::from_be_bytes(self.array(field)?));

@@ -21,7 +21,8 @@ use super::tek::{IpsecSa, SHORTEST_LIFE_TOLD};
 use super::transmit::PushBatch;
 use crate::log::Entry;
 use crate::path::Path;
-use crate::policy::{GroupPolicy, PendingTimes, SenderIdDownload, Template};
+use crate::policy::{GroupPolicy, PendingTimes, SenderIdDownload, Template, ToldTime};
+use crate::pseudo_time::PseudoClock;
 use crate::pull::Refusal;
 use crate::push::AcknowledgementError;
 use crate::time::Instant;
@@ -124,6 +125,7 @@ pub(super) struct Group {
     offers: [Option<Arc<Offer>>; 2],
     pub(super) distributed: bool,
     pub(super) sender_ids: SenderIds,
+    pub(super) pseudo_clock: PseudoClock,
     /// How often all keys were dropped for new ones.
     pub(super) fresh_starts: u64,
     /// Whether keys, or what is to be deleted, are not durable as they are.
@@ -142,7 +144,8 @@ pub(super) fn gateway_names(settings: &GroupSettings) -> BTreeSet<Arc<str>> {
 }
 
 impl Group {
-    pub(super) fn new(settings: GroupSettings) -> Self {
+    /// A group without keys, whose pseudo-time begins as `pseudo_clock` shows it.
+    pub(super) fn new(settings: GroupSettings, pseudo_clock: PseudoClock) -> Self {
         let push = settings.timing();
         let active = settings.ipsec_sas.iter().filter(|sa| is_active(sa)).cloned();
         Self {
@@ -162,6 +165,7 @@ impl Group {
             offers: [None, None],
             distributed: false,
             sender_ids: SenderIds::new(settings.sender_id_bits),
+            pseudo_clock,
             fresh_starts: 0,
             keys_changed: true,
             cooperating: None,
@@ -245,8 +249,7 @@ impl Group {
 
     /// What a member is given now.
     pub(super) fn offer(&mut self, now: Instant, private: bool) -> Result<Arc<Offer>, Refusal> {
-        let cached = &mut self.offers[usize::from(private)];
-        if let Some(offer) = cached
+        if let Some(offer) = &self.offers[usize::from(private)]
             && offer.template.first_expiry() >= now + SHORTEST_LIFE_TOLD
         {
             return Ok(Arc::clone(offer));
@@ -260,6 +263,7 @@ impl Group {
         let policy = GroupPolicy {
             kek: kek.map(Kek::view),
             gap: PendingTimes::of_all(&teks),
+            pseudo_time: self.told_time(now),
             teks: &teks,
             id_length: self.settings.id_length,
             private,
@@ -270,8 +274,15 @@ impl Group {
             rekey: self.last_rekey,
             fresh_starts: self.fresh_starts,
         });
-        *cached = Some(Arc::clone(&offer));
+        self.offers[usize::from(private)] = Some(Arc::clone(&offer));
         Ok(offer)
+    }
+
+    /// The pseudo-time, where packets under a key that is out there carry it.
+    pub(super) fn told_time(&self, now: Instant) -> Option<ToldTime> {
+        let teks = self.sas.iter().flat_map(|sa| sa.handed_out(now));
+        let newest = teks.filter(|tek| tek.settings.anti_replay.is_some()).max_by_key(|tek| tek.expires)?;
+        Some(ToldTime { clock: self.pseudo_clock, window: newest.settings.anti_replay? })
     }
 
     /// The sequence number that goes with the KEK of an offer, which may be a while old.

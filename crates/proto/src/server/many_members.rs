@@ -18,6 +18,7 @@ fn settings() -> Settings {
         name: "sa".into(),
         suite: EspSuite::Cbc { cipher: CbcCipher::Aes128, integrity: Integrity::HmacSha1_96 },
         lifetime: Duration::from_secs(3600),
+        anti_replay: None,
         policies: vec![MatchPolicy {
             name: "p".into(),
             selector: Selector::between("10.0.0.0/8".parse().unwrap(), "10.0.0.0/8".parse().unwrap()),

@@ -12,8 +12,6 @@
 //! notes who has it, [`eviction`] and [`change`] are what commands do, and [`progress`] measures them.
 //!
 //! Where several servers share their groups, [`cluster`] says which of them does what.
-//!
-//! Not here yet: pseudo-time.
 
 mod acknowledgement;
 mod change;
@@ -50,8 +48,9 @@ use crate::Role;
 use crate::log::{Entry, Facility, Journal, Level};
 use crate::meter::Meter;
 use crate::path::Path;
-use crate::phase1::{self, Endpoint, Outcome, VENDOR_ID_GROUPVPN};
+use crate::phase1::{self, Endpoint, Outcome, VENDOR_ID_D3P, VENDOR_ID_GROUPVPN};
 use crate::policy::MessageSize;
+use crate::pseudo_time::{PseudoClock, PseudoTime};
 use crate::push::{self, AcknowledgementError, KekSpi};
 use crate::time::Instant;
 
@@ -155,6 +154,7 @@ impl Server {
         if self.standing == Standing::Following {
             return self.configure_following(now, settings);
         }
+        self.settings.epoch = settings.epoch;
         let mut old = std::mem::take(&mut self.groups);
         for wanted in &settings.groups {
             let known = old
@@ -418,9 +418,15 @@ impl fmt::Debug for Server {
 fn endpoint_settings(settings: &Settings) -> phase1::Settings {
     phase1::Settings {
         gateways: settings.gateways.clone(),
-        vendor_ids: vec![VENDOR_ID_GROUPVPN.to_vec()],
+        vendor_ids: vec![VENDOR_ID_GROUPVPN.to_vec(), VENDOR_ID_D3P.to_vec()],
         retransmission: settings.retransmission,
     }
+}
+
+/// The pseudo-time of a group that begins now: POSIX time.
+fn beginning(settings: &Settings) -> PseudoClock {
+    let micros = u64::try_from(settings.epoch.as_micros()).unwrap_or(u64::MAX);
+    PseudoClock::new(Instant::ORIGIN, PseudoTime::from_micros(micros))
 }
 
 /// Deletes the phase 1 SAs that both conditions name.

@@ -19,7 +19,7 @@ use wire::registry::{ExchangeType, GapAttribute, IdType};
 use super::group::{Offer, SenderIdShortage};
 use super::{Event, Server};
 use crate::log::{Entry, Facility, Level};
-use crate::phase1::{AssociationId, Phase2Message};
+use crate::phase1::{AssociationId, Phase2Message, VENDOR_ID_D3P};
 use crate::policy::DATAGRAM_LIMIT;
 use crate::pull::{self, MessageError, NONCE_LENGTH, OwnNonce, Received, Refusal};
 use crate::time::Instant;
@@ -174,6 +174,9 @@ impl Server {
             return Err(refused(Refusal::GroupFull));
         }
         let offer = group.offer(now, private).map_err(refused)?;
+        if offer.template.tells_pseudo_time() && !association.has_vendor_id(&VENDOR_ID_D3P) {
+            return Err(refused(Refusal::NoAntiReplay));
+        }
         if !self.registrations.has_room(message.association) {
             self.journal.record(
                 now,

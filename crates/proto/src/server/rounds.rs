@@ -259,7 +259,7 @@ impl Group {
             return Ok(self.keks[position].seal(errand, &body)?.into());
         }
         let teks = self.teks_for(now, say);
-        if teks.is_empty() && along.is_none() {
+        if teks.is_empty() && along.is_none() && self.told_time(now).is_none() {
             return Ok(self.keks[position].seal(errand, &Body::default())?.into());
         }
         let policy = GroupPolicy {
@@ -268,6 +268,7 @@ impl Group {
                 Say::Keys(_) => PendingTimes::of_newest(&teks),
                 Say::Heartbeat(_) | Say::Kek | Say::Delete(_) => None,
             },
+            pseudo_time: self.told_time(now),
             teks: &teks,
             id_length: self.settings.id_length,
             private: self.members.foreign() == 0,

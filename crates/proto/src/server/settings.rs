@@ -17,6 +17,8 @@ pub struct Settings {
     pub gateways: Vec<phase1::Gateway>,
     /// When phase 1 messages are sent again.
     pub retransmission: phase1::Retransmission,
+    /// POSIX time at the origin of the time line: where the pseudo-time of a new group begins.
+    pub epoch: Duration,
     /// The groups. Names and ids are unique in a checked configuration; of two with the same id the first counts.
     pub groups: Vec<GroupSettings>,
 }
@@ -96,6 +98,9 @@ pub struct IpsecSaSettings {
     pub suite: EspSuite,
     /// Configured lifetime of a TEK, whole seconds; at least [`crate::timeline::MINIMUM_LIFETIME`].
     pub lifetime: Duration,
+    /// Whether packets carry the group's pseudo-time, and how far it may be away from the receiver's in either direction:
+    /// whole milliseconds. It is the same for all of a group.
+    pub anti_replay: Option<Duration>,
     /// What the TEK protects, in order. Never empty in a checked configuration.
     pub policies: Vec<MatchPolicy>,
 }

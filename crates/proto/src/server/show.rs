@@ -1,9 +1,9 @@
 //! What `show security group-vpn server …` prints.
 
 use control::{
-    AntiReplay, Cookie, GroupReference, IkeSecurityAssociation, KekDetail, KekSecurityAssociation,
-    MemberState, MemberStatistics, RegisteredMember, RegisteredMembers, SaState, ServerGroupSas,
-    ServerIpsecDetail, ServerIpsecSa, ServerMatchPolicy, ServerStatistics,
+    Cookie, GroupReference, IkeSecurityAssociation, KekDetail, KekSecurityAssociation, MemberState,
+    MemberStatistics, RegisteredMember, RegisteredMembers, SaState, ServerGroupSas, ServerIpsecDetail,
+    ServerIpsecSa, ServerMatchPolicy, ServerStatistics,
 };
 
 use super::Server;
@@ -181,7 +181,7 @@ fn ipsec_sa(now: Instant, sa: &IpsecSa, tek: &Tek) -> ServerIpsecSa {
             configured_lifetime_secs: tek.settings.lifetime.as_secs(),
             activation_in_secs: remaining(now, tek.activates),
             rekey_in_secs: sa.successor_due().filter(|_| newest).map(|due| remaining(now, due)),
-            anti_replay: AntiReplay::Disabled,
+            anti_replay: show::anti_replay(tek.settings.anti_replay),
             policies: tek
                 .settings
                 .policies

@@ -408,6 +408,7 @@ impl Tek {
             expires: self.expires,
             predecessor_expires: self.predecessor_expires.filter(|_| !self.is_active(now)),
             selectors: &self.selectors,
+            anti_replay: self.settings.anti_replay,
         }
     }
 
@@ -446,6 +447,7 @@ mod tests {
             name: "sa".into(),
             suite: EspSuite::Cbc { cipher: CbcCipher::TripleDes, integrity: Integrity::HmacSha1_96 },
             lifetime: Duration::from_secs(lifetime),
+            anti_replay: None,
             policies: vec![MatchPolicy {
                 name: "p".into(),
                 selector: Selector::between("10.0.0.0/8".parse().unwrap(), destination.parse().unwrap()),

@@ -262,8 +262,12 @@ fn a_nonce_of_the_wrong_length_or_a_payload_out_of_place_is_told() {
 }
 
 fn our_member() -> Member {
+    member_of(member_settings(0, &[GROUP]))
+}
+
+fn member_of(settings: proto::member::Settings) -> Member {
     let now = Stranger::server().now;
-    let mut member = Member::new(now, member_settings(0, &[GROUP]), Box::new(SeededRandom::new(2)));
+    let mut member = Member::new(now, settings, Box::new(SeededRandom::new(2)));
     member.interface_up(now, "vpn-1", None);
     member
 }
@@ -401,6 +405,78 @@ fn a_refused_tek_beside_a_good_one_stays_closed() {
         panic!("{events:?}")
     };
     assert_eq!((sas.len(), closed.len()), (1, 1));
+}
+
+/// The same SAT with this SPI after another.
+fn with_second_sat(first: &[u8], second: &[u8]) -> Vec<u8> {
+    let mut sa = first.to_vec();
+    sa[12] = PayloadType::SA_TEK.0;
+    sa.extend_from_slice(&second[12..]);
+    sa
+}
+
+#[test]
+fn exceptions_of_a_foreign_server_are_read_over_and_not_kept_as_policies() {
+    let good = one_sat(12, 0x1000, &GOOD);
+    // No SPI, and a protocol for private use with anything behind it.
+    let mut private = one_sat(12, 0x1001, &GOOD);
+    private[16] = 200;
+    for exception in [one_sat(12, 0, &GOOD), one_sat(0, 0, &[]), private] {
+        let mut member = our_member();
+        let mut stranger = Stranger::server();
+        let sa = with_second_sat(&good, &exception);
+        assert!(stranger.serve(&mut member, &sa, None, &aes_key_packet(hex!("00001000"))));
+        let events = events(&mut member);
+        let [Event::InstallSas { sas, closed, .. }, Event::Registered { .. }] = &events[..] else {
+            panic!("{events:?}")
+        };
+        assert_eq!((sas.len(), closed.len()), (1, 0));
+        // Alone it is no policy.
+        let mut member = our_member();
+        let mut stranger = Stranger::server();
+        assert!(!stranger.serve(&mut member, &exception, None, &[]));
+    }
+    // Another protocol of the registry is no exception.
+    let mut member = our_member();
+    let mut stranger = Stranger::server();
+    let mut unknown = one_sat(12, 0x1001, &GOOD);
+    unknown[16] = 100;
+    assert!(!stranger.serve(&mut member, &with_second_sat(&good, &unknown), None, &[]));
+}
+
+#[test]
+fn unpaired_policies_are_accepted_unless_only_pairs_are_to_be() {
+    let forth = one_sat(12, 0x1000, &GOOD);
+    let mut back = forth.clone();
+    // Where the two prefixes are.
+    let (source, destination) = (22..30, 34..42);
+    back[source.clone()].copy_from_slice(&forth[destination.clone()]);
+    back[destination].copy_from_slice(&forth[source.clone()]);
+    let mut other = forth.clone();
+    other[source.start] ^= 0x40;
+    for (second, is_pair) in [(&back, true), (&other, false)] {
+        for only in [false, true] {
+            let mut settings = member_settings(0, &[GROUP]);
+            settings.vpns[0].paired_policies_only = only;
+            let mut member = member_of(settings);
+            let mut stranger = Stranger::server();
+            let sa = with_second_sat(&forth, second);
+            let served = stranger.serve(&mut member, &sa, None, &aes_key_packet(hex!("00001000")));
+            assert_eq!(served, is_pair || !only);
+            let events = events(&mut member);
+            match &events[..] {
+                [Event::InstallSas { sas, .. }, Event::Registered { .. }] => {
+                    assert!(is_pair || !only);
+                    assert_eq!(sas[0].selectors.len(), 2);
+                }
+                [Event::RegistrationFailed { reason, .. }] => {
+                    assert!(!is_pair && only);
+                    assert!(reason.to_string().contains("TEK 00001000 are not paired"), "{reason}");
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
 }
 
 #[test]

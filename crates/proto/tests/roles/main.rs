@@ -10,6 +10,7 @@ mod foreign;
 mod fuzz_bodies;
 mod fuzz_steps;
 mod member_restart;
+mod pseudo_time;
 mod push_bodies;
 mod refusal;
 mod rekey;

@@ -22,6 +22,9 @@ use wire::selector::Selector;
 pub const SERVER: IpAddr = IpAddr::V4(Ipv4Addr::new(100, 0, 0, 100));
 pub const GROUP: u32 = 1;
 
+/// POSIX time at the origin of the worlds' clock.
+pub const EPOCH: Duration = Duration::from_secs(1_700_000_000);
+
 /// Who sent a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum End {
@@ -464,6 +467,7 @@ pub fn server_settings(members: usize, mut groups: Vec<GroupSettings>) -> server
         }
     }
     server::Settings {
+        epoch: EPOCH,
         gateways: (0..members)
             .map(|index| gateway(gateway_name(index), vec![member_address(index)], None))
             .collect(),
@@ -490,6 +494,7 @@ pub fn group(id: u32, sas: usize, policies: &[MatchPolicy]) -> GroupSettings {
                 name: format!("sa-{index}"),
                 suite: SUITE,
                 lifetime: seconds(3600),
+                anti_replay: None,
                 policies: policies.to_vec(),
             })
             .collect(),
@@ -563,6 +568,7 @@ pub fn member_of_servers(index: usize, groups: &[u32], servers: Vec<IpAddr>) -> 
                 recovery_probe: false,
                 heartbeat_threshold: 3,
                 sender_ids: 4,
+                paired_policies_only: false,
                 rsa_bare_hash: false,
             })
             .collect(),

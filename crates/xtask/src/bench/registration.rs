@@ -236,6 +236,7 @@ impl Station {
             recovery_probe: false,
             heartbeat_threshold: 3,
             sender_ids: 4,
+            paired_policies_only: false,
             rsa_bare_hash: false,
         };
         let settings = Settings { gateways: vec![gateway], vpns: vec![vpn], ..Settings::default() };

@@ -401,6 +401,9 @@ impl Group {
         if let Some(kept) = keys.sender_ids {
             self.sender_ids = SenderIds::restored(kept);
         }
+        if let Some(kept) = keys.pseudo_clock {
+            self.pseudo_clock = kept;
+        }
         self.load_keks(now, keys.keks, numbers);
         self.forget_offers();
         if let Some(cooperating) = &mut self.cooperating {

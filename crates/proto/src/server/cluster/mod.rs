@@ -173,6 +173,7 @@ impl Server {
         let mut old: BTreeMap<u32, Group> =
             self.groups.drain(..).rev().map(|group| (group.settings.id, group)).collect();
         self.numbers.spis.clear();
+        self.settings.epoch = settings.epoch;
         for settings in settings.groups.clone() {
             let mut group = self.new_group(settings);
             if let Some(old) = old.remove(&group.settings.id) {
@@ -195,7 +196,7 @@ impl Server {
 
     /// A group without keys.
     pub(super) fn new_group(&self, settings: super::GroupSettings) -> Group {
-        let mut group = Group::new(settings);
+        let mut group = Group::new(settings, super::beginning(&self.settings));
         group.cooperating = self.cooperation.clone().map(|own| Box::new(Cooperating::new(own)));
         group
     }

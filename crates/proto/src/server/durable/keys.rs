@@ -6,6 +6,7 @@ use crypto::Secret;
 use crypto::signature::SigningKey;
 use wire::codec::Result;
 
+use crate::pseudo_time::{PseudoClock, PseudoTime};
 use crate::push::{self, KekSpi};
 use crate::record::{self, Input, Output};
 use crate::server::group::Group;
@@ -17,9 +18,10 @@ use crate::server::tek::{RememberedSa, RememberedTek, Tek};
 use crate::time::Instant;
 
 /// Layout of the record. A reader of a later layout reads this one too.
-const LAYOUT: u8 = 3;
+const LAYOUT: u8 = 4;
 
-/// The layout before several servers shared a group.
+/// The layouts before pseudo-time, and before several servers shared a group.
+const LAYOUT_WITHOUT_PSEUDO_TIME: u8 = 3;
 const LAYOUT_OF_ONE_SERVER: u8 = 2;
 
 /// The layout before sender ids.
@@ -36,6 +38,8 @@ pub(in crate::server) struct GroupKeys {
     pub(in crate::server) sender_ids: Option<RememberedSenderIds>,
     /// How often all keys were dropped for new ones.
     pub(in crate::server) fresh_starts: u64,
+    /// `None`: nobody kept one.
+    pub(in crate::server) pseudo_clock: Option<PseudoClock>,
 }
 
 pub(super) fn write(group: &Group, now: Instant) -> Secret {
@@ -65,18 +69,22 @@ pub(super) fn write(group: &Group, now: Instant) -> Secret {
     }
     write_sender_ids(&mut output, now, &group.sender_ids.remember());
     output.u64(group.fresh_starts);
+    output.u64(group.pseudo_clock.read(now).as_micros());
     output.into_secret()
 }
 
 pub(super) fn read(mut input: Input<'_>) -> Result<GroupKeys> {
     let layout = input.u8("layout")?;
-    if ![LAYOUT, LAYOUT_OF_ONE_SERVER, LAYOUT_WITHOUT_SENDER_IDS].contains(&layout) {
+    if !(LAYOUT_WITHOUT_SENDER_IDS..=LAYOUT).contains(&layout) {
         return Err(input.error("layout"));
     }
     let keys = GroupKeys {
         last_rekey: input.u64("rekey")?,
         sas: input.list("ipsec-sas", |input| {
-            Ok(RememberedSa { name: input.text("name")?, teks: input.list("TEKs", read_tek)? })
+            Ok(RememberedSa {
+                name: input.text("name")?,
+                teks: input.list("TEKs", |input| read_tek(input, layout))?,
+            })
         })?,
         keks: input.list("KEKs", read_kek)?,
         deletions: input.list("deletions", |input| {
@@ -95,7 +103,11 @@ pub(super) fn read(mut input: Input<'_>) -> Result<GroupKeys> {
             LAYOUT_WITHOUT_SENDER_IDS => None,
             _ => Some(read_sender_ids(&mut input, layout)?),
         },
-        fresh_starts: if layout == LAYOUT { input.u64("fresh starts")? } else { 0 },
+        fresh_starts: if layout > LAYOUT_OF_ONE_SERVER { input.u64("fresh starts")? } else { 0 },
+        pseudo_clock: match layout {
+            ..=LAYOUT_WITHOUT_PSEUDO_TIME => None,
+            _ => Some(read_pseudo_clock(&mut input)?),
+        },
     };
     input.finish()?;
     Ok(keys)
@@ -136,8 +148,8 @@ fn read_sender_ids(input: &mut Input<'_>, layout: u8) -> Result<RememberedSender
         return Err(input.error("sender ids"));
     }
     let allotments = match layout {
-        LAYOUT => input.list("allotments", |input| read_allotment(input, reserved))?,
-        _ => Vec::new(),
+        ..=LAYOUT_OF_ONE_SERVER => Vec::new(),
+        _ => input.list("allotments", |input| read_allotment(input, reserved))?,
     };
     Ok(RememberedSenderIds { bits, reserved, spans, allotments })
 }
@@ -151,6 +163,14 @@ fn read_allotment(input: &mut Input<'_>, reserved: u64) -> Result<Allotment> {
         return Err(input.error("sender ids"));
     }
     Ok(Allotment { incarnation, first, end, covers })
+}
+
+/// It has gone on since it was written.
+fn read_pseudo_clock(input: &mut Input<'_>) -> Result<PseudoClock> {
+    let then = input.u64("pseudo-time")?;
+    let written = input.written();
+    let age = u64::try_from(written.age.as_micros()).unwrap_or(u64::MAX);
+    Ok(PseudoClock::new(written.now, PseudoTime::from_micros(then.saturating_add(age))))
 }
 
 /// The number of a subject that keys do not tell of themselves, and its SPIs.
@@ -180,9 +200,11 @@ fn write_tek(output: &mut Output, now: Instant, tek: &Tek) {
     output.moment(now, tek.expires);
     output.flag(tek.predecessor_expires.is_some());
     output.moment(now, tek.predecessor_expires.unwrap_or(now));
+    output.flag(tek.settings.anti_replay.is_some());
+    output.duration(tek.settings.anti_replay.unwrap_or_default());
 }
 
-fn read_tek(input: &mut Input<'_>) -> Result<RememberedTek> {
+fn read_tek(input: &mut Input<'_>, layout: u8) -> Result<RememberedTek> {
     let spi = input.u32("SPI")?;
     let cipher_key = Secret::from_slice(input.counted("cipher key")?);
     let integrity_key = Secret::from_slice(input.counted("integrity key")?);
@@ -190,8 +212,9 @@ fn read_tek(input: &mut Input<'_>) -> Result<RememberedTek> {
     if (cipher_key.len(), integrity_key.len()) != (suite.cipher_key_len(), suite.integrity_key_len()) {
         return Err(input.error("cipher key"));
     }
-    let settings = IpsecSaSettings {
+    let mut settings = IpsecSaSettings {
         suite,
+        anti_replay: None,
         lifetime: input.duration("lifetime")?,
         name: input.text("name")?,
         policies: input.list("policies", |input| {
@@ -201,6 +224,10 @@ fn read_tek(input: &mut Input<'_>) -> Result<RememberedTek> {
     let (activates, expires) = (input.moment("activation")?, input.moment("expiry")?);
     let has_predecessor = input.flag("predecessor")?;
     let predecessor_expires = Some(input.moment("predecessor")?).filter(|_| has_predecessor);
+    if layout > LAYOUT_WITHOUT_PSEUDO_TIME {
+        let carries_time = input.flag("anti-replay")?;
+        settings.anti_replay = Some(input.duration("anti-replay")?).filter(|_| carries_time);
+    }
     let settings = Arc::new(settings);
     Ok(RememberedTek { spi, cipher_key, integrity_key, settings, activates, expires, predecessor_expires })
 }

@@ -97,7 +97,7 @@ impl Server {
         for (id, found) in found {
             let Some(keys) = found.keys else { continue };
             let group_settings = settings.groups[wanted[&id]].clone();
-            let mut group = Group::new(group_settings);
+            let mut group = Group::new(group_settings, super::beginning(&settings));
             server.numbers.last_kek =
                 keys.keks.iter().map(|kek| kek.index).fold(server.numbers.last_kek, u32::max);
             let deletions = group.restore_keys(now, keys, &mut server.numbers.spis);
@@ -255,6 +255,9 @@ impl Group {
         self.last_rekey = keys.last_rekey;
         if let Some(kept) = keys.sender_ids {
             self.sender_ids = SenderIds::restored(kept);
+        }
+        if let Some(kept) = keys.pseudo_clock {
+            self.pseudo_clock = kept;
         }
         let push = self.settings.timing();
         for remembered in keys.sas {

@@ -198,6 +198,7 @@ impl Scripted {
                 expires: tek.ends,
                 predecessor_expires: None,
                 selectors: &tek.selectors,
+                anti_replay: None,
             })
             .collect();
         let policy = GroupPolicy {
@@ -211,6 +212,7 @@ impl Scripted {
                 expires: rekey.ends,
             }),
             gap: push.gap.map(|(activation, deactivation)| PendingTimes { activation, deactivation }),
+            pseudo_time: None,
             teks: &teks,
             id_length: LengthWidth::One,
             private: self.ours,
