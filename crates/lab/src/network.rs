@@ -46,13 +46,14 @@ impl Network {
             std::fs::create_dir_all(self.run_directory(name))?;
             ip(&["-n", &namespace, "link", "set", "lo", "up"])?;
             for address in &host.loopback {
-                ip(&["-n", &namespace, "address", "add", address, "dev", "lo"])?;
+                add_address(&namespace, address, "lo")?;
             }
             let mut settings =
                 vec!["net.ipv4.conf.all.send_redirects=0", "net.ipv4.conf.default.send_redirects=0"];
             if host.forward {
                 // Strict reverse-path filtering: what we inject must look as if it had arrived there.
                 settings.extend(["net.ipv4.ip_forward=1", "net.ipv4.conf.default.rp_filter=1"]);
+                settings.push("net.ipv6.conf.all.forwarding=1");
             }
             for setting in settings {
                 run(Command::new("ip").args(["netns", "exec", &namespace, "sysctl", "-qw", setting]))?;
@@ -80,14 +81,19 @@ impl Network {
                     ip(&["-n", namespace, "link", "set", &end.interface, "mtu", &mtu.to_string()])?;
                 }
                 for address in &end.addresses {
-                    ip(&["-n", namespace, "address", "add", address, "dev", &end.interface])?;
+                    add_address(namespace, address, &end.interface)?;
                 }
                 ip(&["-n", namespace, "link", "set", &end.interface, "up"])?;
             }
         }
         for (name, host) in &scenario.topology.host {
-            if let Some(gateway) = &host.gateway {
+            for gateway in &host.gateway {
                 ip(&["-n", &self.namespace(name), "route", "add", "default", "via", gateway])?;
+            }
+            for route in &host.routes {
+                let words = route.split_whitespace();
+                let namespace = self.namespace(name);
+                ip(&["-n", &namespace, "route", "add"].into_iter().chain(words).collect::<Vec<_>>())?;
             }
         }
         Ok(())
@@ -111,6 +117,13 @@ impl Network {
         }
         Ok(())
     }
+}
+
+/// Nobody else has it, so it can be used at once.
+fn add_address(namespace: &str, address: &str, interface: &str) -> Result<()> {
+    let mut arguments = vec!["-n", namespace, "address", "add", address, "dev", interface];
+    arguments.extend(address.contains(':').then_some("nodad"));
+    ip(&arguments)
 }
 
 fn ip(arguments: &[&str]) -> Result<()> {

@@ -47,8 +47,12 @@ pub struct Host {
     /// Addresses of the loopback interface, with prefix length.
     #[serde(default)]
     pub loopback: Vec<String>,
-    /// Default gateway of a plain host.
-    pub gateway: Option<String>,
+    /// Default gateways of a plain host, one for each address family.
+    #[serde(default, deserialize_with = "one_or_more")]
+    pub gateway: Vec<String>,
+    /// Further routes, as `ip route add` takes them.
+    #[serde(default)]
+    pub routes: Vec<String>,
     /// Whether the kernel forwards.
     #[serde(default)]
     pub forward: bool,
@@ -59,6 +63,19 @@ pub struct Host {
     pub frr_daemons: Vec<String>,
     /// Our configuration file, for hosts that run gvpnd.
     pub gvpnd: Option<String>,
+}
+
+fn one_or_more<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMore {
+        One(String),
+        More(Vec<String>),
+    }
+    Ok(match OneOrMore::deserialize(deserializer)? {
+        OneOrMore::One(text) => vec![text],
+        OneOrMore::More(texts) => texts,
+    })
 }
 
 fn isakmp() -> u16 {
