@@ -32,7 +32,7 @@ pub use identifiers::{Cookie, GroupReference, Spi};
 pub use ike::{IkeDetail, IkeMode, IkeRole, IkeSecurityAssociation, SaState};
 pub use kek::{KekDetail, KekSecurityAssociation};
 pub use member::{
-    InactiveTunnel, MemberCounters, MemberIpsecDetail, MemberIpsecSa, MemberVpn, PushRejections,
+    InactiveTunnel, MemberCounters, MemberIpsecDetail, MemberIpsecSa, MemberVpn, PushRejections, SenderIds,
 };
 pub use monitor::MonitorEntry;
 pub use paths::VERSION_PREFIX;
@@ -41,6 +41,7 @@ pub use problem::Problem;
 pub use server::{EvictedGroup, EvictionReply};
 pub use server::{
     MemberState, MemberStatistics, ReasonCount, RegisteredMember, RegisteredMembers, RekeyProgress,
+    SenderIdUse,
     ServerGroupSas, ServerIpsecDetail, ServerIpsecSa, ServerMatchPolicy, ServerStatistics,
 };
 pub use statistics::{DropCount, InterfaceCounters, IpsecStatistics, SaCounters, SaStatistics};

@@ -66,8 +66,21 @@ pub struct MemberIpsecDetail {
     pub activation_in_secs: u64,
     /// Anti-replay of the group.
     pub anti_replay: AntiReplay,
+    /// Of a counter mode: the member's sender ids.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender_ids: Option<SenderIds>,
     /// The policies it protects, in the server's order.
     pub policies: Vec<Selector>,
+}
+
+/// The sender ids of one member: nobody else has them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SenderIds {
+    /// Bits of each.
+    pub bits: u8,
+    /// The ids.
+    pub ids: Vec<u32>,
 }
 
 /// Counters of a VPN of the member.

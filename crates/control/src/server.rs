@@ -73,8 +73,23 @@ pub struct ServerIpsecDetail {
     pub rekey_in_secs: Option<u64>,
     /// Anti-replay of the group.
     pub anti_replay: AntiReplay,
+    /// Of a counter mode: how many of the group's sender ids are in use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender_ids: Option<SenderIdUse>,
     /// What it protects.
     pub policies: Vec<ServerMatchPolicy>,
+}
+
+/// Sender ids of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SenderIdUse {
+    /// Bits of each.
+    pub bits: u8,
+    /// Those that members may use.
+    pub in_use: u64,
+    /// Those that can be given. When there are none, all keys are replaced.
+    pub free: u64,
 }
 
 /// A `match-policy`.

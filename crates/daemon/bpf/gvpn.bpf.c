@@ -24,7 +24,7 @@ static __always_inline bool is_tagged(const struct __sk_buff *skb)
  * Row 5. A Register carries multicast data to the rendezvous point inside a unicast packet, so it is judged by what it
  * carries, whoever made it. Null-Registers carry none; one that is longer than they are may.
  */
-static __always_inline bool is_register(const struct __sk_buff *skb, const struct packet *p)
+static __always_inline bool is_register(const struct packet *p)
 {
 	return p->protocol == PROTOCOL_PIM && !is_multicast(p) && (p->is_fragment || p->type == PIM_REGISTER);
 }
@@ -112,7 +112,7 @@ int gvpn_egress(struct __sk_buff *skb)
 		classify(&p, &p.quoted, &quoted);
 
 	/* Row 5; not for decrypted packets: somebody has protected the Register as a whole. */
-	if (!injected && is_register(skb, &p) && !is_null_register(skb, &p)) {
+	if (!injected && is_register(&p) && !is_null_register(skb, &p)) {
 		struct classification data = { .candidate = true };
 		struct packet inner;
 

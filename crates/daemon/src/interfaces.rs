@@ -66,6 +66,22 @@ impl Interfaces {
         Readiness::Down(reasons.join("; "))
     }
 
+    /// The first VPN whose `tunnel-mtu` is more than one of its interfaces carries, in words.
+    pub fn too_large_tunnel_mtu(configuration: &Configuration, links: &Links) -> Option<String> {
+        configuration.member.iter().flat_map(|member| &member.vpns).find_map(|vpn| {
+            let mtu = vpn.tunnel_mtu?;
+            let interfaces = configuration.external_interfaces(vpn);
+            let narrow = interfaces
+                .iter()
+                .filter_map(|interface| links.by_name(&interface.device))
+                .find(|link| link.mtu < mtu.into())?;
+            Some(format!(
+                "vpn {}: `tunnel-mtu {mtu}` is more than interface {} carries, {} octets",
+                vpn.name, narrow.name, narrow.mtu
+            ))
+        })
+    }
+
     /// Each interface once: its name, device, and the VPNs bound to it.
     pub fn bindings(&self) -> BTreeMap<(String, String), Vec<String>> {
         let mut bindings: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();

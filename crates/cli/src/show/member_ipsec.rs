@@ -161,6 +161,10 @@ fn security_association(sa: &MemberIpsecSa) -> String {
         Some(seconds) => format!("Expires in {seconds} seconds"),
         None => "none".to_owned(),
     };
+    let sender_ids = detail.sender_ids.as_ref().map_or_else(String::new, |own| {
+        let ids: Vec<String> = own.ids.iter().map(u32::to_string).collect();
+        format!("    Sender IDs: {} ({} bits)\n", ids.join(", "), own.bits)
+    });
     format!(
         "\n  Direction: bi-directional, SPI: {}\n\
          \x20   Protocol: ESP, Authentication: {authentication}, Encryption: {}\n\
@@ -168,7 +172,7 @@ fn security_association(sa: &MemberIpsecSa) -> String {
          \x20   Lifesize Remaining:  Unlimited\n\
          \x20   Soft lifetime: {soft}\n\
          \x20   Mode: Tunnel, Type: Group VPN, State: installed\n\
-         \x20   Anti-replay service: {}\n",
+         \x20   Anti-replay service: {}\n{sender_ids}",
         sa.spi,
         detail.encryption_algorithm,
         sa.hard_lifetime_secs,
@@ -199,6 +203,14 @@ mod tests {
         vpns[0].counters.push_rejected =
             control::PushRejections { old_sequence: 2, bad_signature: 1, ..Default::default() };
         insta::assert_snapshot!(render(&vpns, Level::Detail));
+    }
+
+    #[test]
+    fn detail_shows_the_sender_ids_of_a_counter_mode() {
+        let mut vpns = samples::member_vpns();
+        let detail = vpns[0].security_associations[0].detail.as_mut().expect("in detail");
+        detail.sender_ids = Some(control::SenderIds { bits: 16, ids: vec![4, 5, 6, 7] });
+        assert!(render(&vpns, Level::Detail).contains("\n    Sender IDs: 4, 5, 6, 7 (16 bits)\n"));
     }
 
     #[test]

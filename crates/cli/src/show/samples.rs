@@ -114,6 +114,7 @@ pub fn server_groups() -> Vec<ServerGroupSas> {
             activation_in_secs: 0,
             rekey_in_secs: Some(62),
             anti_replay: AntiReplay::Disabled,
+            sender_ids: None,
             policies: policies
                 .iter()
                 .map(|(name, source, destination)| ServerMatchPolicy {
@@ -210,6 +211,7 @@ pub fn member_vpns() -> Vec<MemberVpn> {
                 soft_lifetime_secs: Some(57),
                 activation_in_secs: 0,
                 anti_replay: AntiReplay::WindowMillis(100_000),
+                sender_ids: None,
                 policies: vec![
                     selector("31.1.1.0/24", "41.1.0.0/16"),
                     selector("41.1.1.0/24", "31.1.0.0/16"),

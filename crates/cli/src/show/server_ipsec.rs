@@ -58,6 +58,9 @@ fn paragraph(sa: &ServerIpsecSa) -> String {
     };
     let rekey =
         detail.rekey_in_secs.map(|seconds| format!("    Rekey in {seconds} seconds\n")).unwrap_or_default();
+    let sender_ids = detail.sender_ids.map_or_else(String::new, |ids| {
+        format!("    Sender IDs: {} bits, {} in use, {} free\n", ids.bits, ids.in_use, ids.free)
+    });
     let policies: String = detail
         .policies
         .iter()
@@ -77,7 +80,7 @@ fn paragraph(sa: &ServerIpsecSa) -> String {
         .collect();
     format!(
         "  IPsec SA: {}\n    Protocol: ESP, Authentication: {authentication}, Encryption: {}\n    SPI: {}\n    \
-         Anti-replay: {}\n    Lifetime: Expires in {} of {} seconds, {activation}\n{rekey}{policies}",
+         Anti-replay: {}\n{sender_ids}    Lifetime: Expires in {} of {} seconds, {activation}\n{rekey}{policies}",
         sa.name,
         detail.encryption_algorithm,
         sa.spi,
@@ -107,6 +110,15 @@ mod tests {
     #[test]
     fn detail_tells_everything() {
         insta::assert_snapshot!(render(&samples::server_groups(), Level::Detail));
+    }
+
+    #[test]
+    fn detail_shows_how_many_sender_ids_are_left() {
+        let mut groups = samples::server_groups();
+        let detail = groups[0].security_associations[0].detail.as_mut().expect("in detail");
+        detail.sender_ids = Some(control::SenderIdUse { bits: 12, in_use: 8, free: 4088 });
+        let shown = render(&groups, Level::Detail);
+        assert!(shown.contains("\n    Sender IDs: 12 bits, 8 in use, 4088 free\n"), "{shown}");
     }
 
     #[test]

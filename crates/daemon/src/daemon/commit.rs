@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Daemon;
 use crate::configuration::{Loaded, Replacement, changes, judge, read_file, without_place};
 use crate::control_socket::{Refusal, Reply, reply};
+use crate::interfaces::Interfaces;
 use crate::notify;
 use crate::signing_keys::{KeyError, Prepared};
 
@@ -203,6 +204,9 @@ impl Daemon {
 
     /// The file is replaced only if the configuration could be applied, and written beside before that.
     fn put_into_force(&mut self, loaded: Loaded, text: Option<&String>) -> anyhow::Result<()> {
+        if let Some(problem) = Interfaces::too_large_tunnel_mtu(&loaded.model, &self.links.borrow()) {
+            anyhow::bail!(problem);
+        }
         let replacement =
             text.map(|text| Replacement::prepare(&self.command_line.config, text)).transpose()?;
         self.apply(loaded)?;

@@ -43,6 +43,11 @@ fn a_member_registers_and_both_ends_show_it() {
         server.get("/v1/server/ike-security-associations?peer-address=10.0.0.2").contains("\"state\":\"UP\"")
     );
     assert_eq!(server.get("/v1/server/ike-security-associations?peer-address=10.0.0.9").trim(), "[]");
+    // What the wire cannot carry is refused, and the configuration in force stays.
+    member.rewrite(&MEMBER.replace("group 1;", "group 1; tunnel-mtu 1501;"));
+    let refused = member.post("/v1/commit", "");
+    assert!(refused.contains("\"success\":false") && refused.contains("wan0 carries, 1500 octets"), "{refused}");
+    member.rewrite(MEMBER);
     assert!(member.get("/v1/dynamic-policies").contains("\"state\":\"enabled\""));
     assert!(member.get("/v1/member/policy").contains("\"type\":\"Secure\""));
     // The SA's own tunnel session; nothing has crossed it.

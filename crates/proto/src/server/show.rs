@@ -47,7 +47,7 @@ impl Server {
                 security_associations: group
                     .sas
                     .iter()
-                    .flat_map(|sa| sa.teks.iter().map(move |tek| ipsec_sa(now, sa, tek)))
+                    .flat_map(|sa| sa.teks.iter().map(move |tek| ipsec_sa(now, group, sa, tek)))
                     .collect(),
             })
             .collect()
@@ -168,7 +168,8 @@ fn kek_sa(now: Instant, group: &Group, kek: &Kek) -> KekSecurityAssociation {
     }
 }
 
-fn ipsec_sa(now: Instant, sa: &IpsecSa, tek: &Tek) -> ServerIpsecSa {
+fn ipsec_sa(now: Instant, group: &Group, sa: &IpsecSa, tek: &Tek) -> ServerIpsecSa {
+    let ids = &group.sender_ids;
     let newest = sa.teks.back().is_some_and(|newest| newest.spi == tek.spi);
     ServerIpsecSa {
         name: sa.settings.name.clone(),
@@ -182,6 +183,10 @@ fn ipsec_sa(now: Instant, sa: &IpsecSa, tek: &Tek) -> ServerIpsecSa {
             activation_in_secs: remaining(now, tek.activates),
             rekey_in_secs: sa.successor_due().filter(|_| newest).map(|due| remaining(now, due)),
             anti_replay: show::anti_replay(tek.settings.anti_replay),
+            sender_ids: (!tek.settings.suite.wants_random_iv()).then(|| {
+                let free = ids.free(now);
+                control::SenderIdUse { bits: ids.bits(), in_use: (1 << ids.bits()) - free, free }
+            }),
             policies: tek
                 .settings
                 .policies

@@ -72,6 +72,12 @@ fn every_member_gets_as_many_as_it_asks_for_and_its_own() {
         Event::InstallSas { sas, .. } => Some(sas[0].clone()),
         _ => None,
     });
+    let shown = world.members[2].ipsec_security_associations(world.now).remove(0).security_associations;
+    let own = shown[0].detail.as_ref().and_then(|detail| detail.sender_ids.clone()).expect("in detail");
+    assert_eq!((own.bits, own.ids), (16, ids[2][0].0.ids.clone()));
+    let shown = world.shown().ipsec_security_associations(world.now).remove(0).security_associations;
+    let usage = shown[0].detail.as_ref().and_then(|detail| detail.sender_ids).expect("in detail");
+    assert_eq!((usage.bits, usage.in_use, usage.free), (16, 12, 65_524));
     let key = &installed.expect("installed").keys;
     assert_eq!((key.cipher.len(), key.integrity.len()), (32 + 4, 0), "the salt follows the key");
 }
