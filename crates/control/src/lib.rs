@@ -41,8 +41,7 @@ pub use problem::Problem;
 pub use server::{EvictedGroup, EvictionReply};
 pub use server::{
     MemberState, MemberStatistics, ReasonCount, RegisteredMember, RegisteredMembers, RekeyProgress,
-    SenderIdUse,
-    ServerGroupSas, ServerIpsecDetail, ServerIpsecSa, ServerMatchPolicy, ServerStatistics,
+    SenderIdUse, ServerGroupSas, ServerIpsecDetail, ServerIpsecSa, ServerMatchPolicy, ServerStatistics,
 };
 pub use statistics::{DropCount, InterfaceCounters, IpsecStatistics, SaCounters, SaStatistics};
 pub use status::{ClearReply, InterfaceStatus, RekeyMessages, Status};

@@ -46,7 +46,10 @@ fn a_member_registers_and_both_ends_show_it() {
     // What the wire cannot carry is refused, and the configuration in force stays.
     member.rewrite(&MEMBER.replace("group 1;", "group 1; tunnel-mtu 1501;"));
     let refused = member.post("/v1/commit", "");
-    assert!(refused.contains("\"success\":false") && refused.contains("wan0 carries, 1500 octets"), "{refused}");
+    assert!(
+        refused.contains("\"success\":false") && refused.contains("wan0 carries, 1500 octets"),
+        "{refused}"
+    );
     member.rewrite(MEMBER);
     assert!(member.get("/v1/dynamic-policies").contains("\"state\":\"enabled\""));
     assert!(member.get("/v1/member/policy").contains("\"type\":\"Secure\""));

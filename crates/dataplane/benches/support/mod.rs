@@ -68,6 +68,7 @@ pub fn tables(sas: &[Arc<GroupSa>], count: u32) -> Tables {
         tunnel_mtu: None,
         policies: (1..count).map(other).chain(matching).collect(),
         exclude: vec![],
+        filters: vec![],
         fail_open: vec![],
         counters: Arc::default(),
     };

@@ -91,9 +91,11 @@ fn ipsec_sa(now: Instant, vpn: &Vpn, held: &Held) -> MemberIpsecSa {
             encryption_algorithm: show::encryption_algorithm(sa.suite),
             soft_lifetime_secs: (held.named && !held.succeeded).then(|| (sa.soft_expiry - now).as_secs()),
             activation_in_secs: (sa.activate_at - now).as_secs(),
-            sender_ids: vpn.sender_ids.as_ref().filter(|_| !sa.suite.wants_random_iv()).map(|ids| {
-                control::SenderIds { bits: ids.bits, ids: ids.ids.clone() }
-            }),
+            sender_ids: vpn
+                .sender_ids
+                .as_ref()
+                .filter(|_| !sa.suite.wants_random_iv())
+                .map(|ids| control::SenderIds { bits: ids.bits, ids: ids.ids.clone() }),
             anti_replay: show::anti_replay(vpn.anti_replay_window.filter(|_| sa.carries_time)),
             policies: sa.selectors.iter().map(show::selector).collect(),
         }),

@@ -177,7 +177,7 @@ impl<'a> Input<'a> {
     }
 
     /// Our time now, and how long ago the record was written.
-    pub(super) fn written(&self) -> Written {
+    pub(crate) fn written(&self) -> Written {
         self.written
     }
 
