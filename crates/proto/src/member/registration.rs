@@ -516,35 +516,8 @@ impl Member {
     fn refuse(&mut self, now: Instant, index: usize, error: PolicyError) {
         let State::Pulling(pull) = &self.vpns[index].state else { return };
         let (association, id) = (pull.association, pull.id);
-        let kind = match &error {
-            PolicyError::Malformed(_) | PolicyError::Payloads { .. } | PolicyError::Nonce(_) => {
-                NotifyType::PAYLOAD_MALFORMED
-            }
-            PolicyError::GroupPolicy(_) | PolicyError::Kek(KekRefusal::Attribute(_)) => {
-                NotifyType::ATTRIBUTES_NOT_SUPPORTED
-            }
-            PolicyError::Key { .. }
-            | PolicyError::WeakKey { .. }
-            | PolicyError::SenderIds
-            | PolicyError::NoSenderIds
-            | PolicyError::Kek(
-                KekRefusal::KeyPacket
-                | KekRefusal::KeyLength
-                | KekRefusal::WeakKey
-                | KekRefusal::PublicKey(_)
-                | KekRefusal::OtherPublicKey(_),
-            ) => NotifyType::INVALID_KEY_INFORMATION,
-            PolicyError::Traffic { .. }
-            | PolicyError::Protocol(_)
-            | PolicyError::Empty
-            | PolicyError::TooManyTeks
-            | PolicyError::TooManyPolicies
-            | PolicyError::Unpaired { .. }
-            | PolicyError::Tek(_)
-            | PolicyError::Kek(_)
-            | PolicyError::NoCommonPolicy(_) => NotifyType::NO_PROPOSAL_CHOSEN,
-        };
-        let _ = self.endpoint.send_notification(now, association, &pull::notification(kind, id));
+        let _ =
+            self.endpoint.send_notification(now, association, &pull::notification(error.notify_type(), id));
         self.end_pull(index);
         let others = self.vpns.iter().enumerate().any(|(other, vpn)| {
             other != index && matches!(&vpn.state, State::Pulling(pull) if pull.association == association)

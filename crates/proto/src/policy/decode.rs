@@ -9,7 +9,7 @@ use wire::attribute::{Attribute, Attributes};
 use wire::gdoi::{GroupAssociatedPolicy, GroupSecurityAssociation, IpsecTek, KeyDownload, KeyPacket, SaTek};
 use wire::registry::{
     AddressPreservation, AuthenticationAlgorithm, EncapsulationMode, EspTransform, GapAttribute,
-    IpsecAttribute, KeyDownloadType, SaDirection, TekKeyAttribute, TekProtocol,
+    IpsecAttribute, KeyDownloadType, NotifyType, SaDirection, TekKeyAttribute, TekProtocol,
 };
 use wire::selector::Selector;
 
@@ -108,6 +108,40 @@ pub enum PolicyError {
         /// SPI of the TEK.
         spi: u32,
     },
+}
+
+impl PolicyError {
+    /// What a server is told that offers such a policy.
+    pub fn notify_type(&self) -> NotifyType {
+        match self {
+            PolicyError::Malformed(_) | PolicyError::Payloads { .. } | PolicyError::Nonce(_) => {
+                NotifyType::PAYLOAD_MALFORMED
+            }
+            PolicyError::GroupPolicy(_) | PolicyError::Kek(KekRefusal::Attribute(_)) => {
+                NotifyType::ATTRIBUTES_NOT_SUPPORTED
+            }
+            PolicyError::Key { .. }
+            | PolicyError::WeakKey { .. }
+            | PolicyError::SenderIds
+            | PolicyError::NoSenderIds
+            | PolicyError::Kek(
+                KekRefusal::KeyPacket
+                | KekRefusal::KeyLength
+                | KekRefusal::WeakKey
+                | KekRefusal::PublicKey(_)
+                | KekRefusal::OtherPublicKey(_),
+            ) => NotifyType::INVALID_KEY_INFORMATION,
+            PolicyError::Traffic { .. }
+            | PolicyError::Protocol(_)
+            | PolicyError::Empty
+            | PolicyError::TooManyTeks
+            | PolicyError::TooManyPolicies
+            | PolicyError::Unpaired { .. }
+            | PolicyError::Tek(_)
+            | PolicyError::Kek(_)
+            | PolicyError::NoCommonPolicy(_) => NotifyType::NO_PROPOSAL_CHOSEN,
+        }
+    }
 }
 
 impl From<wire::Error> for PolicyError {
