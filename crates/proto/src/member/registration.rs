@@ -16,7 +16,7 @@ use super::vpn::OwnSenderIds;
 use super::{Member, Removal, sa_set};
 use crate::log::{Entry, Facility, Level};
 use crate::phase1::{AssociationId, CloseReason, Failure, Phase2Message, VENDOR_ID_GROUPVPN};
-use crate::policy::{KekRefusal, Offer, PolicyError};
+use crate::policy::{Offer, PolicyError};
 use crate::pull::{self, MessageError, NONCE_LENGTH, Received};
 use crate::time::Instant;
 use crate::timeline::{TRIES_PER_SERVER, Timeline};
