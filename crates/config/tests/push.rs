@@ -68,11 +68,13 @@ fn multicast_needs_a_group_that_routers_forward_and_an_interface_that_exists() {
         let text = server(&MULTICAST.replace(wrong, ""), 3600);
         assert!(messages(&text, Severity::Error).iter().any(|it| it.contains(message)), "{message}");
     }
-    for address in ["10.1.1.1", "224.0.0.9", "ff05::1"] {
+    for address in ["10.1.1.1", "224.0.0.9", "ff02::1", "fd00::1"] {
         let text = server(&MULTICAST.replace("226.1.1.1", address), 3600);
         let errors = messages(&text, Severity::Error);
         assert!(errors.iter().any(|it| it.contains("multicast-group")), "{address}: {errors:?}");
     }
+    let text = server(&MULTICAST.replace("226.1.1.1", "ff35::8000:1"), 3600);
+    assert_eq!(messages(&text, Severity::Error), [""; 0]);
     let text = server(&MULTICAST.replace("lo0.0", "ge-0/0/7.0"), 3600);
     assert_eq!(messages(&text, Severity::Error), ["interface ge-0/0/7.0 has no Linux device"]);
 }

@@ -359,7 +359,11 @@ fn a_service_filter_exempts_what_it_skips_in_the_direction_it_is_applied_to() {
     assert_eq!(fate_of(FORWARDED, udp("31.1.1.2", "41.1.1.2")), Clear(P::Excluded));
     assert_eq!(fate_of(FORWARDED, tcp), Encrypted, "another protocol");
     assert_eq!(fate_of(FORWARDED, udp("41.1.1.2", "31.1.1.2")), Encrypted, "no mirror image");
-    assert_eq!(fate_of(INGRESS, udp("31.1.1.2", "41.1.1.2")), Dropped(D::ClearInbound), "not applied there");
+    assert_eq!(
+        fate_of(Origin::Ingress, udp("31.1.1.2", "41.1.1.2")),
+        Dropped(D::ClearInbound),
+        "not applied there"
+    );
     assert_eq!(fate_of(FORWARDED, udp("1.1.1.1", "2.2.2.2")), Dropped(D::NoPolicyServiceSet));
 }
 

@@ -271,6 +271,7 @@ mod tests {
         let window = help_of("anti-replay-time-window");
         assert!(window.contains("60..360 seconds") && window.contains("default: 100"), "{window}");
         assert!(!window.contains("not active yet"), "{window}");
-        assert!(help_of("server-cluster").contains("not active yet"));
+        let method = ["security", "group-vpn", "server", "ike", "policy", "p", "proposal-set"];
+        assert!(help(&method).unwrap().contains("not active yet"));
     }
 }
