@@ -34,7 +34,7 @@ fn a_packet_sent_again_is_refused_once_it_is_older_than_the_window_and_a_change_
     b.start(&MEMBER.replace("10.0.0.2", "10.0.0.3"), &[]);
     for member in [&a, &b] {
         within(PATIENCE, || {
-            member.get("/v1/member/ipsec-security-associations").contains("window-millis\":4000")
+            member.get("/v1/member/ipsec-security-associations?detail").contains("window-millis\":4000")
         });
     }
     let seen = capture(&server);
@@ -61,7 +61,9 @@ fn a_packet_sent_again_is_refused_once_it_is_older_than_the_window_and_a_change_
     server.wait();
     server.start(&configuration, &[]);
     assert!(a.delete("/v1/member/group").contains('1'));
-    within(PATIENCE, || a.get("/v1/member/ipsec-security-associations").contains("window-millis\":4000"));
+    within(PATIENCE, || {
+        a.get("/v1/member/ipsec-security-associations?detail").contains("window-millis\":4000")
+    });
     ping(&a);
     assert_eq!(refused(&b, "timestamp-too-old"), 1);
     assert_eq!(refused(&b, "timestamp-too-new"), 0);
@@ -72,7 +74,9 @@ fn a_packet_sent_again_is_refused_once_it_is_older_than_the_window_and_a_change_
     assert!(server.post("/v1/commit", "").contains("\"success\":true"));
     for member in [&a, &b] {
         within(PATIENCE, || {
-            member.get("/v1/member/ipsec-security-associations").contains("\"anti-replay\":\"disabled\"")
+            member
+                .get("/v1/member/ipsec-security-associations?detail")
+                .contains("\"anti-replay\":\"disabled\"")
         });
     }
     ping(&a);
