@@ -95,7 +95,7 @@ fn ipsec_sa(now: Instant, vpn: &Vpn, held: &Held) -> MemberIpsecSa {
                 .sender_ids
                 .as_ref()
                 .filter(|_| !sa.suite.wants_random_iv())
-                .map(|ids| control::SenderIds { bits: ids.bits, ids: ids.ids.clone() }),
+                .map(|ids| control::SenderIds { bits: ids.bits, ids: ids.spares.iter().copied().collect() }),
             anti_replay: show::anti_replay(vpn.anti_replay_window.filter(|_| sa.carries_time)),
             policies: sa.selectors.iter().map(show::selector).collect(),
         }),
