@@ -123,7 +123,7 @@ mod tests {
         let (elapsed, after) = (clock.elapsed(), boottime());
         assert!(elapsed >= HEAD_START && elapsed - HEAD_START <= after - before);
         // What the kernel's clock has counted before we started, asleep or not, makes no difference.
-        let earlier = Clock { started: before.saturating_sub(Duration::from_secs(100)) };
+        let earlier = Clock { started: before.saturating_sub(Duration::from_secs(100)), ..clock };
         let gone = earlier.now() - clock.now();
         assert!(gone >= Duration::from_secs(99).min(before) && gone < Duration::from_secs(160));
     }

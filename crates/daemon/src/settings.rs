@@ -437,9 +437,9 @@ mod tests {
         let candidate = pushing(3600, 7200, 11, 4, 20);
         let configured =
             candidate.model.unwrap_or_else(|| panic!("{:#?}", candidate.findings)).server.unwrap();
-        assert_eq!(server(&configured, |_| None).unwrap_err().0, "g");
+        assert_eq!(server(&configured, Duration::ZERO, |_| None).unwrap_err().0, "g");
         let key = SigningKey::generate(crypto::signature::SigningKeyKind::EcdsaP256).unwrap();
-        let settings = server(&configured, |_| Some(&key)).unwrap();
+        let settings = server(&configured, Duration::ZERO, |_| Some(&key)).unwrap();
         let push = settings.groups[0].push.as_ref().unwrap();
         let expected = server::PushSettings {
             communication: server::Communication::Multicast {

@@ -48,6 +48,7 @@ impl DataPath {
             Event::Registered { .. }
             | Event::RegistrationFailed { .. }
             | Event::SenderIds { .. }
+            | Event::PseudoTime { .. }
             | Event::JoinGroup { .. }
             | Event::LeaveGroup { .. }
             | Event::Log(_) => false,

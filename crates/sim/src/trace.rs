@@ -19,6 +19,9 @@ impl World<'_> {
             Event::SenderIds { sender_ids, .. } => {
                 sender_ids.ids.iter().for_each(|id| self.note(&id.to_be_bytes()));
             }
+            Event::PseudoTime { anti_replay, .. } => {
+                self.note(&anti_replay.time.as_micros().to_be_bytes());
+            }
             Event::RemoveSas { spis, .. } => spis.iter().for_each(|spi| self.note(&spi.to_be_bytes())),
             Event::JoinGroup { .. } => self.note(b"join"),
             Event::LeaveGroup { .. } => self.note(b"leave"),

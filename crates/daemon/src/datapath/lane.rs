@@ -136,7 +136,17 @@ impl Lane {
                 *reported.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
             }
         })?;
-        Ok(Self { orders, wake, thread: Some(thread), tables, failure, answers, asked: 0, unknown_spi, sessions })
+        Ok(Self {
+            orders,
+            wake,
+            thread: Some(thread),
+            tables,
+            failure,
+            answers,
+            asked: 0,
+            unknown_spi,
+            sessions,
+        })
     }
 
     /// Gives an order. An error means that the thread has ended.

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::counter_mode::{capture, captured, drops, send_again, triangle, with_two_members};
+use super::counter_mode::{capture, captured, refused, send_again, triangle, with_two_members};
 use super::host::{Host, skip, within};
 use super::{MEMBER, SERVER};
 

@@ -32,6 +32,7 @@ use super::vpn::{OwnSenderIds, Vpn};
 use super::{GatewaySettings, GroupIdForm, Member, VpnSettings};
 use crate::log::{Entry, Facility, Level};
 use crate::policy::SenderIdDownload;
+use crate::pseudo_time::{AntiReplay, PseudoTime};
 use crate::push::{self, KekSpi, Recent};
 use crate::record::{self, Input, Output, Written};
 use crate::time::Instant;
@@ -54,6 +55,7 @@ struct Kept {
     keks: Vec<HeldKek>,
     retired: Vec<(KekSpi, u32)>,
     sender_ids: Option<OwnSenderIds>,
+    pseudo_time: Option<(Instant, AntiReplay)>,
 }
 
 impl Member {
@@ -135,6 +137,11 @@ impl Member {
                 .with("keks", vpn.keks.iter().count()),
         );
         let ids = vpn.sender_ids.clone();
+        if let Some((at, anti_replay)) = vpn.pseudo_time {
+            // Keys that carry it are installed with its clock.
+            let vpn = name.clone();
+            self.events.push_back(Event::PseudoTime { vpn, at, anti_replay, set: true });
+        }
         if let Some(own) = &ids {
             // The keys must be there, and belong to no ids, before those are told that may use these.
             let sender_ids = SenderIdDownload { bits: own.bits, ids: Vec::new() };
@@ -165,6 +172,7 @@ impl Member {
         vpn.pulled_from = Some(kept.pulled_from);
         vpn.server_is_ours = kept.server_is_ours;
         vpn.sender_ids = kept.sender_ids;
+        vpn.pseudo_time = kept.pseudo_time;
         vpn.sas.held = kept.sas;
         vpn.sas.ended = kept.ended.into();
         vpn.sas.closed = kept.closed;
@@ -239,6 +247,12 @@ fn write_vpn(output: &mut Output, now: Instant, vpn: &Vpn) {
         output.count(entitled.len());
         entitled.iter().for_each(|spi| output.u32(*spi));
     }
+    output.flag(vpn.pseudo_time.is_some());
+    if let Some((at, told)) = vpn.pseudo_time {
+        output.moment(now, at);
+        output.duration(told.window);
+        output.u64(told.time.as_micros());
+    }
 }
 
 /// The TEKs that the ids of the last PULL may be used with: those it named, and those that came by push since.
@@ -270,6 +284,10 @@ fn read_vpn(input: &mut Input<'_>) -> Result<Kept> {
             false => None,
             true => Some(read_sender_ids(input)?),
         },
+        pseudo_time: match input.flag("pseudo-time")? {
+            false => None,
+            true => Some(read_pseudo_time(input)?),
+        },
     })
 }
 
@@ -283,6 +301,12 @@ fn read_sender_ids(input: &mut Input<'_>) -> Result<OwnSenderIds> {
         return Err(input.error("sender id"));
     }
     Ok(OwnSenderIds { bits, spares, spis: input.list("SPIs", |input| input.u32("SPI"))? })
+}
+
+fn read_pseudo_time(input: &mut Input<'_>) -> Result<(Instant, AntiReplay)> {
+    let at = input.moment("pseudo-time")?;
+    let window = input.duration("anti-replay window")?;
+    Ok((at, AntiReplay { window, time: PseudoTime::from_micros(input.u64("pseudo-time")?) }))
 }
 
 fn write_tek(output: &mut Output, now: Instant, held: &Held) {

@@ -326,7 +326,7 @@ impl Member {
     ) {
         let Some(anti_replay) = told else { return };
         let vpn = &mut self.vpns[index];
-        vpn.anti_replay_window = Some(anti_replay.window);
+        vpn.pseudo_time = Some((at, anti_replay));
         self.events.push_back(Event::PseudoTime { vpn: vpn.name.clone(), at, anti_replay, set });
     }
 

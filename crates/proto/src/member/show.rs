@@ -96,7 +96,9 @@ fn ipsec_sa(now: Instant, vpn: &Vpn, held: &Held) -> MemberIpsecSa {
                 .as_ref()
                 .filter(|_| !sa.suite.wants_random_iv())
                 .map(|ids| control::SenderIds { bits: ids.bits, ids: ids.spares.iter().copied().collect() }),
-            anti_replay: show::anti_replay(vpn.anti_replay_window.filter(|_| sa.carries_time)),
+            anti_replay: show::anti_replay(
+                vpn.pseudo_time.filter(|_| sa.carries_time).map(|(_, told)| told.window),
+            ),
             policies: sa.selectors.iter().map(show::selector).collect(),
         }),
     }

@@ -15,6 +15,7 @@ use super::settings::{GatewaySettings, VpnSettings};
 use super::state::State;
 use crate::phase1::AssociationId;
 use crate::policy::SenderIdDownload;
+use crate::pseudo_time::AntiReplay;
 use crate::time::Instant;
 use crate::timeline::TRIES_PER_SERVER;
 
@@ -96,8 +97,8 @@ pub(super) struct Vpn {
     pub(super) probes: Probes,
     /// The sender ids of the last PULL.
     pub(super) sender_ids: Option<OwnSenderIds>,
-    /// The window around the pseudo-time, as last told.
-    pub(super) anti_replay_window: Option<Duration>,
+    /// The pseudo-time as last told, and when it was so.
+    pub(super) pseudo_time: Option<(Instant, AntiReplay)>,
     known_interval: Option<Duration>,
     tunnels: BTreeMap<Arc<[Selector]>, u32>,
 }
@@ -128,7 +129,7 @@ impl Vpn {
             planned: None,
             probes: Probes::default(),
             sender_ids: None,
-            anti_replay_window: None,
+            pseudo_time: None,
             known_interval: None,
             tunnels: BTreeMap::new(),
         }

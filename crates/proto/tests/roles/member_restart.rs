@@ -205,3 +205,32 @@ fn a_member_that_leaves_keeps_nothing() {
     assert!(world.members[0].has_changed());
     assert!(world.members[0].state(world.now).len() < 10 && whole > 100);
 }
+
+#[test]
+fn the_pseudo_time_goes_on_before_the_keys_that_carry_it() {
+    let mut group: GroupSettings = group(GROUP, 1, &[policy(1)]);
+    group.ipsec_sas[0].anti_replay = Some(seconds(100));
+    let mut world = World::new(server_settings(1, vec![group]), vec![settings()]);
+    world.up();
+    world.run(seconds(30));
+    let told = |world: &World| {
+        let mut told = None;
+        for event in world.events_of(0) {
+            match event {
+                Event::PseudoTime { at, anti_replay, .. } => told = Some((*at, *anti_replay)),
+                Event::InstallSas { sas, .. } if sas.iter().any(|sa| sa.carries_time) => {
+                    assert!(told.is_some(), "keys come after the clock that they carry");
+                }
+                _ => {}
+            }
+        }
+        told
+    };
+    let (at, before) = told(&world).expect("the server told it");
+    world.member_events.clear();
+    restart(&mut world, settings(), seconds(3));
+    let (again, after) = told(&world).expect("it is told again");
+    assert_eq!((after.window, world.registered(0)), (before.window, 0));
+    let (told, shown) = (after.time.as_micros() - before.time.as_micros(), (again - at).as_micros());
+    assert_eq!(u128::from(told), shown, "the clock shows what it would have shown");
+}

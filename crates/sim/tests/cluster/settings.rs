@@ -70,6 +70,7 @@ pub fn server(push: bool) -> server::Settings {
             .map(|member| gateway(&name(member), vec![member_address(member)], None))
             .collect(),
         retransmission: phase1::Retransmission::default(),
+        epoch: Duration::ZERO,
         groups: vec![GroupSettings {
             name: "group".into(),
             id: 1,
@@ -84,6 +85,7 @@ pub fn server(push: bool) -> server::Settings {
                 name: "sa".into(),
                 suite: EspSuite::Gcm { key: GcmKeyLen::Bits128 },
                 lifetime: Duration::from_secs(60),
+                anti_replay: None,
                 policies: vec![MatchPolicy {
                     name: "policy".into(),
                     selector: Selector::between(prefix(1).into(), prefix(2).into()),
@@ -111,6 +113,7 @@ pub fn member(index: usize) -> member::Settings {
             df_bit: "clear".into(),
             routing_instance: "default".into(),
             recovery_probe: false,
+            paired_policies_only: false,
             heartbeat_threshold: 0,
             sender_ids: 4,
             rsa_bare_hash: false,

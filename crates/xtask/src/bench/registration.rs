@@ -259,6 +259,7 @@ impl Station {
                 Event::RegistrationFailed { reason, .. } => bail!("a registration failed: {reason}"),
                 Event::InstallSas { .. }
                 | Event::SenderIds { .. }
+                | Event::PseudoTime { .. }
                 | Event::RemoveSas { .. }
                 | Event::JoinGroup { .. }
                 | Event::LeaveGroup { .. }
