@@ -40,7 +40,7 @@ impl PseudoTime {
     /// Seconds, modulo 2^32, and microseconds.
     pub(crate) fn to_octets(self) -> [u8; 8] {
         let seconds = (self.0 / SECOND_MICROS) & 0xffff_ffff;
-        (seconds << 32 | self.0 % SECOND_MICROS).to_be_bytes()
+        ((seconds << 32) | (self.0 % SECOND_MICROS)).to_be_bytes()
     }
 
     /// `None` if a second has too many microseconds.

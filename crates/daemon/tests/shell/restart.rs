@@ -76,7 +76,8 @@ fn a_member_registers_where_what_it_kept_is_of_no_use() {
     };
     let other_key =
         |member: &Host| fs::write(member.folder().join("state/member/state.key"), [7; 32]).unwrap();
-    let causes: [(&str, &dyn Fn(&Host)); 2] = [("damaged", &damage), ("another key", &other_key)];
+    type Spoil<'a> = &'a dyn Fn(&Host);
+    let causes: [(&str, Spoil<'_>); 2] = [("damaged", &damage), ("another key", &other_key)];
     for (count, (words, cause)) in causes.into_iter().enumerate() {
         assert!(member.stop());
         cause(&member);
