@@ -7,8 +7,8 @@ use std::sync::Arc;
 use config::model::{self, Configuration};
 use dataplane::{
     AddressPair, Binding, Counters, DefaultPolicy, DfBit, GroupSa, Instant, InterfaceId, Policy, PseudoClock,
-    PseudoTime, Registration, SaSettings, Selector, SenderIdLength, SenderIds, ServiceFilter,
-    ServiceFilterTerm, Tables, TablesBuilder, Vpn,
+    Registration, SaSettings, Selector, SenderIdLength, SenderIds, ServiceFilter, ServiceFilterTerm, Tables,
+    TablesBuilder, Vpn,
 };
 use ipnet::{Ipv4Net, Ipv6Net};
 use proto::member;
@@ -89,7 +89,7 @@ impl Protection {
     /// moves it forward.
     pub fn take_pseudo_time(&mut self, name: &str, at: Instant, told: AntiReplay, set: bool) {
         let Some(vpn) = self.vpns.get_mut(name) else { return };
-        let time = PseudoTime::from_micros(told.time.as_micros());
+        let time = told.time;
         let clock = vpn.pseudo_clock.get_or_insert_with(|| PseudoClock::new(at, time, told.window));
         clock.set_window(told.window);
         if set {

@@ -26,7 +26,7 @@ pub use counters::{Counters, Drops, Passes, Traffic};
 pub use engine::Engine;
 pub use frame::{Destination, FrameBuffer, FrameIn, FrameOut, InterfaceId, Origin, VnetHeader};
 pub use policy::{AddressPair, outside_scope, scope_contains};
-pub use pseudo_time::{PseudoClock, PseudoTime};
+pub use pseudo_time::PseudoClock;
 pub use reason::{DropReason, PassReason};
 pub use sa::{GroupSa, SaError, SaSettings};
 pub use sender_ids::{SenderIdError, SenderIdLength, SenderIds};
@@ -36,4 +36,5 @@ pub use tables::{
     Binding, Candidates, DefaultPolicy, DfBit, Policy, Registration, Tables, TablesBuilder, Vpn,
 };
 pub use time::Instant;
+pub use wire::PseudoTime;
 pub use wire::selector::Selector;

@@ -18,7 +18,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::ip::{long, put_long, put_word, word};
+use wire::PseudoTime;
+
+use crate::ip::{long, put_word, word};
 use crate::{DropReason, Instant};
 
 /// Octets of the header.
@@ -27,22 +29,6 @@ pub(crate) const HEADER_LENGTH: usize = 12;
 pub(crate) const PROTOCOL_D3P: u8 = 253;
 const POSIX_TIME: u8 = 1;
 const SECOND: u64 = 1_000_000;
-
-/// A moment of a group's pseudo-time: microseconds since the POSIX epoch, as the server counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PseudoTime(u64);
-
-impl PseudoTime {
-    /// So many microseconds after the epoch.
-    pub const fn from_micros(micros: u64) -> Self {
-        Self(micros)
-    }
-
-    /// Microseconds since the epoch.
-    pub const fn as_micros(self) -> u64 {
-        self.0
-    }
-}
 
 /// The pseudo-time of one group and the window around it, shared by tables and lanes.
 #[derive(Debug)]
@@ -63,12 +49,13 @@ impl PseudoClock {
 
     /// Shows `time` at `now`: what a PULL says.
     pub fn set(&self, now: Instant, time: PseudoTime) {
-        self.offset.store(time.0.wrapping_sub(now.as_micros()), Ordering::Relaxed);
+        self.offset.store(time.as_micros().wrapping_sub(now.as_micros()), Ordering::Relaxed);
     }
 
     /// Shows `time` at `now` if that is later than what it shows: what a PUSH says. True if it was.
     pub fn advance(&self, now: Instant, time: PseudoTime) -> bool {
-        let later = |offset: u64| (time > read(now, offset)).then(|| time.0.wrapping_sub(now.as_micros()));
+        let later =
+            |offset: u64| (time > read(now, offset)).then(|| time.as_micros().wrapping_sub(now.as_micros()));
         self.offset.fetch_update(Ordering::Relaxed, Ordering::Relaxed, later).is_ok()
     }
 
@@ -98,7 +85,7 @@ impl PseudoClock {
             return Err(DropReason::TimestampMalformed);
         }
         // Seconds have 32 bits and wrap: the difference is taken around the receiver's time.
-        let own = self.read(now).0;
+        let own = self.read(now).as_micros();
         let seconds = long(header, 4).wrapping_sub((own / SECOND) as u32) as i32;
         let micros = i64::from(seconds) * SECOND as i64 + i64::from(long(header, 8)) - (own % SECOND) as i64;
         match micros.unsigned_abs() <= self.window_micros.load(Ordering::Relaxed) {
@@ -110,7 +97,7 @@ impl PseudoClock {
 }
 
 fn read(now: Instant, offset: u64) -> PseudoTime {
-    PseudoTime(now.as_micros().wrapping_add(offset))
+    PseudoTime::from_micros(now.as_micros().wrapping_add(offset))
 }
 
 /// Writes the header before a packet of the given protocol (4 or 41).
@@ -118,8 +105,7 @@ pub(crate) fn write_header(header: &mut [u8], protocol: u8, time: PseudoTime) {
     header[0] = protocol;
     header[1] = POSIX_TIME;
     put_word(header, 2, HEADER_LENGTH as u16);
-    put_long(header, 4, (time.0 / SECOND) as u32);
-    put_long(header, 8, (time.0 % SECOND) as u32);
+    header[4..HEADER_LENGTH].copy_from_slice(&time.to_octets());
 }
 
 #[cfg(test)]
@@ -147,14 +133,17 @@ mod tests {
         for base in [1_700_000_000, (1u64 << 32) - 1] {
             let now = Instant::from_micros(77);
             let clock = PseudoClock::new(now, at(base, 999_999), Duration::from_millis(1500));
-            let check = |time: u64| clock.check(now, &header(PseudoTime(time)));
+            let check = |time: u64| clock.check(now, &header(PseudoTime::from_micros(time)));
             let own = at(base, 999_999).as_micros();
             assert_eq!(check(own), Ok(4));
             assert_eq!([check(own - 1_500_000), check(own + 1_500_000)], [Ok(4); 2]);
             assert_eq!(check(own - 1_500_001), Err(DropReason::TimestampTooOld));
             assert_eq!(check(own + 1_500_001), Err(DropReason::TimestampTooNew));
             let later = now.saturating_add(Duration::from_secs(3));
-            assert_eq!(clock.check(later, &header(PseudoTime(own))), Err(DropReason::TimestampTooOld));
+            assert_eq!(
+                clock.check(later, &header(PseudoTime::from_micros(own))),
+                Err(DropReason::TimestampTooOld)
+            );
         }
     }
 

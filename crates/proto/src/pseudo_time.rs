@@ -12,6 +12,7 @@
 
 use std::time::Duration;
 
+pub use wire::PseudoTime;
 use wire::attribute::{Attribute, Attributes};
 use wire::registry::GapAttribute;
 
@@ -19,37 +20,6 @@ use crate::time::Instant;
 
 /// The only type of time that the draft defines: seconds since the POSIX epoch, and microseconds.
 const TYPE_POSIX: u16 = 1;
-
-const SECOND_MICROS: u64 = 1_000_000;
-
-/// A moment of a group's pseudo-time: microseconds since the POSIX epoch, as the server counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PseudoTime(u64);
-
-impl PseudoTime {
-    /// So many microseconds after the epoch.
-    pub const fn from_micros(micros: u64) -> Self {
-        Self(micros)
-    }
-
-    /// Microseconds since the epoch.
-    pub const fn as_micros(self) -> u64 {
-        self.0
-    }
-
-    /// Seconds, modulo 2^32, and microseconds.
-    pub(crate) fn to_octets(self) -> [u8; 8] {
-        let seconds = (self.0 / SECOND_MICROS) & 0xffff_ffff;
-        ((seconds << 32) | (self.0 % SECOND_MICROS)).to_be_bytes()
-    }
-
-    /// `None` if a second has too many microseconds.
-    fn from_octets(octets: [u8; 8]) -> Option<Self> {
-        let value = u64::from_be_bytes(octets);
-        let (seconds, micros) = (value >> 32, value & 0xffff_ffff);
-        (micros < SECOND_MICROS).then_some(Self(seconds * SECOND_MICROS + micros))
-    }
-}
 
 /// The pseudo-time that a server keeps for one group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,11 +31,11 @@ pub(crate) struct PseudoClock {
 impl PseudoClock {
     /// A clock that shows `time` at `now`.
     pub(crate) fn new(now: Instant, time: PseudoTime) -> Self {
-        Self { offset: time.0.wrapping_sub(now.as_micros()) }
+        Self { offset: time.as_micros().wrapping_sub(now.as_micros()) }
     }
 
     pub(crate) fn read(self, now: Instant) -> PseudoTime {
-        PseudoTime(now.as_micros().wrapping_add(self.offset))
+        PseudoTime::from_micros(now.as_micros().wrapping_add(self.offset))
     }
 }
 
