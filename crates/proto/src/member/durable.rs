@@ -33,7 +33,7 @@ use super::{GatewaySettings, GroupIdForm, Member, VpnSettings};
 use crate::log::{Entry, Facility, Level};
 use crate::policy::SenderIdDownload;
 use crate::pseudo_time::{AntiReplay, PseudoTime};
-use crate::push::{self, KekSpi, Recent};
+use crate::push::{KekSpi, Recent};
 use crate::record::{self, Input, Output, Written};
 use crate::time::Instant;
 
@@ -200,7 +200,7 @@ fn registration(settings: &VpnSettings, gateway: &GatewaySettings) -> [u8; 32] {
     output.u16(gateway.server_port);
     output.u16(gateway.local_port);
     let phase1 = &gateway.phase1;
-    write_address(&mut output, phase1.local_address);
+    output.optional_address(phase1.local_address);
     for identity in [&phase1.local_identity, &phase1.remote_identity] {
         output.flag(identity.is_some());
         if let Some(identity) = identity {
@@ -378,20 +378,13 @@ fn read_tek(input: &mut Input<'_>) -> Result<Held> {
 }
 
 fn write_kek(output: &mut Output, now: Instant, held: &HeldKek) {
-    output.raw(&held.kek.spi.0);
-    record::write_cipher(output, held.kek.cipher);
-    output.counted(held.kek.key.expose());
-    output.counted(held.kek.iv.expose());
-    record::write_hash(output, held.kek.hash);
-    record::write_prf(output, held.kek.acknowledgement);
+    record::write_kek(output, &held.kek);
     output.counted(held.verifying.to_spki_der());
     output.moment(now, held.ends);
-    output.flag(held.pulled.is_some());
-    output.moment(now, held.pulled.unwrap_or(now));
+    output.optional_moment(now, held.pulled);
     output.duration(held.timeline.lifetime);
-    output.flag(held.heartbeat.is_some());
-    output.duration(held.heartbeat.unwrap_or_default());
-    write_address(output, held.multicast);
+    output.optional_duration(held.heartbeat);
+    output.optional_address(held.multicast);
     output.address(held.server);
     output.u32(held.sequence);
     output.u64(held.pushes);
@@ -399,45 +392,26 @@ fn write_kek(output: &mut Output, now: Instant, held: &HeldKek) {
 }
 
 fn read_kek(input: &mut Input<'_>) -> Result<HeldKek> {
-    let spi = KekSpi(input.array("KEK SPI")?);
-    let cipher = record::read_cipher(input)?;
-    let key = Secret::from_slice(input.counted("KEK")?);
-    let iv = Secret::from_slice(input.counted("IV")?);
-    if (key.len(), iv.len()) != (cipher.key_len(), cipher.block_len()) {
-        return Err(input.error("KEK"));
-    }
-    let (hash, acknowledgement) = (record::read_hash(input)?, record::read_prf(input)?);
+    let kek = record::read_kek(input)?;
     let verifying = VerifyingKey::from_wire(input.counted("public key")?);
     let verifying = verifying.map_err(|_| input.error("public key"))?;
     let ends = input.moment("expiry")?;
-    let was_pulled = input.flag("PULL")?;
-    let pulled = Some(input.moment("PULL")?).filter(|_| was_pulled);
+    let pulled = input.optional_moment("PULL")?;
     let lifetime = input.duration("lifetime")?;
-    let has_heartbeat = input.flag("heartbeat")?;
-    let heartbeat = Some(input.duration("heartbeat")?).filter(|_| has_heartbeat);
+    let heartbeat = input.optional_duration("heartbeat")?;
     Ok(HeldKek {
-        kek: push::Kek { spi, cipher, key, iv, hash, acknowledgement },
+        kek,
         verifying,
         index: 0,
         pulled,
         ends,
         timeline: timeline(lifetime),
         heartbeat,
-        multicast: read_address(input)?,
+        multicast: input.optional_address("address")?,
         server: input.address("server")?,
         sequence: input.u32("sequence number")?,
         pushes: input.u64("pushes")?,
         recent: Recent::default(),
         fraction: input.u32("fraction")?,
     })
-}
-
-fn write_address(output: &mut Output, address: Option<IpAddr>) {
-    output.flag(address.is_some());
-    output.address(address.unwrap_or(Ipv4Addr::UNSPECIFIED.into()));
-}
-
-fn read_address(input: &mut Input<'_>) -> Result<Option<IpAddr>> {
-    let is_there = input.flag("address")?;
-    Ok(Some(input.address("address")?).filter(|_| is_there))
 }

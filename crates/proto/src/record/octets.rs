@@ -1,6 +1,6 @@
 //! Fields of a record, written and read in a fixed order.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use crypto::Secret;
@@ -72,6 +72,22 @@ impl Output {
         let difference = i128::from(moment.as_micros()) - i128::from(now.as_micros());
         let clamped = difference.clamp(i64::MIN.into(), i64::MAX.into()) as i64;
         self.raw(&clamped.to_be_bytes());
+    }
+
+    /// Whether there is one, and it, or as many octets: so with the others below.
+    pub(crate) fn optional_moment(&mut self, now: Instant, moment: Option<Instant>) {
+        self.flag(moment.is_some());
+        self.moment(now, moment.unwrap_or(now));
+    }
+
+    pub(crate) fn optional_duration(&mut self, duration: Option<Duration>) {
+        self.flag(duration.is_some());
+        self.duration(duration.unwrap_or_default());
+    }
+
+    pub(crate) fn optional_address(&mut self, address: Option<IpAddr>) {
+        self.flag(address.is_some());
+        self.address(address.unwrap_or(Ipv4Addr::UNSPECIFIED.into()));
     }
 
     pub(crate) fn address(&mut self, address: IpAddr) {
@@ -187,6 +203,21 @@ impl<'a> Input<'a> {
         let Written { now, age } = self.written;
         let micros = i128::from(now.as_micros()) - age.as_micros().min(1 << 100) as i128 + difference;
         Ok(Instant::from_micros(u64::try_from(micros.max(0)).unwrap_or(u64::MAX)))
+    }
+
+    pub(crate) fn optional_moment(&mut self, field: &'static str) -> Result<Option<Instant>> {
+        let is_there = self.flag(field)?;
+        Ok(Some(self.moment(field)?).filter(|_| is_there))
+    }
+
+    pub(crate) fn optional_duration(&mut self, field: &'static str) -> Result<Option<Duration>> {
+        let is_there = self.flag(field)?;
+        Ok(Some(self.duration(field)?).filter(|_| is_there))
+    }
+
+    pub(crate) fn optional_address(&mut self, field: &'static str) -> Result<Option<IpAddr>> {
+        let is_there = self.flag(field)?;
+        Ok(Some(self.address(field)?).filter(|_| is_there))
     }
 
     pub(crate) fn address(&mut self, field: &'static str) -> Result<IpAddr> {

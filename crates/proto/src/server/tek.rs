@@ -137,11 +137,9 @@ impl IpsecSa {
         push: Option<Push>,
         spis: &mut BTreeSet<u32>,
     ) -> Option<Self> {
-        let settings = IpsecSaSettings::clone(&kept.teks.last()?.settings);
-        let mut sa = Self::new(IpsecSaSettings { name: kept.name, ..settings }, push);
-        sa.restore(now, kept.teks, spis);
+        let mut sa = Self::loaded(now, kept, push, spis)?;
         sa.retire();
-        Some(sa).filter(|sa| !sa.is_gone())
+        Some(sa)
     }
 
     /// What another server made, with or without a statement for it here. `None` if all of it has ended.

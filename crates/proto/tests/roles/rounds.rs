@@ -72,16 +72,21 @@ fn rounds_of_almost_the_same_moment_are_of_one_moment() {
     assert_eq!(pushes(&world), begun + 2);
 }
 
-#[test]
-fn a_member_whose_new_kek_the_server_does_not_know_of_is_told_that_it_is_revoked() {
+/// The KEK has just rolled, and what member 0 acknowledges is lost.
+fn kek_rolled_unacknowledged() -> World {
     let mut world = world(2, unicast());
     let before = newest_kek(&world);
-    // The KEK rolls; what member 0 acknowledges is lost.
     world.set_network(|seen| match (seen.member, &*seen.label) {
         (Some(0), label) if label.starts_with("acknowledgement") => Fate::Lose,
         _ => Fate::Deliver,
     });
     assert!(world.run_until(seconds(86_400), |world| newest_kek(world) != before));
+    world
+}
+
+#[test]
+fn a_member_whose_new_kek_the_server_does_not_know_of_is_told_that_it_is_revoked() {
+    let mut world = kek_rolled_unacknowledged();
     world.run(seconds(1));
     assert_eq!(world.members[0].kek_security_associations(world.now).len(), 2);
     world.set_network(|_| Fate::Deliver);
@@ -94,13 +99,7 @@ fn a_member_whose_new_kek_the_server_does_not_know_of_is_told_that_it_is_revoked
 
 #[test]
 fn it_is_told_so_under_the_new_kek_once_the_one_that_the_server_knows_of_has_ended() {
-    let mut world = world(2, unicast());
-    let before = newest_kek(&world);
-    world.set_network(|seen| match (seen.member, &*seen.label) {
-        (Some(0), label) if label.starts_with("acknowledgement") => Fate::Lose,
-        _ => Fate::Deliver,
-    });
-    assert!(world.run_until(seconds(86_400), |world| newest_kek(world) != before));
+    let mut world = kek_rolled_unacknowledged();
     let left = |world: &World| {
         let keks = world.shown().kek_security_associations(world.now);
         keks[0].detail.as_ref().unwrap().lifetime_remaining_secs

@@ -7,7 +7,6 @@ use crypto::signature::SigningKey;
 use wire::codec::Result;
 
 use crate::pseudo_time::{PseudoClock, PseudoTime};
-use crate::push::{self, KekSpi};
 use crate::record::{self, Input, Output};
 use crate::server::group::Group;
 use crate::server::kek::{KekState, Remembered};
@@ -119,16 +118,14 @@ fn write_sender_ids(output: &mut Output, now: Instant, ids: &RememberedSenderIds
     output.count(ids.spans.len());
     for span in &ids.spans {
         output.u64(span.first);
-        output.flag(span.free_at.is_some());
-        output.moment(now, span.free_at.unwrap_or(now));
+        output.optional_moment(now, span.free_at);
     }
     output.count(ids.allotments.len());
     for allotment in &ids.allotments {
         output.text(&allotment.incarnation);
         output.u64(allotment.first);
         output.u64(allotment.end);
-        output.flag(allotment.covers.is_some());
-        output.moment(now, allotment.covers.unwrap_or(now));
+        output.optional_moment(now, allotment.covers);
     }
 }
 
@@ -139,10 +136,7 @@ fn read_sender_ids(input: &mut Input<'_>, layout: u8) -> Result<RememberedSender
     }
     let reserved = input.u64("sender ids")?;
     let spans: Vec<Span> = input.list("sender ids", |input| {
-        let first = input.u64("sender ids")?;
-        let is_freed = input.flag("sender ids")?;
-        let free_at = Some(input.moment("sender ids")?).filter(|_| is_freed);
-        Ok(Span { first, free_at })
+        Ok(Span { first: input.u64("sender ids")?, free_at: input.optional_moment("sender ids")? })
     })?;
     if reserved >= 1 << 62 || !spans.iter().map(|span| span.first).chain([reserved]).is_sorted() {
         return Err(input.error("sender ids"));
@@ -157,8 +151,7 @@ fn read_sender_ids(input: &mut Input<'_>, layout: u8) -> Result<RememberedSender
 fn read_allotment(input: &mut Input<'_>, reserved: u64) -> Result<Allotment> {
     let incarnation = Arc::from(input.text("server")?);
     let (first, end) = (input.u64("sender ids")?, input.u64("sender ids")?);
-    let covers_until = input.flag("sender ids")?;
-    let covers = Some(input.moment("sender ids")?).filter(|_| covers_until);
+    let covers = input.optional_moment("sender ids")?;
     if first > end || end > reserved {
         return Err(input.error("sender ids"));
     }
@@ -198,10 +191,8 @@ fn write_tek(output: &mut Output, now: Instant, tek: &Tek) {
     }
     output.moment(now, tek.activates);
     output.moment(now, tek.expires);
-    output.flag(tek.predecessor_expires.is_some());
-    output.moment(now, tek.predecessor_expires.unwrap_or(now));
-    output.flag(tek.settings.anti_replay.is_some());
-    output.duration(tek.settings.anti_replay.unwrap_or_default());
+    output.optional_moment(now, tek.predecessor_expires);
+    output.optional_duration(tek.settings.anti_replay);
 }
 
 fn read_tek(input: &mut Input<'_>, layout: u8) -> Result<RememberedTek> {
@@ -222,11 +213,9 @@ fn read_tek(input: &mut Input<'_>, layout: u8) -> Result<RememberedTek> {
         })?,
     };
     let (activates, expires) = (input.moment("activation")?, input.moment("expiry")?);
-    let has_predecessor = input.flag("predecessor")?;
-    let predecessor_expires = Some(input.moment("predecessor")?).filter(|_| has_predecessor);
+    let predecessor_expires = input.optional_moment("predecessor")?;
     if layout > LAYOUT_WITHOUT_PSEUDO_TIME {
-        let carries_time = input.flag("anti-replay")?;
-        settings.anti_replay = Some(input.duration("anti-replay")?).filter(|_| carries_time);
+        settings.anti_replay = input.optional_duration("anti-replay")?;
     }
     let settings = Arc::new(settings);
     Ok(RememberedTek { spi, cipher_key, integrity_key, settings, activates, expires, predecessor_expires })
@@ -239,12 +228,7 @@ fn write_kek(output: &mut Output, now: Instant, kek: Remembered) {
         KekState::Succeeded => 2,
         KekState::Revoked => 3,
     });
-    output.raw(&kek.shared.spi.0);
-    record::write_cipher(output, kek.shared.cipher);
-    output.counted(kek.shared.key.expose());
-    output.counted(kek.shared.iv.expose());
-    record::write_hash(output, kek.shared.hash);
-    record::write_prf(output, kek.shared.acknowledgement);
+    record::write_kek(output, &kek.shared);
     output.u32(kek.reserved);
     output.moment(now, kek.expires);
     output.moment(now, kek.forget_at);
@@ -259,18 +243,10 @@ fn read_kek(input: &mut Input<'_>) -> Result<Remembered> {
         3 => KekState::Revoked,
         _ => return Err(input.error("state")),
     };
-    let spi = KekSpi(input.array("KEK SPI")?);
-    let cipher = record::read_cipher(input)?;
-    let key = Secret::from_slice(input.counted("KEK")?);
-    let iv = Secret::from_slice(input.counted("IV")?);
-    if (key.len(), iv.len()) != (cipher.key_len(), cipher.block_len()) {
-        return Err(input.error("KEK"));
-    }
-    let (hash, acknowledgement) = (record::read_hash(input)?, record::read_prf(input)?);
     Ok(Remembered {
         index,
         state,
-        shared: push::Kek { spi, cipher, key, iv, hash, acknowledgement },
+        shared: record::read_kek(input)?,
         reserved: input.u32("sequence number")?,
         expires: input.moment("expiry")?,
         forget_at: input.moment("expiry")?,
@@ -290,13 +266,11 @@ fn write_push(output: &mut Output, settings: &PushSettings) {
             output.text(interface);
         }
     }
-    output.flag(settings.source.is_some());
-    output.address(settings.source.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED.into()));
+    output.optional_address(settings.source);
     output.duration(settings.lifetime);
     output.duration(settings.retransmission_period);
     output.u32(settings.number_of_retransmission);
-    output.flag(settings.heartbeat.is_some());
-    output.duration(settings.heartbeat.unwrap_or_default());
+    output.optional_duration(settings.heartbeat);
     record::write_cipher(output, settings.cipher);
     record::write_hash(output, settings.hash);
     output.counted(settings.signing_key.to_pkcs8_der().expose());
@@ -308,13 +282,11 @@ fn read_push(input: &mut Input<'_>) -> Result<PushSettings> {
         2 => Communication::Multicast { group: input.address("group")?, interface: input.text("interface")? },
         _ => return Err(input.error("communication")),
     };
-    let has_source = input.flag("source")?;
-    let source = Some(input.address("source")?).filter(|_| has_source);
+    let source = input.optional_address("source")?;
     let lifetime = input.duration("lifetime")?;
     let retransmission_period = input.duration("retransmission period")?;
     let number_of_retransmission = input.u32("number of retransmissions")?;
-    let has_heartbeat = input.flag("heartbeat")?;
-    let heartbeat = Some(input.duration("heartbeat")?).filter(|_| has_heartbeat);
+    let heartbeat = input.optional_duration("heartbeat")?;
     let (cipher, hash) = (record::read_cipher(input)?, record::read_hash(input)?);
     let signing_key =
         SigningKey::from_pkcs8_der(input.counted("signing key")?).map_err(|_| input.error("signing key"))?;
