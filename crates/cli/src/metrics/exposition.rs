@@ -76,11 +76,9 @@ impl Exposition {
         if let Some(messages) = &status.rekey_messages {
             let sent =
                 self.counters("server_rekey_datagrams", "Copies of rekey messages, by what became of them");
-            for (outcome, count) in
-                [("sent", messages.sent), ("refused", messages.refused), ("given-up", messages.given_up)]
-            {
-                add(&sent, vec![("outcome", outcome.to_owned())], count);
-            }
+            let outcomes =
+                [("sent", messages.sent), ("refused", messages.refused), ("given-up", messages.given_up)];
+            add_each(&sent, &[], "outcome", outcomes);
             let waiting =
                 self.gauges("server_rekey_datagrams_waiting", "Copies that wait for room in the socket");
             set(&waiting, Vec::new(), messages.waiting);
@@ -94,19 +92,22 @@ impl Exposition {
         let refused = self
             .counters("server_acknowledgements_refused", "Acknowledgements that did not count, by reason");
         for group in &server.statistics {
-            let labels = |name: &'static str, value: &str| {
-                vec![("group", group.group.clone()), (name, value.to_owned())]
-            };
-            set(&members, vec![("group", group.group.clone())], group.active_members);
-            add(&pulls, labels("outcome", "succeeded"), group.pull_succeeded);
-            add(&pulls, labels("outcome", "failed"), group.pull_failed);
-            add(&pulls, labels("outcome", "threshold-exceeded"), group.pull_exceed_member_threshold);
-            add(&pushes, labels("outcome", "sent"), group.push_sent);
-            add(&pushes, labels("outcome", "acknowledged"), group.push_acknowledged);
-            add(&pushes, labels("outcome", "unacknowledged"), group.push_unacknowledged);
-            for reason in &group.acknowledgements_refused {
-                add(&refused, labels("reason", &reason.reason), reason.count);
-            }
+            let of = vec![("group", group.group.clone())];
+            set(&members, of.clone(), group.active_members);
+            let outcomes = [
+                ("succeeded", group.pull_succeeded),
+                ("failed", group.pull_failed),
+                ("threshold-exceeded", group.pull_exceed_member_threshold),
+            ];
+            add_each(&pulls, &of, "outcome", outcomes);
+            let outcomes = [
+                ("sent", group.push_sent),
+                ("acknowledged", group.push_acknowledged),
+                ("unacknowledged", group.push_unacknowledged),
+            ];
+            add_each(&pushes, &of, "outcome", outcomes);
+            let reasons = group.acknowledgements_refused.iter();
+            add_each(&refused, &of, "reason", reasons.map(|reason| (&*reason.reason, reason.count)));
         }
         let left = self.seconds("server_tek_remaining", "Life left of the newest TEK of an ipsec-sa");
         for group in &server.teks {
@@ -156,24 +157,31 @@ impl Exposition {
             self.counters("member_pushes_rejected", "Rekey messages that changed nothing, by reason");
         let happened = self.counters("member_events", "What else happened to a VPN");
         for (vpn, counters) in vpns {
-            let labels =
-                |name: &'static str, value: &str| vec![("vpn", (*vpn).to_owned()), (name, value.to_owned())];
-            add(&pulls, labels("outcome", "succeeded"), counters.pull_succeeded);
-            add(&pulls, labels("outcome", "failed"), counters.pull_failed);
-            add(&pulls, labels("outcome", "timeout"), counters.pull_timeout);
-            add(&pulls, labels("outcome", "aborted"), counters.pull_aborted);
-            add(&pushes, labels("outcome", "succeeded"), counters.push_succeeded);
-            add(&pushes, labels("outcome", "failed"), counters.push_failed);
-            add(&pushes, labels("outcome", "acknowledged"), counters.push_acknowledged);
-            for (reason, _, count) in counters.push_rejected.all() {
-                add(&rejected, labels("reason", reason), count);
-            }
-            add(&happened, labels("event", "recovery-probe"), counters.recovery_probes);
-            add(&happened, labels("event", "server-failover"), counters.server_failover);
-            add(&happened, labels("event", "delete-received"), counters.delete_received);
-            add(&happened, labels("event", "unsupported-algorithm"), counters.unsupported_algorithm);
-            add(&happened, labels("event", "exceed-maximum-keys"), counters.exceed_maximum_keys);
-            add(&happened, labels("event", "exceed-maximum-policies"), counters.exceed_maximum_policies);
+            let of = [("vpn", (*vpn).to_owned())];
+            let outcomes = [
+                ("succeeded", counters.pull_succeeded),
+                ("failed", counters.pull_failed),
+                ("timeout", counters.pull_timeout),
+                ("aborted", counters.pull_aborted),
+            ];
+            add_each(&pulls, &of, "outcome", outcomes);
+            let outcomes = [
+                ("succeeded", counters.push_succeeded),
+                ("failed", counters.push_failed),
+                ("acknowledged", counters.push_acknowledged),
+            ];
+            add_each(&pushes, &of, "outcome", outcomes);
+            let reasons = counters.push_rejected.all().into_iter();
+            add_each(&rejected, &of, "reason", reasons.map(|(reason, _, count)| (reason, count)));
+            let events = [
+                ("recovery-probe", counters.recovery_probes),
+                ("server-failover", counters.server_failover),
+                ("delete-received", counters.delete_received),
+                ("unsupported-algorithm", counters.unsupported_algorithm),
+                ("exceed-maximum-keys", counters.exceed_maximum_keys),
+                ("exceed-maximum-policies", counters.exceed_maximum_policies),
+            ];
+            add_each(&happened, &of, "event", events);
         }
     }
 
@@ -193,9 +201,7 @@ impl Exposition {
             ("packets_dropped", "Packets that were dropped, by reason", &statistics.drops),
         ] {
             let family = self.counters(name, help);
-            for count in counts {
-                add(&family, vec![("reason", count.reason.clone())], count.packets);
-            }
+            add_each(&family, &[], "reason", counts.iter().map(|count| (&*count.reason, count.packets)));
         }
         let kernel = self
             .counters("interface_packets", "Packets seen by the programs of an interface, by what they did");
@@ -210,6 +216,18 @@ impl Exposition {
 
 fn add(family: &Counters, labels: Labels, count: u64) {
     family.get_or_create(&labels).inc_by(count);
+}
+
+/// Adds counts that differ in one label, beside those `of` what they all are.
+fn add_each<'a>(
+    family: &Counters,
+    of: &[(&'static str, String)],
+    label: &'static str,
+    counts: impl IntoIterator<Item = (&'a str, u64)>,
+) {
+    for (value, count) in counts {
+        add(family, [of, &[(label, value.to_owned())]].concat(), count);
+    }
 }
 
 fn set(family: &Gauges, labels: Labels, value: u64) {
