@@ -104,10 +104,7 @@ impl Kept {
         self.next.collect(now, server, buffer);
         let changes = server.take_changes(now);
         if !changes.is_empty() {
-            let stamp = Stamp::now(self.boot);
-            let stamped = |content: Secret| stamp.before(&content);
-            self.changes
-                .extend(changes.into_iter().map(|change| (change.place, change.content.map(stamped))));
+            Stamp::now(self.boot).gather(changes, &mut self.changes);
         }
         self.advance(now);
     }

@@ -7,6 +7,7 @@
 //! Within one run of the kernel the age is a difference of `CLOCK_BOOTTIME`, which counts through suspend and which nobody
 //! can set. Only across a reboot the wall clock must serve. Both are in microseconds.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crypto::Secret;
@@ -65,6 +66,16 @@ impl Stamp {
     pub(super) fn other_clock_ahead_millis(&self, written: &Stamp) -> Option<i64> {
         let other = self.boot.is_none() || self.boot != written.boot;
         other.then(|| (written.posix_micros.cast_signed() - self.posix_micros.cast_signed()) / 1000)
+    }
+
+    /// Adds what a server has changed to what is still to be written, with the moment before each content.
+    pub(super) fn gather(
+        &self,
+        changes: Vec<proto::server::Change>,
+        into: &mut BTreeMap<String, Option<Secret>>,
+    ) {
+        let stamped = |content: Secret| self.before(&content);
+        into.extend(changes.into_iter().map(|change| (change.place, change.content.map(stamped))));
     }
 
     /// Puts the moment before a content.
