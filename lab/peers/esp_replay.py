@@ -5,38 +5,26 @@ for raw sockets.
 
 import argparse
 import socket
-import struct
 import sys
 
-from gdoi_decrypt import LINKS
+from capture import ipv4_packets
 
 ESP = 50
 
 
 def esp_packets(path, source, destination):
     """ESP packets over IPv4 between two addresses, each once however often the capture saw it."""
-    with open(path, "rb") as file:
-        data = file.read()
-    order = {b"\xd4\xc3\xb2\xa1": "<", b"\xa1\xb2\xc3\xd4": ">"}.get(data[:4])
-    if order is None:
-        raise SystemExit(f"{path} is no capture in pcap format with microseconds")
-    link = struct.unpack_from(order + "I", data, 20)[0] & 0xFFFF
-    offset, seen = 24, set()
-    while offset + 16 <= len(data):
-        _, _, kept, length = struct.unpack_from(order + "IIII", data, offset)
-        frame, offset = data[offset + 16 : offset + 16 + kept], offset + 16 + kept
-        packet = frame[LINKS[link] :]
-        if len(packet) < 28 or packet[0] >> 4 != 4 or packet[9] != ESP:
+    wanted = socket.inet_aton(source), socket.inet_aton(destination)
+    seen = set()
+    for _, packet, whole in ipv4_packets(path, ESP):
+        if (packet[12:16], packet[16:20]) != wanted:
             continue
-        if (packet[12:16], packet[16:20]) != (socket.inet_aton(source), socket.inet_aton(destination)):
-            continue
-        if kept < length:
+        if not whole:
             raise SystemExit(f"{path} does not hold whole packets")
-        total = struct.unpack_from("!H", packet, 2)[0]
-        key = packet[20:total]
+        key = packet[20:]
         if key not in seen:
             seen.add(key)
-            yield packet[:total]
+            yield packet
 
 
 def main():

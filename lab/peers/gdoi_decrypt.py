@@ -11,37 +11,25 @@ import json
 import struct
 import sys
 
+from capture import ipv4_packets
 from findings import Findings, Malformed
 from group_policy import Policy, read_kd, read_sa
 from group_push import Kek, open_push
 from ike_message import GROUPKEY_PUSH
 
-# Link types of a capture: octets before the IP header.
-LINKS = {1: 14, 101: 0, 113: 16, 276: 20}
+UDP = 17
+GDOI_PORT = 848
 
 
 def datagrams(path):
     """UDP datagrams from port 848 in a capture, as (seconds, source, destination, octets)."""
-    with open(path, "rb") as file:
-        data = file.read()
-    order = {b"\xd4\xc3\xb2\xa1": "<", b"\xa1\xb2\xc3\xd4": ">"}.get(data[:4])
-    if order is None:
-        raise SystemExit(f"{path} is no capture in pcap format with microseconds")
-    link = struct.unpack_from(order + "I", data, 20)[0] & 0xFFFF
-    offset = 24
-    while offset + 16 <= len(data):
-        seconds, micros, kept, length = struct.unpack_from(order + "IIII", data, offset)
-        frame, offset = data[offset + 16 : offset + 16 + kept], offset + 16 + kept
-        packet = frame[LINKS[link] :]
-        if len(packet) < 28 or packet[0] >> 4 != 4 or packet[9] != 17:
+    for seconds, packet, whole in ipv4_packets(path, UDP):
+        udp = packet[(packet[0] & 15) * 4 :]
+        if len(udp) < 8 or struct.unpack_from("!H", udp)[0] != GDOI_PORT:
             continue
-        octets = (packet[0] & 15) * 4
-        udp = packet[octets : struct.unpack_from("!H", packet, 2)[0]]
-        if len(udp) < 8 or struct.unpack_from("!H", udp)[0] != 848:
-            continue
-        if kept < length:
+        if not whole:
             raise SystemExit(f"{path} does not hold whole packets")
-        yield seconds + micros / 1e6, packet[12:16], packet[16:20], udp[8:]
+        yield seconds, packet[12:16], packet[16:20], udp[8:]
 
 
 class Opener:
