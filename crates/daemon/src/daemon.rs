@@ -1,8 +1,10 @@
 //! The event loop: one thread that owns everything but the packet path. One input, then every output, then the next.
 
 mod addresses;
+mod apply;
 mod cluster;
 mod commit;
+mod outputs;
 mod persistence;
 mod recovery;
 mod rekey;
@@ -11,14 +13,13 @@ mod show;
 mod supervision;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use crypto::{OsRandom, Random};
 use proto::Role as _;
-use proto::log::{Entry, Facility, Journal, Level};
+use proto::log::Journal;
 use proto::member::Member;
 use proto::path::Path;
 use proto::server::Server;
@@ -34,7 +35,7 @@ use crate::clock::{Alarm, Clock};
 use crate::command_line::CommandLine;
 use crate::configuration::Loaded;
 use crate::control_socket::{Call, ControlSocket, Request};
-use crate::datapath::{DataPath, Options, Publication, StopBehaviour};
+use crate::datapath::{DataPath, Publication, StopBehaviour};
 use crate::dispatch::{Destination, Dispatch};
 use crate::durable::Durable;
 use crate::interfaces::{Interfaces, Readiness};
@@ -42,18 +43,15 @@ use crate::lock::Lock;
 use crate::log::Log;
 use crate::multicast::Listening;
 use crate::netlink::{Links, Monitor};
+use crate::notify;
 use crate::protection::Protection;
 use crate::settings;
 use crate::signing_keys::SigningKeys;
 use crate::sockets::{Datagram, Sockets};
 use crate::state::StateDirectory;
-use crate::{log, notify};
 
 /// How soon an interface that could not be attached to is tried again.
 const ATTACH_AGAIN: Duration = Duration::from_secs(1);
-
-/// Datagrams between the two roles of one machine that one turn may handle; a loop between them ends there.
-const LOCAL_DELIVERIES: usize = 256;
 
 /// The running daemon.
 pub struct Daemon {
@@ -209,119 +207,6 @@ impl Daemon {
         Ok((daemon, Inputs { datagrams, calls, prepared, _control_socket: control_socket }))
     }
 
-    /// Puts a configuration into force. What can fail comes first: after an error everything is as it was.
-    fn apply(&mut self, loaded: Loaded) -> Result<()> {
-        // Prepare.
-        let mut trace_files = Vec::new();
-        for options in &loaded.model.trace_options {
-            let file = log::TraceFile::open(options, &self.command_line.log_dir).with_context(|| {
-                format!("{}: file {}", options.place.path, options.file.as_deref().unwrap_or(""))
-            })?;
-            trace_files.extend(file);
-        }
-        let random = || -> Result<Box<dyn Random + Send>> { Ok(Box::new(OsRandom::new()?)) };
-        let member_random = random()?;
-        let key =
-            |group: &config::model::Group| self.signing_keys.key(&group.name, group.signature_algorithm);
-        let server_settings = loaded
-            .model
-            .server
-            .as_ref()
-            .map(|server| settings::server(server, self.clock.epoch(), key))
-            .transpose()?;
-        let cluster =
-            |configuration: &config::Configuration| configuration.server.as_ref().and_then(settings::cluster);
-        let wanted = cluster(&loaded.model);
-        let moves = self.server.is_some() && wanted != cluster(&self.active.model);
-        let restored = match (&self.server, &server_settings) {
-            (Some(_), _) if !moves => None,
-            (_, Some(settings)) => Some(self.restore(settings.clone(), wanted, random()?)?),
-            (_, None) => None,
-        };
-        let starts_data_path = self.data_path.is_none()
-            && loaded.model.member.is_some()
-            && !self.command_line.control_plane_only;
-        let data_path = match starts_data_path {
-            true => {
-                let options = Options {
-                    wire_io: self.command_line.wire_io,
-                    busy_poll: Duration::from_micros(self.command_line.busy_poll),
-                    ..Options::at(self.clock)
-                };
-                Some(DataPath::start(options).context("data path")?)
-            }
-            false => None,
-        };
-        if let Some(data_path) = data_path {
-            self.recovery.watch(data_path.unknown_spi());
-            // Closed before anything is said to anybody.
-            self.data_path = Some(data_path);
-            let before = std::mem::replace(&mut self.active, loaded.clone());
-            self.protection.configure(&self.active.model, &self.state);
-            self.interfaces = Interfaces::new(&self.active.model);
-            self.publish();
-            self.active = before;
-        }
-        self.sockets.listen(&ports(&loaded.model))?;
-
-        // Apply.
-        self.log.set_files(trace_files);
-        let now = self.clock.now();
-        match (&mut self.server, server_settings) {
-            (Some(server), Some(settings)) if !moves => {
-                server.configure(now, settings);
-                if let Some(durable) = &mut self.durable {
-                    durable.handle_configured(now, server);
-                }
-            }
-            // What it has kept stays, for the day when it is configured again.
-            (Some(server), _) => server.shut_down(now),
-            (None, _) => {}
-        }
-        if let Some((server, durable)) = restored {
-            if moves {
-                self.drain();
-                self.close_state();
-            }
-            self.server = Some(server);
-            self.durable = Some(durable);
-        }
-        match (&mut self.member, loaded.model.member.as_ref().map(settings::member)) {
-            (Some(member), Some(settings)) => member.configure(now, settings),
-            (None, Some(settings)) => {
-                self.member = Some(Member::new(now, settings, member_random));
-                self.resume_member();
-            }
-            (Some(member), None) => member.shut_down(now),
-            (None, None) => {}
-        }
-        self.active = loaded;
-        self.protection.configure(&self.active.model, &self.state);
-        self.interfaces = Interfaces::new(&self.active.model);
-        // Before anything is said by a server that is to say nothing.
-        self.rest_groups();
-        self.drain();
-        if self.active.model.server.is_none() {
-            self.close_state();
-            self.server = None;
-        }
-        if self.active.model.member.is_none() {
-            self.forget_member();
-            self.member = None;
-        }
-        let exists =
-            |vpn: &str| self.active.model.member.as_ref().is_some_and(|member| member.vpn(vpn).is_some());
-        self.readiness.retain(|vpn, _| exists(vpn));
-        self.listening.retain(exists);
-        self.join_groups();
-        self.publish();
-        self.follow_addresses();
-        self.tell_readiness();
-        self.drain();
-        self.watch_unknown_spis();
-        Ok(())
-    }
-
     fn handle_datagram(&mut self, datagram: Datagram) {
         if self.is_own_rekey(&datagram.path) {
             return;
@@ -411,118 +296,6 @@ impl Daemon {
         [server, durable, member, self.publish_again, self.join_again].into_iter().flatten().min()
     }
 
-    /// Takes every output of the roles, and publishes new tables if they are behind.
-    fn drain(&mut self) {
-        for _ in 0..LOCAL_DELIVERIES {
-            self.drain_server();
-            self.drain_member();
-            match self.local.pop_front() {
-                Some((destination, path, octets)) => self.deliver(destination, path, &octets),
-                None => break,
-            }
-        }
-        while let Some(entry) = self.journal.poll() {
-            log::record("daemon", &entry);
-        }
-        if self.stale {
-            self.publish();
-        }
-    }
-
-    fn drain_server(&mut self) {
-        if let (Some(server), Some(durable)) = (&mut self.server, &mut self.durable) {
-            durable.collect(self.clock.now(), server, &mut self.buffer);
-        }
-        self.send_released();
-        while let Some(event) = self.server.as_mut().and_then(|server| server.poll_event()) {
-            match event {
-                proto::server::Event::Log(entry) => log::record("server", &entry),
-                // The log entries beside them say it all.
-                proto::server::Event::Registered { .. }
-                | proto::server::Event::MemberLost { .. }
-                | proto::server::Event::RekeyCompleted { .. } => {}
-            }
-        }
-    }
-
-    fn drain_member(&mut self) {
-        // What it acknowledges it must know after a restart.
-        self.keep_member();
-        let mut buffer = std::mem::take(&mut self.buffer);
-        while let Some(path) = self.member.as_mut().and_then(|member| member.poll_transmit(&mut buffer)) {
-            self.dispatch.sent_by_member(&buffer);
-            self.transmit(Destination::Member, path, &buffer);
-        }
-        self.buffer = buffer;
-        while let Some(event) = self.member.as_mut().and_then(|member| member.poll_event()) {
-            match event {
-                proto::member::Event::InstallSas { vpn, sas, closed } => {
-                    let now = crate::protection::engine_time(self.clock.now());
-                    self.protection.install(&vpn, &sas, &closed, now, &self.state);
-                    self.resume_windows(&vpn);
-                    self.stale = true;
-                }
-                proto::member::Event::SenderIds { vpn, sender_ids, spis } => {
-                    self.protection.begin_sender_ids(&vpn, sender_ids.bits, &spis);
-                    // None at first tells of those to come, with the keys that are installed in between.
-                    if !sender_ids.ids.is_empty() {
-                        self.begin_sending(&vpn);
-                    }
-                }
-                proto::member::Event::PseudoTime { vpn, at, anti_replay, set } => {
-                    let at = crate::protection::engine_time(at);
-                    self.protection.take_pseudo_time(&vpn, at, anti_replay, set);
-                }
-                proto::member::Event::RemoveSas { vpn, spis, .. } => {
-                    self.protection.remove(&vpn, &spis);
-                    self.stale = true;
-                }
-                proto::member::Event::JoinGroup { vpn, group, source } => {
-                    self.listening.join(&vpn, group, source);
-                    self.join_groups();
-                    self.stale = true;
-                }
-                proto::member::Event::LeaveGroup { vpn, group } => {
-                    self.listening.leave(&vpn, group);
-                    self.join_groups();
-                    self.stale = true;
-                }
-                proto::member::Event::Log(entry) => log::record("member", &entry),
-                proto::member::Event::Registered { .. } | proto::member::Event::RegistrationFailed { .. } => {
-                }
-            }
-        }
-    }
-
-    /// Sends a datagram of a role. What goes to an address of this machine where the other role listens needs no
-    /// socket, and must not need one: both ends would be the same.
-    fn transmit(&mut self, from: Destination, path: Path, datagram: &[u8]) {
-        let other = match from {
-            Destination::Server => self.member.is_some().then_some(Destination::Member),
-            Destination::Member => self.server.is_some().then_some(Destination::Server),
-        };
-        if let Some(other) = other
-            && self.is_local(path.remote)
-        {
-            self.local.push_back((other, arrival(path), datagram.to_vec()));
-            return;
-        }
-        if let Err(error) = self.sockets.send(path, datagram) {
-            let entry = Entry::new(Level::Warn, Facility::General, "a datagram could not be sent")
-                .with("path", path)
-                .with("octets", datagram.len())
-                .with("error", error);
-            self.journal.record(self.clock.now(), entry);
-        }
-    }
-
-    /// Whether a datagram to there would come back to one of our own sockets.
-    fn is_local(&self, remote: SocketAddr) -> bool {
-        ports(&self.active.model).contains(&remote.port())
-            && (remote.ip().is_loopback()
-                || self.links.borrow().local_addresses().any(|address| address == remote.ip()))
-    }
-
     /// Hands the data path everything it goes by.
     fn publish(&mut self) {
         self.stale = false;
@@ -576,15 +349,6 @@ impl Daemon {
 
 fn empty() -> config::Configuration {
     unreachable!("a text without statements has no errors")
-}
-
-/// A path as the other end sees it, where both ends are this machine.
-fn arrival(sent: Path) -> Path {
-    let mut path = sent.reversed();
-    if path.remote.ip().is_unspecified() {
-        path.remote.set_ip(path.local.ip());
-    }
-    path
 }
 
 /// UDP ports of the roles.

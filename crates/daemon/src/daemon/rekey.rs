@@ -7,7 +7,8 @@ use proto::log::{Entry, Facility, Level};
 use proto::path::Path;
 use proto::server::{PushBatch, Recipients};
 
-use super::{ATTACH_AGAIN, Daemon, arrival};
+use super::outputs::arrival;
+use super::{ATTACH_AGAIN, Daemon};
 use crate::dispatch::Destination;
 use crate::multicast::{self, NoWayOut, Outgoing};
 use crate::settings::GDOI_PORT;

@@ -1,0 +1,128 @@
+//! How a configuration comes into force.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use crypto::{OsRandom, Random};
+use proto::member::Member;
+
+use super::{Daemon, ports};
+use crate::configuration::Loaded;
+use crate::datapath::{DataPath, Options};
+use crate::interfaces::Interfaces;
+use crate::{log, settings};
+
+impl Daemon {
+    /// Puts a configuration into force. What can fail comes first: after an error everything is as it was.
+    pub(super) fn apply(&mut self, loaded: Loaded) -> Result<()> {
+        // Prepare.
+        let mut trace_files = Vec::new();
+        for options in &loaded.model.trace_options {
+            let file = log::TraceFile::open(options, &self.command_line.log_dir).with_context(|| {
+                format!("{}: file {}", options.place.path, options.file.as_deref().unwrap_or(""))
+            })?;
+            trace_files.extend(file);
+        }
+        let random = || -> Result<Box<dyn Random + Send>> { Ok(Box::new(OsRandom::new()?)) };
+        let member_random = random()?;
+        let key =
+            |group: &config::model::Group| self.signing_keys.key(&group.name, group.signature_algorithm);
+        let server_settings = loaded
+            .model
+            .server
+            .as_ref()
+            .map(|server| settings::server(server, self.clock.epoch(), key))
+            .transpose()?;
+        let cluster =
+            |configuration: &config::Configuration| configuration.server.as_ref().and_then(settings::cluster);
+        let wanted = cluster(&loaded.model);
+        let moves = self.server.is_some() && wanted != cluster(&self.active.model);
+        let restored = match (&self.server, &server_settings) {
+            (Some(_), _) if !moves => None,
+            (_, Some(settings)) => Some(self.restore(settings.clone(), wanted, random()?)?),
+            (_, None) => None,
+        };
+        let starts_data_path = self.data_path.is_none()
+            && loaded.model.member.is_some()
+            && !self.command_line.control_plane_only;
+        let data_path = match starts_data_path {
+            true => {
+                let options = Options {
+                    wire_io: self.command_line.wire_io,
+                    busy_poll: Duration::from_micros(self.command_line.busy_poll),
+                    ..Options::at(self.clock)
+                };
+                Some(DataPath::start(options).context("data path")?)
+            }
+            false => None,
+        };
+        if let Some(data_path) = data_path {
+            self.recovery.watch(data_path.unknown_spi());
+            // Closed before anything is said to anybody.
+            self.data_path = Some(data_path);
+            let before = std::mem::replace(&mut self.active, loaded.clone());
+            self.protection.configure(&self.active.model, &self.state);
+            self.interfaces = Interfaces::new(&self.active.model);
+            self.publish();
+            self.active = before;
+        }
+        self.sockets.listen(&ports(&loaded.model))?;
+
+        // Apply.
+        self.log.set_files(trace_files);
+        let now = self.clock.now();
+        match (&mut self.server, server_settings) {
+            (Some(server), Some(settings)) if !moves => {
+                server.configure(now, settings);
+                if let Some(durable) = &mut self.durable {
+                    durable.handle_configured(now, server);
+                }
+            }
+            // What it has kept stays, for the day when it is configured again.
+            (Some(server), _) => server.shut_down(now),
+            (None, _) => {}
+        }
+        if let Some((server, durable)) = restored {
+            if moves {
+                self.drain();
+                self.close_state();
+            }
+            self.server = Some(server);
+            self.durable = Some(durable);
+        }
+        match (&mut self.member, loaded.model.member.as_ref().map(settings::member)) {
+            (Some(member), Some(settings)) => member.configure(now, settings),
+            (None, Some(settings)) => {
+                self.member = Some(Member::new(now, settings, member_random));
+                self.resume_member();
+            }
+            (Some(member), None) => member.shut_down(now),
+            (None, None) => {}
+        }
+        self.active = loaded;
+        self.protection.configure(&self.active.model, &self.state);
+        self.interfaces = Interfaces::new(&self.active.model);
+        // Before anything is said by a server that is to say nothing.
+        self.rest_groups();
+        self.drain();
+        if self.active.model.server.is_none() {
+            self.close_state();
+            self.server = None;
+        }
+        if self.active.model.member.is_none() {
+            self.forget_member();
+            self.member = None;
+        }
+        let exists =
+            |vpn: &str| self.active.model.member.as_ref().is_some_and(|member| member.vpn(vpn).is_some());
+        self.readiness.retain(|vpn, _| exists(vpn));
+        self.listening.retain(exists);
+        self.join_groups();
+        self.publish();
+        self.follow_addresses();
+        self.tell_readiness();
+        self.drain();
+        self.watch_unknown_spis();
+        Ok(())
+    }
+}
