@@ -73,13 +73,13 @@ mod tests {
 
     #[test]
     fn a_second_daemon_is_told_who_runs_and_a_stale_file_is_no_obstacle() {
-        let directory = std::env::temp_dir().join(format!("gvpnd-lock-{}", std::process::id()));
+        let folder = tempfile::tempdir().unwrap();
+        let directory = folder.path().join("run");
         let first = Lock::take(&directory).unwrap();
         let error = Lock::take(&directory).unwrap_err().to_string();
         assert!(error.contains(&format!("process {}", std::process::id())), "{error}");
         drop(first);
         std::fs::write(directory.join("gvpnd.lock"), "4711\n").unwrap();
         drop(Lock::take(&directory).unwrap());
-        std::fs::remove_dir_all(directory).unwrap();
     }
 }

@@ -223,21 +223,14 @@ pub fn kind(algorithm: SignatureAlgorithm) -> SigningKeyKind {
 
 #[cfg(test)]
 mod tests {
+    use tempfile::TempDir;
+
     use super::*;
 
-    struct Scratch(PathBuf);
-
-    impl Drop for Scratch {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
-
-    fn scratch(name: &str) -> (Scratch, SigningKeys) {
-        let path = std::env::temp_dir().join(format!("gvpnd-keys-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        let keys = SigningKeys::new(&path);
-        (Scratch(path), keys)
+    fn scratch() -> (TempDir, SigningKeys) {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = SigningKeys::new(folder.path());
+        (folder, keys)
     }
 
     fn wanted(group: &str, kind: SigningKeyKind) -> Vec<Wanted> {
@@ -251,17 +244,17 @@ mod tests {
 
     #[test]
     fn a_key_is_made_once_for_each_group_and_kind_and_only_its_owner_may_read_it() {
-        let (scratch, mut keys) = scratch("once");
+        let (scratch, mut keys) = scratch();
         let first = prepare(&mut keys, "g/1 ..", SigningKeyKind::EcdsaP256).unwrap();
-        let path = scratch.0.join("server/g%2F1%20%2E%2E.ecdsa-256.pkcs8");
+        let path = scratch.path().join("server/g%2F1%20%2E%2E.ecdsa-256.pkcs8");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(fs::metadata(scratch.0.join("server")).unwrap().permissions().mode() & 0o777, 0o700);
-        let mut again = SigningKeys::new(&scratch.0);
+        assert_eq!(fs::metadata(scratch.path().join("server")).unwrap().permissions().mode() & 0o777, 0o700);
+        let mut again = SigningKeys::new(scratch.path());
         assert_eq!(prepare(&mut again, "g/1 ..", SigningKeyKind::EcdsaP256).unwrap(), first);
         assert_ne!(prepare(&mut again, "g2", SigningKeyKind::EcdsaP256).unwrap(), first);
         let other = prepare(&mut again, "g/1 ..", SigningKeyKind::EcdsaP384).unwrap();
         assert_eq!(other.kind(), SigningKeyKind::EcdsaP384);
-        let mut back = SigningKeys::new(&scratch.0);
+        let mut back = SigningKeys::new(scratch.path());
         assert_eq!(
             prepare(&mut back, "g/1 ..", SigningKeyKind::EcdsaP256).unwrap(),
             first,
@@ -271,14 +264,14 @@ mod tests {
 
     #[test]
     fn a_file_that_cannot_be_used_is_named_and_left_as_it_is() {
-        let (scratch, mut keys) = scratch("damaged");
+        let (scratch, mut keys) = scratch();
         prepare(&mut keys, "g", SigningKeyKind::EcdsaP256).unwrap();
-        let path = scratch.0.join("server/g.ecdsa-256.pkcs8");
+        let path = scratch.path().join("server/g.ecdsa-256.pkcs8");
         let good = fs::read(&path).unwrap();
         let refused = |octets: &[u8], mode: u32| {
             fs::write(&path, octets).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-            let mut keys = SigningKeys::new(&scratch.0);
+            let mut keys = SigningKeys::new(scratch.path());
             let error = prepare(&mut keys, "g", SigningKeyKind::EcdsaP256).unwrap_err();
             assert_eq!(fs::read(&path).unwrap(), octets, "nothing is overwritten");
             assert!(error.to_string().contains("g.ecdsa-256.pkcs8"), "{error}");
@@ -297,10 +290,10 @@ mod tests {
 
     #[test]
     fn what_a_crash_left_half_written_is_no_key() {
-        let (scratch, mut keys) = scratch("crash");
-        fs::create_dir_all(scratch.0.join("server")).unwrap();
-        fs::write(scratch.0.join("server/g.ecdsa-256.pkcs8.new"), b"half").unwrap();
+        let (scratch, mut keys) = scratch();
+        fs::create_dir_all(scratch.path().join("server")).unwrap();
+        fs::write(scratch.path().join("server/g.ecdsa-256.pkcs8.new"), b"half").unwrap();
         prepare(&mut keys, "g", SigningKeyKind::EcdsaP256).unwrap();
-        assert!(!scratch.0.join("server/g.ecdsa-256.pkcs8.new").exists());
+        assert!(!scratch.path().join("server/g.ecdsa-256.pkcs8.new").exists());
     }
 }

@@ -120,20 +120,14 @@ pub(crate) fn file_name(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tempfile::TempDir;
+
     use super::*;
 
-    struct Scratch(PathBuf);
-
-    impl Drop for Scratch {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
-
-    fn scratch(name: &str) -> (Scratch, StateDirectory) {
-        let path = std::env::temp_dir().join(format!("gvpnd-state-{name}-{}", std::process::id()));
-        let state = StateDirectory::open(&path).unwrap();
-        (Scratch(path), state)
+    fn scratch() -> (TempDir, StateDirectory) {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDirectory::open(folder.path()).unwrap();
+        (folder, state)
     }
 
     fn record(group_id: u32) -> Record {
@@ -143,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_registration_survives_and_belongs_to_its_group() {
-        let (_scratch, state) = scratch("survives");
+        let (_scratch, state) = scratch();
         assert_eq!(state.read("g/vpn ..", 1), Known::Nothing);
         state.write(&record(1)).unwrap();
         assert_eq!(state.read("g/vpn ..", 1), Known::Registered(record(1)));
@@ -153,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_damaged_file_is_told_and_moved_aside_never_overwritten() {
-        let (scratch, state) = scratch("damaged");
+        let (scratch, state) = scratch();
         state.write(&record(1)).unwrap();
         let path = state.path("g/vpn ..");
         for (damage, reason) in [

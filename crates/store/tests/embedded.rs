@@ -6,17 +6,15 @@ use std::path::PathBuf;
 use crypto::{SealingKey, Secret, SeededRandom};
 use store::{Change, Embedded, LoadError, OpenError};
 
-struct Scratch(PathBuf);
+struct Scratch(tempfile::TempDir);
 
 impl Scratch {
-    fn new(name: &str) -> Self {
-        let directory = std::env::temp_dir().join(format!("gvpn-store-{name}-{}", std::process::id()));
-        fs::create_dir_all(&directory).unwrap();
-        Self(directory)
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
     }
 
     fn file(&self) -> PathBuf {
-        self.0.join("server.redb")
+        self.0.path().join("server.redb")
     }
 
     fn open(&self) -> Result<Embedded, OpenError> {
@@ -26,12 +24,6 @@ impl Scratch {
     fn open_with(&self, key: u8) -> Result<Embedded, OpenError> {
         let key = SealingKey::new(&Secret::new(vec![key; 32])).unwrap();
         Embedded::open(&self.file(), key, Box::new(SeededRandom::new(7)))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -46,7 +38,7 @@ fn content(store: &Embedded) -> Vec<(String, String)> {
 
 #[test]
 fn committed_records_are_there_after_a_restart_in_order() {
-    let scratch = Scratch::new("restart");
+    let scratch = Scratch::new();
     let mut store = scratch.open().unwrap();
     store.commit(&[set("group/2/keys", "b"), set("group/1/keys", "a"), set("group/3/keys", "c")]).unwrap();
     store
@@ -60,7 +52,7 @@ fn committed_records_are_there_after_a_restart_in_order() {
 #[test]
 fn no_content_stands_in_the_file_in_clear_and_only_its_owner_reads_it() {
     use std::os::unix::fs::PermissionsExt as _;
-    let scratch = Scratch::new("sealed");
+    let scratch = Scratch::new();
     let mut store = scratch.open().unwrap();
     store.commit(&[set("group/1/keys", "a very secret traffic encryption key")]).unwrap();
     drop(store);
@@ -75,14 +67,14 @@ fn no_content_stands_in_the_file_in_clear_and_only_its_owner_reads_it() {
 
 #[test]
 fn a_second_process_is_told_that_the_state_is_in_use() {
-    let scratch = Scratch::new("in-use");
+    let scratch = Scratch::new();
     let _store = scratch.open().unwrap();
     assert!(matches!(scratch.open(), Err(OpenError::InUse(_))));
 }
 
 #[test]
 fn another_sealing_key_is_noticed_and_nothing_is_written() {
-    let scratch = Scratch::new("other-key");
+    let scratch = Scratch::new();
     let mut store = scratch.open().unwrap();
     store.commit(&[set("group/1/keys", "a")]).unwrap();
     drop(store);
@@ -92,7 +84,7 @@ fn another_sealing_key_is_noticed_and_nothing_is_written() {
 
 #[test]
 fn a_foreign_file_is_refused_and_left_as_it_is() {
-    let scratch = Scratch::new("foreign");
+    let scratch = Scratch::new();
     for foreign in [&b"#!/bin/sh\nexit 0\n"[..], &[0; 5000], &[0xff; 70_000]] {
         fs::write(scratch.file(), foreign).unwrap();
         let error = scratch.open().unwrap_err();
@@ -103,7 +95,7 @@ fn a_foreign_file_is_refused_and_left_as_it_is() {
 
 #[test]
 fn a_redb_file_of_another_program_is_refused() {
-    let scratch = Scratch::new("other-program");
+    let scratch = Scratch::new();
     let database = redb::Database::create(scratch.file()).unwrap();
     let transaction = database.begin_write().unwrap();
     transaction.open_table(redb::TableDefinition::<u64, u64>::new("theirs")).unwrap().insert(1, 1).unwrap();
@@ -114,7 +106,7 @@ fn a_redb_file_of_another_program_is_refused() {
 
 #[test]
 fn a_file_of_a_newer_version_is_refused() {
-    let scratch = Scratch::new("newer");
+    let scratch = Scratch::new();
     drop(scratch.open().unwrap());
     let database = redb::Database::create(scratch.file()).unwrap();
     let transaction = database.begin_write().unwrap();
@@ -127,7 +119,7 @@ fn a_file_of_a_newer_version_is_refused() {
 
 #[test]
 fn damage_anywhere_is_an_error_or_harmless_and_never_a_wrong_record() {
-    let scratch = Scratch::new("damage");
+    let scratch = Scratch::new();
     let mut store = scratch.open().unwrap();
     store.commit(&[set("group/1/keys", "right"), set("group/2/keys", "right")]).unwrap();
     drop(store);
@@ -163,7 +155,7 @@ fn damage_anywhere_is_an_error_or_harmless_and_never_a_wrong_record() {
 
 #[test]
 fn a_place_that_is_too_long_is_refused_before_anything_is_written() {
-    let scratch = Scratch::new("place");
+    let scratch = Scratch::new();
     let mut store = scratch.open().unwrap();
     let long = "x".repeat(store::PLACE_MAX + 1);
     assert!(store.commit(&[set("group/1/keys", "a"), set(&long, "b")]).is_err());

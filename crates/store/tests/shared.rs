@@ -304,8 +304,9 @@ fn certificates(directory: &std::path::Path) {
 
 #[tokio::test]
 async fn over_tls_both_ends_show_certificates_and_a_stranger_gets_nothing() {
-    let directory = std::env::temp_dir().join(format!("gvpn-etcd-tls-certificates-{}", std::process::id()));
-    certificates(&directory);
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path();
+    certificates(directory);
     let file = |name: &str| directory.join(name).to_str().unwrap().to_owned();
     let (certificate, key, ca) = (file("etcd.pem"), file("etcd.key"), file("ca.pem"));
     let tls =
@@ -326,7 +327,6 @@ async fn over_tls_both_ends_show_certificates_and_a_stranger_gets_nothing() {
     let mut stranger = Server::with(settings("stranger", false));
     let event = stranger.event().await;
     assert!(matches!(event, SharedEvent::CutOff(_)), "{event:?}");
-    std::fs::remove_dir_all(directory).unwrap();
 }
 
 #[tokio::test]

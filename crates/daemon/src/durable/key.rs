@@ -105,30 +105,15 @@ fn make(path: &Path, random: &mut dyn Random) -> Result<SealingKey, OpenError> {
 mod tests {
     use crypto::SeededRandom;
 
+    use tempfile::TempDir;
+
     use super::*;
 
-    struct Scratch(PathBuf);
-
-    impl Scratch {
-        fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("gvpnd-state-key-{name}-{}", std::process::id()));
-            let _ = fs::remove_dir_all(&path);
-            fs::create_dir_all(&path).unwrap();
-            Self(path)
-        }
-
-        fn write(&self, name: &str, content: &[u8]) -> PathBuf {
-            let path = self.0.join(name);
-            fs::write(&path, content).unwrap();
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-            path
-        }
-    }
-
-    impl Drop for Scratch {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
+    fn write(folder: &TempDir, name: &str, content: &[u8]) -> PathBuf {
+        let path = folder.path().join(name);
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        path
     }
 
     fn seals_alike(one: &SealingKey, other: &SealingKey) -> bool {
@@ -138,25 +123,25 @@ mod tests {
 
     #[test]
     fn a_credential_comes_before_a_named_file_and_that_before_our_own() {
-        let scratch = Scratch::new("choice");
-        let state = scratch.0.join("server/state.redb");
-        let named = scratch.0.join("named");
-        let choose = |named| Source::choose(Some(&scratch.0), named, &state);
-        assert_eq!(choose(None), Source::Own(scratch.0.join("server/state.key")));
+        let scratch = tempfile::tempdir().unwrap();
+        let state = scratch.path().join("server/state.redb");
+        let named = scratch.path().join("named");
+        let choose = |named| Source::choose(Some(scratch.path()), named, &state);
+        assert_eq!(choose(None), Source::Own(scratch.path().join("server/state.key")));
         assert_eq!(choose(Some(&named)), Source::Named(named.clone()));
-        let credential = scratch.write(CREDENTIAL, &[1; 32]);
+        let credential = write(&scratch, CREDENTIAL, &[1; 32]);
         assert_eq!(choose(Some(&named)), Source::Credential(credential));
     }
 
     #[test]
     fn our_own_is_made_once_for_its_owner_only_and_never_for_a_state_that_has_another() {
-        let scratch = Scratch::new("own");
-        let state = scratch.0.join("server/state.redb");
+        let scratch = tempfile::tempdir().unwrap();
+        let state = scratch.path().join("server/state.redb");
         let source = Source::choose(None, None, &state);
         let first = source.key(&state, &mut SeededRandom::new(1)).unwrap();
         let again = source.key(&state, &mut SeededRandom::new(2)).unwrap();
         assert!(seals_alike(&first, &again));
-        let path = scratch.0.join("server/state.key");
+        let path = scratch.path().join("server/state.key");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         fs::remove_file(&path).unwrap();
         fs::write(&state, b"sealed").unwrap();
@@ -167,19 +152,19 @@ mod tests {
 
     #[test]
     fn a_key_is_32_octets_or_64_digits_and_nobody_elses_business() {
-        let scratch = Scratch::new("forms");
-        let state = scratch.0.join("state.redb");
+        let scratch = tempfile::tempdir().unwrap();
+        let state = scratch.path().join("state.redb");
         let key = |path: PathBuf| Source::Named(path).key(&state, &mut SeededRandom::new(1));
-        let binary = key(scratch.write("binary", &[0xab; 32])).unwrap();
-        let text = key(scratch.write("text", format!("{}\n", "aB".repeat(32)).as_bytes())).unwrap();
+        let binary = key(write(&scratch, "binary", &[0xab; 32])).unwrap();
+        let text = key(write(&scratch, "text", format!("{}\n", "aB".repeat(32)).as_bytes())).unwrap();
         assert!(seals_alike(&binary, &text));
         for wrong in [&[][..], &[1; 31], &[1; 33], &[b'x'; 64], &[b'1'; 63]] {
-            assert!(key(scratch.write("wrong", wrong)).is_err());
+            assert!(key(write(&scratch, "wrong", wrong)).is_err());
         }
-        let open = scratch.write("open", &[1; 32]);
+        let open = write(&scratch, "open", &[1; 32]);
         fs::set_permissions(&open, fs::Permissions::from_mode(0o640)).unwrap();
         assert!(key(open.clone()).unwrap_err().to_string().contains("others may read"));
         assert!(Source::Credential(open).key(&state, &mut SeededRandom::new(1)).is_ok());
-        assert!(key(scratch.0.join("missing")).unwrap_err().to_string().contains("missing"));
+        assert!(key(scratch.path().join("missing")).unwrap_err().to_string().contains("missing"));
     }
 }

@@ -191,25 +191,23 @@ fn split(octets: &[u8]) -> Option<(Secret, Vec<Received>)> {
 
 #[cfg(test)]
 mod tests {
+    use tempfile::TempDir;
+
     use super::*;
 
-    struct Scratch(PathBuf);
-
-    impl Drop for Scratch {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
+    struct Scratch(TempDir);
 
     impl Scratch {
-        fn new(name: &str) -> Scratch {
-            let folder = std::env::temp_dir().join(format!("gvpnd-{name}-{}", std::process::id()));
-            fs::create_dir_all(&folder).unwrap();
-            Scratch(folder)
+        fn new() -> Scratch {
+            Scratch(tempfile::tempdir().unwrap())
+        }
+
+        fn join(&self, name: &str) -> PathBuf {
+            self.0.path().join(name)
         }
 
         fn open(&self) -> Resumption {
-            Resumption::open(&self.0, &self.0.join("state"), None)
+            Resumption::open(self.0.path(), &self.join("state"), None)
                 .unwrap()
                 .expect("the kernel tells its boot")
         }
@@ -223,13 +221,13 @@ mod tests {
 
     #[test]
     fn what_was_kept_is_found_by_the_next_process_with_its_age() {
-        let scratch = Scratch::new("resume");
+        let scratch = Scratch::new();
         assert!(scratch.open().read().is_none());
         assert!(scratch.open().write(&Secret::from_slice(b"state"), &received()));
         let found = scratch.open().read().expect("it is there");
         assert!(found.state.matches(b"state") && found.age < Duration::from_secs(60));
         assert_eq!(found.received, received());
-        let file = scratch.0.join("member.sealed");
+        let file = scratch.join("member.sealed");
         assert!(!fs::read(&file).unwrap().windows(5).any(|octets| octets == b"state"), "sealed");
         use std::os::unix::fs::PermissionsExt as _;
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
@@ -238,8 +236,8 @@ mod tests {
 
     #[test]
     fn a_file_that_is_damaged_foreign_or_of_another_boot_is_as_if_it_were_not_there() {
-        let scratch = Scratch::new("foreign");
-        let file = scratch.0.join("member.sealed");
+        let scratch = Scratch::new();
+        let file = scratch.join("member.sealed");
         let mut other = scratch.open();
         other.boot[0] ^= 1;
         assert!(other.write(&Secret::from_slice(b"state"), &[]));
@@ -251,20 +249,20 @@ mod tests {
             assert!(scratch.open().read().is_none());
         }
         fs::write(&file, &whole).unwrap();
-        fs::write(scratch.0.join("state/member/state.key"), [7; 32]).unwrap();
+        fs::write(scratch.join("state/member/state.key"), [7; 32]).unwrap();
         assert!(scratch.open().read().is_none(), "another key");
     }
 
     #[test]
     fn what_cannot_be_replaced_is_removed() {
-        let scratch = Scratch::new("replace");
+        let scratch = Scratch::new();
         let mut resumption = scratch.open();
         assert!(resumption.write(&Secret::from_slice(b"old"), &[]));
-        fs::create_dir(scratch.0.join("member.new")).unwrap();
+        fs::create_dir(scratch.join("member.new")).unwrap();
         assert!(resumption.write(&Secret::from_slice(b"new"), &[]));
         assert!(scratch.open().read().is_none());
         // A folder in its place cannot be removed so: something may be there that is older.
-        fs::create_dir(scratch.0.join("member.sealed")).unwrap();
+        fs::create_dir(scratch.join("member.sealed")).unwrap();
         assert!(!resumption.write(&Secret::from_slice(b"new"), &[]));
     }
 

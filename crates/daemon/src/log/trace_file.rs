@@ -165,7 +165,8 @@ mod tests {
 
     #[test]
     fn a_file_rotates_at_its_size_and_keeps_its_count() {
-        let directory = std::env::temp_dir().join(format!("gvpnd-trace-{}", std::process::id()));
+        let folder = tempfile::tempdir().unwrap();
+        let directory = folder.path().join("log");
         let mut file = TraceFile::open(&options("kmd"), &directory).unwrap().unwrap();
         for number in 0..20 {
             file.write(&format!("keep this line, which has some length: {number}"));
@@ -181,7 +182,6 @@ mod tests {
         assert!(text.contains("length: 19") && !text.contains("drop"), "{text}");
         assert!(text.len() <= 100);
         assert_eq!(std::fs::metadata(directory.join("kmd")).unwrap().permissions().mode() & 0o777, 0o644);
-        std::fs::remove_dir_all(directory).unwrap();
     }
 
     #[test]
