@@ -195,3 +195,54 @@ fn a_wrong_pre_shared_key_is_not_quoted() {
     assert!(shown.contains("does not decode"), "{shown}");
     assert!(!shown.contains("damaged"), "{shown}");
 }
+
+fn member(gateway: &str, vpns: &str, rest: &str) -> String {
+    format!(
+        "security {{ group-vpn {{ member {{ ike {{
+            proposal p {{ authentication-algorithm sha-256; encryption-algorithm aes-128-cbc; dh-group group14; }}
+            policy p {{ proposals p; pre-shared-key ascii-text \"a key of more than twenty characters\"; }}
+            {gateway} }}
+            ipsec {{ {vpns} }} }} }} }}
+        {rest}"
+    )
+}
+
+const SERVICE_SETS: &str = "
+    services { service-set s { ipsec-group-vpn v; } }
+    interfaces {
+        ge-0/0/1 { linux-device wan0; unit 0 { family inet { service { output { service-set s; } } } } }
+        ge-0/0/2 { linux-device wan0; unit 0 { family inet { service { output { service-set s; } } } } }
+    }";
+
+#[test]
+fn a_service_set_matches_where_packets_leave() {
+    let gateway = "gateway g { ike-policy p; address 10.0.0.1; }";
+    let sets = SERVICE_SETS.replace("ge-0/0/2 { linux-device wan0;", "ge-0/0/2 { linux-device wan1;");
+    let vpn = |direction: &str| format!("vpn v {{ ike-gateway g; group 1; match-direction {direction}; }}");
+    assert!(!lines(&member(gateway, &vpn("output"), &sets)).contains("match-direction"));
+    let refused = lines(&member(gateway, &vpn("input"), &sets));
+    assert!(refused.contains("error") && refused.contains("`match-direction input`"), "{refused}");
+}
+
+#[test]
+fn a_routing_instance_is_one_namespace_and_a_vpn_is_in_one_of_them() {
+    let gateway =
+        |name: &str, rest: &str| format!("gateway {name} {{ ike-policy p; address 10.0.0.1; {rest} }}");
+    let vpn = "vpn v { ike-gateway g; group 1; }";
+    let instances = |blue: &str| {
+        format!("{SERVICE_SETS} routing-instances {{ red {{ interface ge-0/0/1.0; }} blue {{ {blue} }} }}")
+    };
+    let said = |gateways: &str, blue: &str| lines(&member(gateways, vpn, &instances(blue)));
+    let g = gateway("g", "local-address 10.0.0.2 routing-instance red;");
+    let apart = said(&g, "interface ge-0/0/2.0;");
+    assert!(apart.contains("`v` has its interface ge-0/0/1.0 in routing instance `red`"), "{apart}");
+    assert!(apart.contains("ge-0/0/2.0 in routing instance `blue`"), "{apart}");
+    assert!(!apart.contains("linux-device is also"), "two namespaces may have a device of one name: {apart}");
+    let twice = said(&g, "interface ge-0/0/1;");
+    assert!(twice.contains("interface ge-0/0/1 is also in routing instance `red`"), "{twice}");
+    assert!(said(&g, "linux-namespace ../red;").contains("cannot be the name of a network namespace"));
+    let both = |local: &str| said(&format!("{g} {}", gateway("h", local)), "");
+    assert!(both("").contains("cannot be told from that of"));
+    assert!(both("local-address 10.0.0.2;").contains("cannot be told from that of"));
+    assert!(!both("local-address 10.0.0.3 routing-instance blue;").contains("cannot be told"));
+}

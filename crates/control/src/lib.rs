@@ -32,7 +32,8 @@ pub use identifiers::{Cookie, GroupReference, Spi};
 pub use ike::{IkeDetail, IkeMode, IkeRole, IkeSecurityAssociation, SaState};
 pub use kek::{KekDetail, KekSecurityAssociation};
 pub use member::{
-    InactiveTunnel, MemberCounters, MemberIpsecDetail, MemberIpsecSa, MemberVpn, PushRejections, SenderIds,
+    InactiveTunnel, MemberCounters, MemberIpsecDetail, MemberIpsecSa, MemberVpn, PushRejections, SaDirection,
+    SenderIds,
 };
 pub use monitor::MonitorEntry;
 pub use paths::VERSION_PREFIX;

@@ -35,7 +35,26 @@ pub struct MemberVpn {
     pub counters: MemberCounters,
 }
 
-/// A TEK of the member. It serves both directions.
+/// In which directions a member uses a TEK.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SaDirection {
+    /// It sends and receives.
+    #[default]
+    BiDirectional,
+    /// It sends.
+    Outbound,
+    /// It receives.
+    Inbound,
+}
+
+impl SaDirection {
+    fn is_usual(&self) -> bool {
+        *self == Self::BiDirectional
+    }
+}
+
+/// A TEK of the member.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct MemberIpsecSa {
@@ -45,6 +64,9 @@ pub struct MemberIpsecSa {
     pub algorithm: String,
     /// SPI of the TEK.
     pub spi: Spi,
+    /// Directions it is used in.
+    #[serde(default, skip_serializing_if = "SaDirection::is_usual")]
+    pub direction: SaDirection,
     /// Remaining seconds.
     pub hard_lifetime_secs: u64,
     /// The rest; left out of a brief reply.

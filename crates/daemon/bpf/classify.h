@@ -9,6 +9,7 @@ struct classification {
 	bool excluded;
 	bool destination_on_link;
 	bool source_on_link;
+	__u64 terms; /* of service filters, that match the addresses */
 };
 
 static __always_inline const struct prefix *find_prefix(const struct packet *p, const __u32 *address)
@@ -33,6 +34,7 @@ static __always_inline void classify(const struct packet *p, const struct addres
 	const struct prefix *destination = find_prefix(p, addresses->destination);
 
 	c->candidate = c->excluded = false;
+	c->terms = 0;
 	c->source_on_link = source && source->flags & PREFIX_ON_LINK;
 	c->destination_on_link = destination && destination->flags & PREFIX_ON_LINK;
 	if (!source || !destination)
@@ -40,6 +42,33 @@ static __always_inline void classify(const struct packet *p, const struct addres
 	c->candidate = (source->source & destination->destination) | (source->destination & destination->source);
 	c->excluded = (source->exclude_source & destination->exclude_destination) |
 		      (source->exclude_destination & destination->exclude_source);
+	c->terms = source->filter_source & destination->filter_destination;
+}
+
+/* The upper layer is further behind than read_packet() looks. */
+static __always_inline bool hides_protocol(const struct packet *p)
+{
+	switch (p->protocol) {
+	case 0: case 43: case 44: case 60: case 135: case 139: case 140:
+		return p->is_ip6;
+	}
+	return false;
+}
+
+/* A service filter says that the packet passes by the VPN: the first of its terms that matches does. */
+static __always_inline bool is_skipped(const struct packet *p, const struct classification *c,
+				       const struct interface *interface, __u64 direction)
+{
+	struct protocol_key key = { .table = p->table, .protocol = p->protocol };
+	__u64 matching = c->terms & direction;
+	__u64 *named;
+
+	/* ICMP errors are judged by what they quote, as well: by the engine. */
+	if (!matching || p->is_error || hides_protocol(p))
+		return false;
+	named = bpf_map_lookup_elem(&filter_protocols, &key);
+	matching &= interface->filter_any | (named ? *named : 0);
+	return matching & -matching & interface->filter_skip;
 }
 
 static __always_inline bool is_known_spi(__u32 interface, __u32 spi)

@@ -154,6 +154,10 @@ int gvpn_egress(struct __sk_buff *skb)
 			return TC_ACT_UNSPEC;
 		}
 	}
+	if (!injected && is_skipped(&p, &c, interface, FILTER_LEAVING)) {
+		count(index, COUNTER_EXCLUDED);
+		return TC_ACT_UNSPEC;
+	}
 	/* Row 11 */
 	if (own && !c.candidate && !quoted.candidate)
 		return TC_ACT_UNSPEC;
@@ -204,6 +208,8 @@ int gvpn_ingress(struct __sk_buff *skb)
 	/* Rows 4, 8: ESP of an SPI we do not know, or clear, where a policy might want our ESP. */
 	if (!mine) {
 		if (p.is_error ? quoted.excluded : c.excluded)
+			return TC_ACT_UNSPEC;
+		if (is_skipped(&p, &c, interface, FILTER_ARRIVING))
 			return TC_ACT_UNSPEC;
 		if (!c.candidate && !quoted.candidate && !(interface->flags & INTERFACE_ALL_ARRIVING))
 			return TC_ACT_UNSPEC;

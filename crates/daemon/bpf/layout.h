@@ -35,6 +35,17 @@ struct interface {
 	__u32 table; /* generation of its prefixes */
 	__u32 flags;
 	__u32 wires; /* its first slot among the AF_XDP sockets, plus one; 0: none */
+	__u64 filter_any;  /* terms of its service filters that match every protocol */
+	__u64 filter_skip; /* terms whose packets pass in clear */
+};
+
+/* Terms of service filters, in order from the lowest bit: for packets that leave, and for those that arrive. */
+#define FILTER_LEAVING 0x00000000ffffffffULL
+#define FILTER_ARRIVING 0xffffffff00000000ULL
+
+struct protocol_key {
+	__u32 table;
+	__u32 protocol;
 };
 
 /* AF_XDP sockets of an interface: one for each receive queue; frames of further queues take the other way. */
@@ -66,6 +77,8 @@ struct prefix {
 	__u64 exclude_source;
 	__u64 exclude_destination;
 	__u64 flags;
+	__u64 filter_source; /* terms of service filters; neither mirrored nor shared */
+	__u64 filter_destination;
 };
 
 struct spi_key {

@@ -12,8 +12,8 @@ use daemon::datapath::{DataPath, Options, Publication, WireIo};
 use daemon::netlink::Links;
 use dataplane::{
     AddressPair, Binding, DefaultPolicy, DfBit, Engine, FrameBuffer, FrameIn, GroupSa, Instant, InterfaceId,
-    Origin, Policy, Registration, SaSettings, Selector, SenderIdLength, SenderIds, Tables, TablesBuilder,
-    VnetHeader, Vpn,
+    Origin, Policy, Registration, SaDirection, SaSettings, Selector, SenderIdLength, SenderIds, Tables,
+    TablesBuilder, VnetHeader, Vpn,
 };
 
 #[derive(Parser)]
@@ -86,6 +86,7 @@ fn key(suite: EspSuite, spi: u32, sender: u32) -> Arc<GroupSa> {
     ids.begin_period();
     ids.grant(sender).expect("an identifier of 16 bits");
     GroupSa::new(&SaSettings {
+        direction: SaDirection::Symmetric,
         spi,
         suite,
         cipher_key: &vec![1; suite.cipher_key_len()],

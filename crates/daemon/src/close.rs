@@ -8,9 +8,11 @@ use crate::clock::Clock;
 use crate::command_line::CommandLine;
 use crate::configuration::Loaded;
 use crate::datapath::{DataPath, Options, Publication, StopBehaviour, WireIo};
+use crate::instances::{DEFAULT, shown};
 use crate::interfaces::Interfaces;
 use crate::lock::{Lock, LockError};
-use crate::netlink::Links;
+use crate::namespace::Namespace;
+use crate::netlink::{Link, Links};
 use crate::protection::Protection;
 use crate::state::StateDirectory;
 
@@ -34,18 +36,41 @@ pub fn close(command_line: &CommandLine, loaded: &Loaded) -> Result<()> {
     let mut protection = Protection::default();
     protection.configure(&loaded.model, &state);
     let interfaces = Interfaces::new(&loaded.model);
-    let links = Links::read().context("reading links")?;
-    let tables = Arc::new(protection.tables(&loaded.model, &interfaces, &links));
     let peers: Vec<_> = member.gateways.iter().flat_map(|gateway| gateway.servers.clone()).collect();
-    let mut data_path = DataPath::start(Options { wire_io: WireIo::Packet, ..Options::at(Clock::start()) })
-        .context("data path")?;
-    let errors = data_path.publish(Publication { tables: &tables, links: &links, peers: &peers });
-    data_path.stop(StopBehaviour::Closed)?;
+    let mut outcome = Closed::default();
+    let mut close = |instance: Option<&str>| -> Result<()> {
+        let links = Links::read().context("reading links")?;
+        let tables = Arc::new(protection.tables(&loaded.model, &interfaces, instance, &links));
+        let options = Options { wire_io: WireIo::Packet, ..Options::at(Clock::start()) };
+        let mut data_path = DataPath::start(options).context("data path")?;
+        let errors = data_path.publish(Publication { tables: &tables, links: &links, peers: &peers });
+        data_path.stop(StopBehaviour::Closed)?;
+        outcome.errors.extend(errors.iter().map(ToString::to_string));
+        let name = |link: &Link| shown(instance.unwrap_or(DEFAULT), &link.name);
+        outcome.interfaces.extend(interfaces.links(instance, &links).map(name));
+        Ok(())
+    };
+    close(None)?;
+    for instance in loaded.model.instances_in_use() {
+        // A namespace that appears later has no interfaces yet; the daemon closes them.
+        if let Ok(namespace) = Namespace::open(loaded.model.namespace_of(instance)) {
+            namespace.within(|| close(Some(instance)))??;
+        }
+    }
+    let Closed { interfaces, errors } = outcome;
     if !errors.is_empty() {
-        let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
         bail!("cannot attach to {}", errors.join("; "));
     }
-    let names: Vec<&str> = interfaces.links(&links).map(|link| link.name.as_str()).collect();
-    println!("closed: {}", if names.is_empty() { "no interface yet".to_owned() } else { names.join(", ") });
+    println!(
+        "closed: {}",
+        if interfaces.is_empty() { "no interface yet".into() } else { interfaces.join(", ") }
+    );
     Ok(())
+}
+
+/// What was closed, over all routing instances.
+#[derive(Default)]
+struct Closed {
+    interfaces: Vec<String>,
+    errors: Vec<String>,
 }

@@ -4,6 +4,7 @@ mod addresses;
 mod apply;
 mod cluster;
 mod commit;
+mod instances;
 mod outputs;
 mod persistence;
 mod recovery;
@@ -14,7 +15,6 @@ mod supervision;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -24,7 +24,7 @@ use proto::member::Member;
 use proto::path::Path;
 use proto::server::Server;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use commit::{Change, Changes};
 use recovery::Recovery;
@@ -35,14 +35,14 @@ use crate::clock::{Alarm, Clock};
 use crate::command_line::CommandLine;
 use crate::configuration::Loaded;
 use crate::control_socket::{Call, ControlSocket, Request};
-use crate::datapath::{DataPath, Publication, StopBehaviour};
+use crate::datapath::StopBehaviour;
 use crate::dispatch::{Destination, Dispatch};
 use crate::durable::Durable;
+use crate::instances::Instances;
 use crate::interfaces::{Interfaces, Readiness};
 use crate::lock::Lock;
 use crate::log::Log;
 use crate::multicast::Listening;
-use crate::netlink::{Links, Monitor};
 use crate::notify;
 use crate::protection::Protection;
 use crate::settings;
@@ -76,9 +76,10 @@ pub struct Daemon {
     interfaces: Interfaces,
     /// What each VPN was told last.
     readiness: BTreeMap<String, Readiness>,
-    links: watch::Receiver<Arc<Links>>,
+    instances: Instances,
+    /// When to see whether the namespaces of routing instances have come or gone.
+    look_at_instances: Option<proto::time::Instant>,
     protection: Protection,
-    data_path: Option<DataPath>,
     attach_problems: Vec<String>,
     publish_again: Option<proto::time::Instant>,
     /// The groups that rekeys of the member's VPNs come by.
@@ -92,7 +93,6 @@ pub struct Daemon {
     /// The tables are behind.
     stale: bool,
     buffer: Vec<u8>,
-    _monitor: Monitor,
     _lock: Lock,
 }
 
@@ -131,7 +131,7 @@ pub async fn run(command_line: CommandLine, loaded: Loaded, log: Log) -> Result<
             () = daemon.supervision.due() => daemon.tell_service_manager(),
             () = daemon.kept.due() => daemon.keep_windows(),
             () = daemon.recovery.alarm() => daemon.handle_unknown_spi(),
-            Ok(()) = daemon.links.changed() => daemon.handle_links(),
+            () = daemon.instances.links_changed() => daemon.handle_links(),
             Some(()) = hangup.recv() => daemon.handle_hangup(),
             Some(()) = terminate.recv() => break,
             Some(()) = interrupt.recv() => break,
@@ -146,7 +146,7 @@ impl Daemon {
         let clock = Clock::start();
         let state = StateDirectory::open(&command_line.state_dir)
             .with_context(|| format!("state directory {}", command_line.state_dir.display()))?;
-        let monitor = Monitor::start().context("netlink")?;
+        let instances = Instances::start().context("netlink")?;
         let (sockets, datagrams) = Sockets::new();
         let (changes, prepared) = Changes::new();
         let mut signing_keys = SigningKeys::new(&command_line.state_dir);
@@ -173,9 +173,9 @@ impl Daemon {
             member: None,
             interfaces: Interfaces::default(),
             readiness: BTreeMap::new(),
-            links: monitor.links(),
+            instances,
+            look_at_instances: None,
             protection: Protection::default(),
-            data_path: None,
             attach_problems: Vec::new(),
             publish_again: None,
             listening: Listening::default(),
@@ -187,7 +187,6 @@ impl Daemon {
             stale: false,
             buffer: Vec::new(),
             command_line,
-            _monitor: monitor,
             _lock: lock,
         };
         if loaded.model.member.is_none() && !daemon.command_line.control_plane_only {
@@ -208,7 +207,7 @@ impl Daemon {
     }
 
     fn handle_datagram(&mut self, datagram: Datagram) {
-        if self.is_own_rekey(&datagram.path) {
+        if self.is_own_rekey(&datagram.path) || self.is_astray(&datagram) {
             return;
         }
         let destination = match (&self.server, &self.member) {
@@ -253,13 +252,16 @@ impl Daemon {
         if self.publish_again.is_some_and(|moment| moment <= now) {
             self.stale = true;
         }
+        if self.look_at_instances.is_some_and(|moment| moment <= now) {
+            self.follow_instances();
+        }
         if self.join_again.is_some_and(|moment| moment <= now) {
             self.join_groups();
         }
     }
 
     fn handle_links(&mut self) {
-        self.links.mark_unchanged();
+        self.instances.mark_links_seen();
         // Closed first: an interface that appeared must not carry anything before the data path is on it.
         self.publish();
         self.join_groups();
@@ -293,31 +295,10 @@ impl Daemon {
         let server = server.and_then(|server| server.poll_timeout());
         let durable = self.durable.as_ref().and_then(|durable| durable.poll_timeout());
         let member = self.member.as_ref().and_then(|member| member.poll_timeout());
-        [server, durable, member, self.publish_again, self.join_again].into_iter().flatten().min()
-    }
-
-    /// Hands the data path everything it goes by.
-    fn publish(&mut self) {
-        self.stale = false;
-        self.publish_again = None;
-        let Some(data_path) = &mut self.data_path else { return };
-        let links = self.links.borrow().clone();
-        let tables = Arc::new(self.protection.tables(&self.active.model, &self.interfaces, &links));
-        let peers = peers(&self.active.model, &self.listening, self.server.as_ref(), self.clock.now());
-        let problems: Vec<String> = data_path
-            .publish(Publication { tables: &tables, links: &links, peers: &peers })
-            .iter()
-            .map(|error| {
-                format!("cannot attach to interface {error}; protected traffic may leave by it in clear")
-            })
-            .collect();
-        for problem in problems.iter().filter(|problem| !self.attach_problems.contains(problem)) {
-            tracing::error!(%problem, "data path");
-        }
-        if !problems.is_empty() {
-            self.publish_again = Some(self.clock.now() + ATTACH_AGAIN);
-        }
-        self.attach_problems = problems;
+        [server, durable, member, self.publish_again, self.join_again, self.look_at_instances]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// An orderly end: peers are told, and the interfaces are left as `stop-behaviour` says.
@@ -339,9 +320,7 @@ impl Daemon {
         }
         self.drain();
         self.close_state();
-        if let Some(data_path) = self.data_path.take() {
-            data_path.stop(behaviour).context("stopping the data path")?;
-        }
+        self.instances.stop(behaviour).context("stopping the data path")?;
         tracing::info!(?behaviour, "gvpnd stopped");
         Ok(())
     }

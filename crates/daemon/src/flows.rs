@@ -6,10 +6,12 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
-use config::model::Configuration;
+use config::model::{Configuration, Vpn};
 use control::{FlowSession, FlowWing, SessionKind};
 use dataplane::{GroupSa, Instant, Session};
 
+use crate::instances::{DEFAULT, shown};
+use crate::interfaces::Interfaces;
 use crate::netlink::Links;
 use crate::protection::Protection;
 use crate::scope;
@@ -25,7 +27,13 @@ pub struct Flows<'a> {
     pub configuration: &'a Configuration,
     /// What is protected.
     pub protection: &'a Protection,
-    /// The machine's links.
+    /// Where external interfaces are.
+    pub interfaces: &'a Interfaces,
+    /// The routing instance that the sessions are of; `None`: the default one.
+    pub instance: Option<&'a str>,
+    /// The number before its first session's.
+    pub numbers_from: u64,
+    /// Its links.
     pub links: &'a Links,
     /// Now.
     pub now: Instant,
@@ -37,7 +45,7 @@ impl Flows<'_> {
         let mut shown = self.of_sas();
         let mut known: BTreeMap<(IpAddr, IpAddr, u32), usize> = BTreeMap::new();
         for session in sessions {
-            let id = FIRST_FLOW + 3 * session.number;
+            let id = self.numbers_from + FIRST_FLOW + 3 * session.number;
             if !only_tunnels {
                 shown.push(self.plain(id, session));
             }
@@ -79,8 +87,14 @@ impl Flows<'_> {
         shown
     }
 
+    /// The VPNs of the instance.
+    fn vpns(&self) -> impl Iterator<Item = &Vpn> {
+        let all = self.configuration.member.iter().flat_map(|member| &member.vpns);
+        all.filter(|vpn| self.interfaces.instance(&vpn.name) == self.instance)
+    }
+
     fn of_sas(&self) -> Vec<FlowSession> {
-        let vpns = self.configuration.member.iter().flat_map(|member| &member.vpns);
+        let vpns = self.vpns();
         let live = |sa: &&std::sync::Arc<GroupSa>| sa.hard_expiry() > self.now;
         let sas = vpns.flat_map(|vpn| {
             let interface = vpn.external_interface.as_ref().map_or("N/A".to_owned(), |name| name.0.clone());
@@ -90,7 +104,7 @@ impl Flows<'_> {
             .map(|(position, (interface, sa))| {
                 let (upper, lower) = halves(sa.spi());
                 FlowSession {
-                    id: position as u64 + 1,
+                    id: self.numbers_from + position as u64 + 1,
                     kind: SessionKind::Tunnel,
                     policy: None,
                     timeout_secs: None,
@@ -151,7 +165,7 @@ impl Flows<'_> {
     fn policy(&self, session: &Session) -> Option<String> {
         let (source, destination) = (session.source, session.destination);
         let (source_port, destination_port) = (session.source_port, session.destination_port);
-        for vpn in self.configuration.member.iter().flat_map(|member| &member.vpns) {
+        for vpn in self.vpns() {
             let position = self.protection.policies(&vpn.name).position(|policy| {
                 let ports = Some((source_port, destination_port));
                 policy.matches(source, destination, session.protocol, ports)
@@ -171,13 +185,14 @@ impl Flows<'_> {
 
     /// The external interface of a session, by the name that the configuration has for it.
     fn external(&self, session: &Session) -> String {
-        self.links.by_index(session.interface.0).map_or("N/A".to_owned(), |link| link.name.clone())
+        let link = self.links.by_index(session.interface.0);
+        link.map_or("N/A".to_owned(), |link| shown(self.instance.unwrap_or(DEFAULT), &link.name))
     }
 
     /// The interface that leads to a host on one of our links.
     fn inside(&self, address: IpAddr) -> String {
         let link = self.links.iter().find(|link| link.addresses.iter().any(|net| net.contains(&address)));
-        link.map_or("N/A".to_owned(), |link| link.name.clone())
+        link.map_or("N/A".to_owned(), |link| shown(self.instance.unwrap_or(DEFAULT), &link.name))
     }
 }
 

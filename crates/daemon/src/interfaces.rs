@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use config::model::{Configuration, ExternalInterface};
+use config::model::{Configuration, ExternalInterface, Vpn};
 
 use crate::netlink::{Link, Links};
 
@@ -11,6 +12,8 @@ use crate::netlink::{Link, Links};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Interfaces {
     of_vpn: BTreeMap<String, Vec<ExternalInterface>>,
+    /// Routing instances of the VPNs that are not in the default one.
+    instances: BTreeMap<String, String>,
 }
 
 /// Whether a VPN can register.
@@ -25,26 +28,46 @@ pub enum Readiness {
 impl Interfaces {
     /// Those of a configuration.
     pub fn new(configuration: &Configuration) -> Interfaces {
-        let vpns = configuration.member.iter().flat_map(|member| &member.vpns);
+        let vpns = || configuration.member.iter().flat_map(|member| &member.vpns);
+        let instance = |vpn: &Vpn| Some((vpn.name.clone(), configuration.data_instance(vpn)?.to_owned()));
         Interfaces {
-            of_vpn: vpns.map(|vpn| (vpn.name.clone(), configuration.external_interfaces(vpn))).collect(),
+            of_vpn: vpns().map(|vpn| (vpn.name.clone(), configuration.external_interfaces(vpn))).collect(),
+            instances: vpns().filter_map(instance).collect(),
         }
     }
 
-    /// Every link that is an external interface of some VPN, once.
-    pub fn links<'a>(&'a self, links: &'a Links) -> impl Iterator<Item = &'a Link> {
-        links
-            .iter()
-            .filter(|link| self.of_vpn.values().flatten().any(|interface| interface.device == link.name))
+    /// The routing instance that a VPN's external interfaces are in; `None`: the default one.
+    pub fn instance(&self, vpn: &str) -> Option<&str> {
+        self.instances.get(vpn).map(String::as_str)
     }
 
-    /// The links of a VPN that exist.
+    /// Every link of a routing instance that is an external interface of some VPN, once.
+    pub fn links<'a>(
+        &'a self,
+        instance: Option<&'a str>,
+        links: &'a Links,
+    ) -> impl Iterator<Item = &'a Link> {
+        let here = move |vpn: &str| self.instance(vpn) == instance;
+        links.iter().filter(move |link| {
+            let mut of_vpns = self.of_vpn.iter().filter(|(vpn, _)| here(vpn));
+            of_vpns.any(|(_, own)| own.iter().any(|interface| interface.device == link.name))
+        })
+    }
+
+    /// The links of a VPN that exist, out of those of its instance.
     pub fn of_vpn<'a>(&'a self, vpn: &str, links: &'a Links) -> impl Iterator<Item = &'a Link> {
         self.of_vpn.get(vpn).into_iter().flatten().filter_map(|interface| links.by_name(&interface.device))
     }
 
     /// Whether a VPN can register now, from its `local-address` if it has one: another machine may have that at the moment.
-    pub fn readiness(&self, vpn: &str, local_address: Option<IpAddr>, links: &Links) -> Readiness {
+    /// `links` are those of the VPN's instance, `towards_servers` those of the one in which its servers are reached.
+    pub fn readiness(
+        &self,
+        vpn: &str,
+        local_address: Option<IpAddr>,
+        links: &Links,
+        towards_servers: &Links,
+    ) -> Readiness {
         let interfaces = self.of_vpn.get(vpn).map(Vec::as_slice).unwrap_or_default();
         if interfaces.is_empty() {
             return Readiness::Down(
@@ -55,7 +78,7 @@ impl Interfaces {
         let mut reasons = Vec::new();
         for ExternalInterface { name, device } in interfaces {
             match links.by_name(device) {
-                Some(link) if link.up => return address_readiness(local_address, links),
+                Some(link) if link.up => return address_readiness(local_address, towards_servers),
                 Some(_) => reasons.push(format!("external interface {name} is down")),
                 None if *device == name.0 => {
                     reasons.push(format!("external interface {name}: no such device"))
@@ -67,10 +90,14 @@ impl Interfaces {
     }
 
     /// The first VPN whose `tunnel-mtu` is more than one of its interfaces carries, in words.
-    pub fn too_large_tunnel_mtu(configuration: &Configuration, links: &Links) -> Option<String> {
+    pub fn too_large_tunnel_mtu(
+        configuration: &Configuration,
+        links: impl Fn(Option<&str>) -> Arc<Links>,
+    ) -> Option<String> {
         configuration.member.iter().flat_map(|member| &member.vpns).find_map(|vpn| {
             let mtu = vpn.tunnel_mtu?;
             let interfaces = configuration.external_interfaces(vpn);
+            let links = links(configuration.data_instance(vpn));
             let narrow = interfaces
                 .iter()
                 .filter_map(|interface| links.by_name(&interface.device))
@@ -82,12 +109,12 @@ impl Interfaces {
         })
     }
 
-    /// Each interface once: its name, device, and the VPNs bound to it.
-    pub fn bindings(&self) -> BTreeMap<(String, String), Vec<String>> {
-        let mut bindings: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
+    /// Each interface once: its name, device and routing instance, and the VPNs bound to it.
+    pub fn bindings(&self) -> BTreeMap<(String, String, Option<&str>), Vec<String>> {
+        let mut bindings: BTreeMap<_, Vec<String>> = BTreeMap::new();
         for (vpn, interfaces) in &self.of_vpn {
             for interface in interfaces {
-                let key = (interface.name.0.clone(), interface.device.clone());
+                let key = (interface.name.0.clone(), interface.device.clone(), self.instance(vpn));
                 bindings.entry(key).or_default().push(vpn.clone());
             }
         }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::IpAddr;
 
+use crate::instances::{Instance, InstanceId, Instances};
 use crate::interfaces::Interfaces;
 use crate::netlink::{Links, interface_towards};
 use crate::sys::udp::{Membership, Source};
@@ -107,18 +108,28 @@ impl Listening {
     }
 
     /// Where they are to be joined: on every external interface of the VPN that exists, and on the one that leads to the
-    /// server, which may be another.
-    pub fn memberships(&self, interfaces: &Interfaces, links: &Links) -> BTreeSet<Membership> {
+    /// server, which may be another. `control_instance` tells in which instance a VPN's servers are reached.
+    pub fn memberships<'a>(
+        &self,
+        interfaces: &Interfaces,
+        instances: &Instances,
+        control_instance: impl Fn(&str) -> Option<&'a str>,
+    ) -> BTreeSet<(InstanceId, Membership)> {
         let mut memberships = BTreeSet::new();
         for ((vpn, group), server) in &self.groups {
-            let mut join = |interface| memberships.insert(Membership { group: *group, interface });
-            for link in interfaces.of_vpn(vpn, links) {
-                join(link.index);
+            let mut join = |instance: &Instance, interface| {
+                memberships.insert((instance.id(), Membership { group: *group, interface }));
+            };
+            if let Some(instance) = instances.get(interfaces.instance(vpn)) {
+                for link in interfaces.of_vpn(vpn, &instance.links()) {
+                    join(instance, link.index);
+                }
             }
-            if let Ok(towards) = interface_towards(*server)
-                && links.by_index(towards).is_some_and(|link| !link.loopback)
+            let Some(instance) = instances.get(control_instance(vpn)) else { continue };
+            if let Ok(towards) = instance.namespace().within(|| interface_towards(*server)).flatten()
+                && instance.links().by_index(towards).is_some_and(|link| !link.loopback)
             {
-                join(towards);
+                join(instance, towards);
             }
         }
         memberships

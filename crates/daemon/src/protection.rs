@@ -7,11 +7,11 @@ use std::sync::Arc;
 use config::model::{self, Configuration};
 use dataplane::{
     AddressPair, Binding, Counters, DefaultPolicy, DfBit, GroupSa, Instant, InterfaceId, Policy, PseudoClock,
-    Registration, SaSettings, Selector, SenderIdLength, SenderIds, ServiceFilter, ServiceFilterTerm, Tables,
-    TablesBuilder, Vpn,
+    Registration, SaDirection, SaSettings, Selector, SenderIdLength, SenderIds, ServiceFilter,
+    ServiceFilterTerm, Tables, TablesBuilder, Vpn,
 };
 use ipnet::{Ipv4Net, Ipv6Net};
-use proto::member;
+use proto::member::{self, Direction};
 use proto::pseudo_time::AntiReplay;
 
 use crate::durable::Received;
@@ -39,6 +39,8 @@ struct Protected {
     sas: Vec<Installed>,
     /// Those of the last PULL.
     sender_ids: Option<Arc<SenderIds>>,
+    /// For keys that only receive, whose PULL brought none.
+    receiving_ids: Option<Arc<SenderIds>>,
     /// The group's pseudo-time, once a server has told it.
     pseudo_clock: Option<Arc<PseudoClock>>,
     counters: Arc<Counters>,
@@ -164,6 +166,13 @@ impl Protection {
             tracing::warn!(target: "general", vpn = name, "keys for an unknown VPN");
             return;
         };
+        if sas.iter().any(|sa| sa.direction == Direction::ReceiverOnly) {
+            // How long the ids of the senders are nobody has said: the longest that there are keep all senders apart.
+            let length = SenderIdLength::Bits24;
+            let key = (name.to_owned(), vpn.group_id, length);
+            let ids = self.sender_ids.entry(key).or_insert_with(|| SenderIds::new(length));
+            vpn.receiving_ids = Some(Arc::clone(ids));
+        }
         vpn.install(name, sas, closed, now);
         vpn.memory = Memory::Registered;
         let policies = vpn.policies.iter().map(|(selector, _)| control_selector(selector)).collect();
@@ -210,8 +219,14 @@ impl Protection {
         })
     }
 
-    /// What the data path is to go by.
-    pub fn tables(&self, configuration: &Configuration, interfaces: &Interfaces, links: &Links) -> Tables {
+    /// What the data path of a routing instance is to go by.
+    pub fn tables(
+        &self,
+        configuration: &Configuration,
+        interfaces: &Interfaces,
+        instance: Option<&str>,
+        links: &Links,
+    ) -> Tables {
         let mut builder = TablesBuilder::new();
         builder
             .default_policy(match configuration.default_policy {
@@ -220,10 +235,11 @@ impl Protection {
             })
             .local_addresses(links.local_addresses())
             .counters(Arc::clone(&self.counters));
-        for link in interfaces.links(links) {
+        for link in interfaces.links(instance, links) {
             builder.interface(InterfaceId(link.index), link.mtu);
         }
-        for vpn in configuration.member.iter().flat_map(|member| &member.vpns) {
+        let vpns = configuration.member.iter().flat_map(|member| &member.vpns);
+        for vpn in vpns.filter(|vpn| interfaces.instance(&vpn.name) == instance) {
             if let Some(protected) = self.vpns.get(&vpn.name) {
                 let ids = interfaces.of_vpn(&vpn.name, links).map(|link| InterfaceId(link.index)).collect();
                 let filters = service_filters(configuration, &vpn.name, links);
@@ -290,6 +306,7 @@ impl Protected {
             policies,
             sas: Vec::new(),
             sender_ids: None,
+            receiving_ids: None,
             pseudo_clock: None,
             counters: Arc::default(),
         }
@@ -303,7 +320,11 @@ impl Protected {
             let known = self.sas.iter().find(|known| {
                 known.runtime.spi() == sa.spi
                     && known.runtime.pseudo_clock().is_some() == pseudo_clock.is_some()
+                    && known.runtime.direction() == direction(sa.direction)
             });
+            // What only receives needs no ids of its own, and a place for the windows of others.
+            let receives_only = sa.direction == Direction::ReceiverOnly;
+            let receiving_ids = self.receiving_ids.as_ref().filter(|_| receives_only);
             let runtime = match known.map(|known| &known.runtime) {
                 Some(known) if known.hard_expiry() == hard_expiry && known.activate_at() == activate_at => {
                     Ok(Arc::clone(known))
@@ -313,11 +334,12 @@ impl Protected {
                 None => GroupSa::new(&SaSettings {
                     spi: sa.spi,
                     suite: sa.suite,
+                    direction: direction(sa.direction),
                     cipher_key: sa.keys.cipher.expose(),
                     integrity_key: sa.keys.integrity.expose(),
                     activate_at,
                     hard_expiry,
-                    sender_ids: self.sender_ids.as_ref(),
+                    sender_ids: self.sender_ids.as_ref().or(receiving_ids),
                     pseudo_clock,
                 }),
             };
@@ -461,6 +483,14 @@ fn filter_term(term: &model::FilterTerm) -> ServiceFilterTerm {
     }
 }
 
+fn direction(direction: Direction) -> SaDirection {
+    match direction {
+        Direction::Symmetric => SaDirection::Symmetric,
+        Direction::SenderOnly => SaDirection::SenderOnly,
+        Direction::ReceiverOnly => SaDirection::ReceiverOnly,
+    }
+}
+
 /// The roles' clock and the engine's have the same origin.
 pub fn engine_time(instant: proto::time::Instant) -> Instant {
     Instant::from_micros(instant.as_micros())
@@ -503,7 +533,7 @@ mod tests {
     use std::time::Duration;
 
     use crypto::{CbcCipher, EspSuite, Integrity, Secret};
-    use proto::member::{Direction, Keys};
+    use proto::member::Keys;
 
     use super::*;
 
@@ -541,6 +571,7 @@ mod tests {
             policies: Vec::new(),
             sas: Vec::new(),
             sender_ids: None,
+            receiving_ids: None,
             pseudo_clock: None,
             counters: Arc::default(),
         }
@@ -560,6 +591,24 @@ mod tests {
         // A deleted predecessor lets the next one encrypt at once.
         vpn.install("vpn", &[sa(257, 30, 2000, &[1])], &[], now(30));
         assert!(vpn.sas[0].runtime.is_active(now(30)));
+    }
+
+    #[test]
+    fn a_key_that_only_receives_needs_no_sender_ids_and_keeps_its_direction() {
+        let gcm = |direction| member::GroupSa {
+            suite: EspSuite::Gcm { key: crypto::GcmKeyLen::Bits128 },
+            keys: Arc::new(Keys { cipher: Secret::new(vec![7; 20]), integrity: Secret::new(Vec::new()) }),
+            direction,
+            ..sa(256, 0, 1000, &[1])
+        };
+        let mut vpn = empty();
+        vpn.install("vpn", &[gcm(Direction::Symmetric)], &[], now(0));
+        assert!(vpn.sas.is_empty(), "it could not send, and others could not tell");
+        vpn.receiving_ids = Some(SenderIds::new(SenderIdLength::Bits24));
+        vpn.install("vpn", &[gcm(Direction::Symmetric)], &[], now(0));
+        assert!(vpn.sas.is_empty());
+        vpn.install("vpn", &[gcm(Direction::ReceiverOnly)], &[], now(0));
+        assert_eq!(vpn.sas[0].runtime.direction(), SaDirection::ReceiverOnly);
     }
 
     #[test]

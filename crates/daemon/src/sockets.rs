@@ -1,10 +1,12 @@
-//! The UDP sockets of the protocol roles: one for each address family and port.
+//! The UDP sockets of the protocol roles: one for each address family and port, in each routing instance.
 //!
 //! Each socket takes datagrams for every address of the machine and tells which one it was; answers leave from there.
 //! So an address that appears later, of VRRP for instance, needs nothing.
 //!
 //! Rekey messages go to many at once: [`Sockets::push`] queues them, and the event loop sends a batch of them whenever it
 //! has nothing else to do first, so that acknowledgements are read in between.
+
+mod routes;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
@@ -21,7 +23,11 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::datapath::CONTROL_MARK;
+use crate::instances::InstanceId;
+use crate::namespace::Namespace;
 use crate::sys::udp::{self, Membership, SendStop, Source};
+
+pub use routes::Routes;
 
 /// The largest UDP payload over IPv4.
 const LARGEST_DATAGRAM: usize = 65_507;
@@ -51,6 +57,8 @@ const LARGEST_BACKLOG: usize = 1_000_000;
 pub struct Datagram {
     /// Where it came to and from.
     pub path: Path,
+    /// The routing instance it came by.
+    pub instance: InstanceId,
     /// The UDP payload.
     pub octets: Vec<u8>,
 }
@@ -79,9 +87,13 @@ struct Push {
     done: usize,
 }
 
+/// Instance, whether IPv6, and port of a socket.
+type Key = (InstanceId, bool, u16);
+
 /// The open sockets.
 pub struct Sockets {
-    open: BTreeMap<(bool, u16), Open>,
+    open: BTreeMap<Key, Open>,
+    routes: Routes,
     sender: mpsc::Sender<Vec<Datagram>>,
     pushes: VecDeque<Push>,
     /// Datagrams of `pushes` that are not done.
@@ -89,7 +101,7 @@ pub struct Sockets {
     counters: PushCounters,
     /// Since when the kernel has no buffers, and until when it is left alone.
     paused_until: Option<tokio::time::Instant>,
-    memberships: BTreeSet<Membership>,
+    memberships: BTreeSet<(InstanceId, Membership)>,
 }
 
 struct Open {
@@ -109,6 +121,7 @@ impl Sockets {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let sockets = Sockets {
             open: BTreeMap::new(),
+            routes: Routes::default(),
             sender,
             pushes: VecDeque::new(),
             backlog: 0,
@@ -119,48 +132,66 @@ impl Sockets {
         (sockets, receiver)
     }
 
-    /// Listens on exactly these ports; sockets that are open already stay. If one cannot be opened, nothing changes.
-    pub fn listen(&mut self, ports: &[u16]) -> Result<(), ListenError> {
-        let mut wanted: BTreeMap<(bool, u16), Option<Open>> = BTreeMap::new();
-        for port in ports {
-            for ipv6 in [false, true] {
-                let key = (ipv6, *port);
+    /// Listens on exactly these ports in these instances; sockets that are open already stay. If one cannot be opened,
+    /// nothing changes.
+    pub fn listen(
+        &mut self,
+        instances: &[(InstanceId, Namespace)],
+        ports: &[u16],
+    ) -> Result<(), ListenError> {
+        let mut wanted: BTreeMap<Key, Option<Open>> = BTreeMap::new();
+        for (instance, namespace) in instances {
+            for (port, ipv6) in ports.iter().flat_map(|port| [(*port, false), (*port, true)]) {
+                let key = (*instance, ipv6, port);
                 if self.open.contains_key(&key) {
                     wanted.insert(key, None);
                     continue;
                 }
-                match self.open_one(ipv6, *port) {
+                match self.open_one(namespace, key) {
                     Ok(open) => drop(wanted.insert(key, Some(open))),
                     // A machine without IPv6 has no IPv6 peers.
                     Err(error) if ipv6 && no_ipv6(&error) => {}
-                    Err(source) => return Err(ListenError { port: *port, source }),
+                    Err(source) => return Err(ListenError { port, source }),
                 }
             }
         }
         self.open.retain(|key, _| wanted.contains_key(key));
         // Memberships go with their socket.
-        self.memberships
-            .retain(|membership| self.open.keys().any(|(ipv6, _)| *ipv6 == membership.group.is_ipv6()));
+        let has_socket = |instance: InstanceId, ipv6: bool| {
+            self.open.keys().any(|(known, family, _)| (*known, *family) == (instance, ipv6))
+        };
+        self.memberships.retain(|(instance, membership)| has_socket(*instance, membership.group.is_ipv6()));
         self.open.extend(wanted.into_iter().filter_map(|(key, open)| Some((key, open?))));
         Ok(())
     }
 
+    /// From now on paths belong to these instances.
+    pub fn set_routes(&mut self, routes: Routes) {
+        self.routes = routes;
+    }
+
+    /// The instance that a path belongs to.
+    pub fn instance(&self, path: &Path) -> InstanceId {
+        self.routes.instance(path)
+    }
+
     /// Sends a datagram. A failure is like a loss on the way: the protocol sends again.
     pub fn send(&self, path: Path, datagram: &[u8]) -> io::Result<()> {
-        let open = self.open.get(&key(&path)).ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let open = self.open.get(&key(&self.routes, &path)).ok_or(io::ErrorKind::AddrNotAvailable)?;
         udp::send(open.socket.as_fd(), source(&path), path.remote, datagram)
     }
 
     /// Sends a datagram to a group out of an interface. `looped`: the kernel's multicast routing sees it, too.
     pub fn send_to_group(
         &mut self,
+        instance: InstanceId,
         group: SocketAddr,
         source: Source,
         looped: bool,
         datagram: &[u8],
     ) -> io::Result<()> {
         let ipv6 = group.is_ipv6();
-        let open = self.open.get(&(ipv6, group.port())).ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let open = self.open.get(&(instance, ipv6, group.port())).ok_or(io::ErrorKind::AddrNotAvailable)?;
         udp::set_multicast_loop(open.socket.as_fd(), ipv6, looped)?;
         let outcome = udp::send(open.socket.as_fd(), source, group, datagram);
         match outcome {
@@ -192,7 +223,8 @@ impl Sockets {
         if let Some(moment) = self.paused_until {
             tokio::time::sleep_until(moment).await;
         }
-        let next = self.pushes.front().and_then(|push| self.open.get(&key(push.to.get(push.done)?)));
+        let next =
+            self.pushes.front().and_then(|push| self.open.get(&key(&self.routes, push.to.get(push.done)?)));
         if let Some(open) = next {
             // An error is found by the next sending.
             let _ = open.socket.writable().await;
@@ -210,9 +242,9 @@ impl Sockets {
             && let Some(first) = push.to.get(push.done)
         {
             // As far as they leave by the same socket.
-            let wanted = key(first);
-            let alike =
-                push.to[push.done..].iter().take(budget).take_while(|path| key(path) == wanted).count();
+            let wanted = key(&self.routes, first);
+            let leaves_alike = |path: &&Path| key(&self.routes, path) == wanted;
+            let alike = push.to[push.done..].iter().take(budget).take_while(leaves_alike).count();
             let targets = push.to[push.done..push.done + alike].iter();
             let mut refuse = |error| {
                 let count = refused.as_ref().map_or(0, |(count, _)| *count);
@@ -271,41 +303,50 @@ impl Sockets {
 
     /// Is a member of exactly these groups, on the port of GDOI. Memberships that could not be had are returned with
     /// the reason, and are tried again by the next call.
-    pub fn join(&mut self, wanted: &BTreeSet<Membership>, port: u16) -> Vec<(Membership, io::Error)> {
-        let socket = |membership: &Membership| self.open.get(&(membership.group.is_ipv6(), port));
-        for gone in self.memberships.difference(wanted) {
+    pub fn join(
+        &mut self,
+        wanted: &BTreeSet<(InstanceId, Membership)>,
+        port: u16,
+    ) -> Vec<(InstanceId, Membership, io::Error)> {
+        let socket = |instance: InstanceId, membership: &Membership| {
+            self.open.get(&(instance, membership.group.is_ipv6(), port))
+        };
+        for (instance, gone) in self.memberships.difference(wanted) {
             // The interface may be gone, and the membership with it.
-            if let Some(Err(error)) = socket(gone).map(|open| udp::leave(open.socket.as_fd(), *gone)) {
+            if let Some(Err(error)) =
+                socket(*instance, gone).map(|open| udp::leave(open.socket.as_fd(), *gone))
+            {
                 tracing::debug!(%error, group = %gone.group, interface = gone.interface, "leaving a group");
             }
         }
         let mut failed = Vec::new();
-        let mut held: BTreeSet<Membership> = self.memberships.intersection(wanted).copied().collect();
-        for new in wanted.difference(&self.memberships) {
-            let outcome = match socket(new) {
+        let mut held: BTreeSet<_> = self.memberships.intersection(wanted).copied().collect();
+        for (instance, new) in wanted.difference(&self.memberships) {
+            let outcome = match socket(*instance, new) {
                 Some(open) => udp::join(open.socket.as_fd(), *new),
                 None => Err(io::ErrorKind::AddrNotAvailable.into()),
             };
             match outcome {
-                Ok(()) => drop(held.insert(*new)),
-                Err(error) => failed.push((*new, error)),
+                Ok(()) => drop(held.insert((*instance, *new))),
+                Err(error) => failed.push((*instance, *new, error)),
             }
         }
         self.memberships = held;
         failed
     }
 
-    /// The ports with their families, for `gvpn status`.
+    /// The ports with their families, for `gvpn status`; they are the same in every instance.
     pub fn listening(&self) -> Vec<String> {
         self.open
             .keys()
-            .map(|(ipv6, port)| if *ipv6 { format!("[::]:{port}") } else { format!("0.0.0.0:{port}") })
+            .filter(|(instance, _, _)| *instance == InstanceId::DEFAULT)
+            .map(|(_, ipv6, port)| if *ipv6 { format!("[::]:{port}") } else { format!("0.0.0.0:{port}") })
             .collect()
     }
 
-    fn open_one(&self, ipv6: bool, port: u16) -> io::Result<Open> {
+    fn open_one(&self, namespace: &Namespace, (instance, ipv6, port): Key) -> io::Result<Open> {
         let domain = if ipv6 { Domain::IPV6 } else { Domain::IPV4 };
-        let socket = Socket::new(domain, Type::DGRAM, Some(Protocol::UDP))?;
+        let socket = namespace.within(|| Socket::new(domain, Type::DGRAM, Some(Protocol::UDP)))??;
         socket.set_nonblocking(true)?;
         if ipv6 {
             socket.set_only_v6(true)?;
@@ -326,13 +367,13 @@ impl Sockets {
         let any: IpAddr = if ipv6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
         socket.bind(&SocketAddr::new(any, port).into())?;
         let socket = Arc::new(UdpSocket::from_std(socket.into())?);
-        let reader = tokio::spawn(read(Arc::clone(&socket), port, self.sender.clone()));
+        let reader = tokio::spawn(read(Arc::clone(&socket), instance, port, self.sender.clone()));
         Ok(Open { socket, reader })
     }
 }
 
 /// Moves datagrams into the queue as long as the socket is open.
-async fn read(socket: Arc<UdpSocket>, port: u16, sender: mpsc::Sender<Vec<Datagram>>) {
+async fn read(socket: Arc<UdpSocket>, instance: InstanceId, port: u16, sender: mpsc::Sender<Vec<Datagram>>) {
     let mut receiver = udp::Receiver::new(RECEIVE_BATCH, LARGEST_DATAGRAM + 1);
     loop {
         if let Err(error) = socket.readable().await {
@@ -343,6 +384,7 @@ async fn read(socket: Arc<UdpSocket>, port: u16, sender: mpsc::Sender<Vec<Datagr
             Ok(_) => {
                 let batch = receiver.received().map(|received| Datagram {
                     path: Path::new(SocketAddr::new(received.local, port), received.remote),
+                    instance,
                     octets: received.octets.to_vec(),
                 });
                 if sender.send(batch.collect()).await.is_err() {
@@ -356,8 +398,8 @@ async fn read(socket: Arc<UdpSocket>, port: u16, sender: mpsc::Sender<Vec<Datagr
 }
 
 /// The socket that a datagram leaves by.
-fn key(path: &Path) -> (bool, u16) {
-    (path.remote.is_ipv6(), path.local.port())
+fn key(routes: &Routes, path: &Path) -> Key {
+    (routes.instance(path), path.remote.is_ipv6(), path.local.port())
 }
 
 /// Where a datagram leaves: its local address, as far as it is of the remote one's family.
@@ -401,7 +443,7 @@ mod tests {
     async fn datagrams_come_with_their_path_and_sockets_follow_the_configuration() {
         let (mut sockets, mut datagrams) = Sockets::new();
         let free = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        sockets.listen(&[free]).unwrap();
+        sockets.listen(&here(), &[free]).unwrap();
         let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         client.send_to(b"hello", ("127.0.0.5", free)).unwrap();
         let datagram = datagrams.recv().await.unwrap().remove(0);
@@ -412,11 +454,31 @@ mod tests {
         let (length, from) = client.recv_from(&mut buffer).unwrap();
         assert_eq!((&buffer[..length], from), (&b"answer"[..], datagram.path.local));
 
-        let error = Sockets::new().0.listen(&[free]).unwrap_err().to_string();
+        let error = Sockets::new().0.listen(&here(), &[free]).unwrap_err().to_string();
         assert!(error.contains("another key management daemon"), "{error}");
-        sockets.listen(&[]).unwrap();
+        sockets.listen(&here(), &[]).unwrap();
         assert!(sockets.listening().is_empty());
         tokio::task::yield_now().await;
+    }
+
+    fn here() -> [(InstanceId, Namespace); 1] {
+        [(InstanceId::DEFAULT, Namespace::home())]
+    }
+
+    fn in_default(membership: Membership) -> (InstanceId, Membership) {
+        (InstanceId::DEFAULT, membership)
+    }
+
+    #[tokio::test]
+    async fn what_belongs_to_an_instance_that_is_not_there_goes_nowhere() {
+        let (mut sockets, _datagrams) = Sockets::new();
+        let port = free_port();
+        sockets.listen(&here(), &[port]).unwrap();
+        sockets.set_routes(Routes::of_peers(&[("127.0.0.1", None, InstanceId::ABSENT)]));
+        let local: SocketAddr = format!("127.0.0.1:{port}").parse().unwrap();
+        let error = sockets.send(Path::new(local, local), b"for elsewhere").unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrNotAvailable);
+        sockets.send(Path::new(local, format!("127.0.0.2:{port}").parse().unwrap()), b"for here").unwrap();
     }
 
     fn free_port() -> u16 {
@@ -427,7 +489,7 @@ mod tests {
     async fn a_rekey_reaches_everybody_in_batches_past_those_that_cannot_be_reached() {
         let (mut sockets, mut datagrams) = Sockets::new();
         let port = free_port();
-        sockets.listen(&[port]).unwrap();
+        sockets.listen(&here(), &[port]).unwrap();
         let local: SocketAddr = format!("127.0.0.1:{port}").parse().unwrap();
         let members = 3 * udp::SEND_BATCH / 2;
         let mut paths: Vec<Path> = (0..members)
@@ -482,15 +544,17 @@ mod tests {
     async fn a_group_is_heard_where_it_was_joined() {
         let (mut sockets, mut datagrams) = Sockets::new();
         let port = free_port();
-        sockets.listen(&[port]).unwrap();
+        sockets.listen(&here(), &[port]).unwrap();
         let loopback = crate::netlink::Links::read().unwrap().by_name("lo").unwrap().index;
         let group: IpAddr = "239.1.2.3".parse().unwrap();
         let membership = Membership { group, interface: loopback };
         let unknown = Membership { group, interface: u32::MAX >> 1 };
-        let failed = sockets.join(&BTreeSet::from([membership, unknown]), port);
-        assert_eq!(failed.iter().map(|(membership, _)| *membership).collect::<Vec<_>>(), [unknown]);
+        let failed = sockets.join(&BTreeSet::from([membership, unknown].map(in_default)), port);
+        assert_eq!(failed.iter().map(|(_, membership, _)| *membership).collect::<Vec<_>>(), [unknown]);
         let source = Source { address: "127.0.0.1".parse().unwrap(), interface: loopback };
-        sockets.send_to_group(SocketAddr::new(group, port), source, false, b"rekey").unwrap();
+        sockets
+            .send_to_group(InstanceId::DEFAULT, SocketAddr::new(group, port), source, false, b"rekey")
+            .unwrap();
         let datagram = datagrams.recv().await.unwrap().remove(0);
         assert_eq!(datagram.path.local, SocketAddr::new(group, port));
         assert_eq!(datagram.path.remote, SocketAddr::new("127.0.0.1".parse().unwrap(), port));

@@ -263,7 +263,8 @@ fn the_monitor_sees_links_addresses_and_filters_come_and_go() {
     let watching = network.inside("ha", move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let monitor = daemon::netlink::Monitor::start().expect("netlink works");
+            let monitor =
+                daemon::netlink::Monitor::start(daemon::namespace::Namespace::home()).expect("netlink works");
             let mut links = monitor.links();
             let mut views = Vec::new();
             for step in steps {

@@ -45,6 +45,7 @@ impl Verdict {
             Self::Drop { reason, .. } => matches!(
                 reason,
                 DropReason::NoLiveKey
+                    | DropReason::ReceiverOnly
                     | DropReason::NotRegisteredPolicy
                     | DropReason::AmbiguousFragment
                     | DropReason::ClearInbound
@@ -137,7 +138,9 @@ impl Tables {
             match vpn.registration {
                 // Row 7.
                 Registration::Registered => {
-                    match index.policy_match(flow, |policy| !self.is_pending(now, index, policy)) {
+                    let protects = |policy: u32| !self.is_pending(now, index, policy);
+                    let receives_only = |policy: u32| index.receives_only[policy as usize];
+                    match index.policy_match(flow, |policy| protects(policy) && !receives_only(policy)) {
                         Match::Policy(policy) => {
                             return match self.sending_sa(now, index, policy) {
                                 Some(sa) => Verdict::Encrypt { sa },
@@ -145,6 +148,10 @@ impl Tables {
                             };
                         }
                         Match::Ambiguous => return Verdict::drop(DropReason::AmbiguousFragment, at),
+                        // Of two policies for the two directions the one of the other direction may come first.
+                        Match::None if index.policy_match(flow, protects) != Match::None => {
+                            return Verdict::drop(DropReason::ReceiverOnly, at);
+                        }
                         Match::None => {}
                     }
                 }
@@ -272,9 +279,18 @@ impl Tables {
         !own.is_empty() && own.iter().all(|&at| now < self.sas[at as usize].sa.activate_at())
     }
 
-    /// The newest active SA of a policy.
+    /// The newest active SA of a policy, of those that may send.
+    //= https://www.rfc-editor.org/rfc/rfc6407#section-5.5.1.1.2
+    //# SA TEK for a
+    //# single sender SHOULD be installed in the receiving direction by
+    //# receivers ("Receiver-Only") and in the sending direction by the
+    //# sender ("Sender-Only").
     fn sending_sa(&self, now: Instant, index: &VpnIndex, policy: u32) -> Option<u32> {
         let own = &index.policy_sas[policy as usize];
-        own.iter().copied().find(|&at| self.sas[at as usize].sa.is_active(now))
+        let sends = |at: &u32| {
+            let sa = &self.sas[*at as usize].sa;
+            sa.sends() && sa.is_active(now)
+        };
+        own.iter().copied().find(sends)
     }
 }

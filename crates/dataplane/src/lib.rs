@@ -28,7 +28,7 @@ pub use frame::{Destination, FrameBuffer, FrameIn, FrameOut, InterfaceId, Origin
 pub use policy::{AddressPair, outside_scope, scope_contains};
 pub use pseudo_time::PseudoClock;
 pub use reason::{DropReason, PassReason};
-pub use sa::{GroupSa, SaError, SaSettings};
+pub use sa::{GroupSa, SaDirection, SaError, SaSettings};
 pub use sender_ids::{SenderIdError, SenderIdLength, SenderIds};
 pub use service_filter::{ServiceFilter, ServiceFilterTerm};
 pub use sessions::{Session, SessionTable, SessionTraffic};

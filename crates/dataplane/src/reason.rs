@@ -57,6 +57,7 @@ reasons! {
     NoPolicyDefaultDeny, "no-policy-default-deny", "No policy matches and the default policy is deny-all.";
     NoPolicyServiceSet, "no-policy-service-set", "No policy matches in the service set.";
     NoPolicyInjected, "no-policy-injected", "A decrypted packet leaves again and no policy matches it.";
+    ReceiverOnly, "receiver-only", "A policy protects the packet, and all its TEKs are for receiving only.";
     AmbiguousFragment, "ambiguous-fragment", "A later fragment whose first fragment was not seen may be protected.";
     RegisterFragment, "pim-register-fragment", "A PIM Register in fragments or with offloads: what is inside is not known.";
     TooBig, "too-big", "Too big for the path with DF set; the sender was told, within the rate limit.";
@@ -68,6 +69,7 @@ reasons! {
     // ESP from the wire.
     EspTooShort, "esp-too-short", "The ESP packet is shorter than its suite allows.";
     SaExpired, "sa-expired", "The SA's hard lifetime is over.";
+    SenderOnly, "sender-only", "The SA is for sending only.";
     BadIntegrity, "bad-integrity", "The integrity check failed.";
     SequenceRepeated, "replayed-sequence", "The sender has used the sequence number before: a replayed packet.";
     SequenceTooOld, "sequence-too-old", "The sequence number is behind the sender's window.";

@@ -8,6 +8,18 @@ use crypto::esp::{EspKey, EspKeyError, EspSuite, Layout};
 use crate::sender_ids::{KeyMemory, LaneSender, SharedCounter};
 use crate::{Instant, PseudoClock, SenderIds, Traffic};
 
+/// In which directions a TEK is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SaDirection {
+    /// To send and to receive.
+    #[default]
+    Symmetric,
+    /// To send: we are the only sender.
+    SenderOnly,
+    /// To receive: somebody else is.
+    ReceiverOnly,
+}
+
 /// What the control side knows about a TEK.
 #[derive(Clone, Copy, Debug)]
 pub struct SaSettings<'a> {
@@ -15,6 +27,8 @@ pub struct SaSettings<'a> {
     pub spi: u32,
     /// Cipher and integrity algorithm.
     pub suite: EspSuite,
+    /// Directions it is used in.
+    pub direction: SaDirection,
     /// Key of the cipher.
     pub cipher_key: &'a [u8],
     /// Key of the integrity algorithm.
@@ -51,6 +65,7 @@ pub enum SaError {
 pub struct GroupSa {
     id: u64,
     spi: u32,
+    direction: SaDirection,
     key: Arc<EspKey>,
     layout: Layout,
     pseudo_clock: Option<Arc<PseudoClock>>,
@@ -132,6 +147,7 @@ impl GroupSa {
         Ok(Arc::new(Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             spi: settings.spi,
+            direction: settings.direction,
             key,
             layout: settings.suite.layout(),
             pseudo_clock: settings.pseudo_clock.cloned(),
@@ -152,6 +168,7 @@ impl GroupSa {
         Arc::new(Self {
             id: self.id,
             spi: self.spi,
+            direction: self.direction,
             key: Arc::clone(&self.key),
             layout: self.layout,
             pseudo_clock: self.pseudo_clock.clone(),
@@ -172,6 +189,21 @@ impl GroupSa {
     /// The SPI, as in the ESP header.
     pub fn spi(&self) -> u32 {
         self.spi
+    }
+
+    /// Directions it is used in.
+    pub fn direction(&self) -> SaDirection {
+        self.direction
+    }
+
+    /// May encrypt, as far as its direction is concerned.
+    pub(crate) fn sends(&self) -> bool {
+        self.direction != SaDirection::ReceiverOnly
+    }
+
+    /// May decrypt, as far as its direction is concerned.
+    pub(crate) fn receives(&self) -> bool {
+        self.direction != SaDirection::SenderOnly
     }
 
     /// Cipher and integrity algorithm.

@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::classifier::{Classifier, Prefix, address_bits};
 use crate::service_filter::CompiledFilter;
-use crate::{AddressPair, Counters, GroupSa, Instant, InterfaceId, Selector, ServiceFilter};
+use crate::{
+    AddressPair, Counters, GroupSa, Instant, InterfaceId, Selector, ServiceFilter, ServiceFilterTerm,
+};
 
 /// MTU of an interface whose own is not known.
 const DEFAULT_MTU: u16 = 1500;
@@ -140,6 +142,8 @@ pub(crate) struct VpnIndex {
     pub(crate) addresses_only: Option<Reduced>,
     /// Per policy: positions of its SAs, the one activated last first.
     pub(crate) policy_sas: Vec<Vec<u32>>,
+    /// Per policy: it has SAs, and none of them may send.
+    pub(crate) receives_only: Vec<bool>,
     pub(crate) exclude: Vec<(Prefix, Prefix)>,
     pub(crate) filters: Vec<CompiledFilter>,
     pub(crate) fail_open: Vec<(Prefix, Prefix)>,
@@ -167,6 +171,11 @@ impl VpnIndex {
                 own.into_iter().map(&mut bind).collect()
             })
             .collect();
+        let receives_only = vpn
+            .policies
+            .iter()
+            .map(|policy| !policy.sas.is_empty() && !policy.sas.iter().any(|sa| sa.sends()))
+            .collect();
         let both = |pairs: &[AddressPair]| {
             let directions = pairs.iter().flat_map(|pair| [*pair, pair.mirrored()]);
             directions.map(|pair| (pair.source.into(), pair.destination.into())).collect()
@@ -176,6 +185,7 @@ impl VpnIndex {
             without_ports,
             addresses_only,
             policy_sas,
+            receives_only,
             exclude: both(&vpn.exclude),
             filters: vpn.filters.iter().map(CompiledFilter::new).collect(),
             fail_open: both(&vpn.fail_open),
@@ -281,6 +291,9 @@ pub struct Candidates {
     pub pairs: Vec<AddressPair>,
     /// Packets that pass in clear without the engine; mirror images are listed too.
     pub exclude: Vec<AddressPair>,
+    /// The service filter by which every VPN of the interface lets packets of this direction pass: the first term that
+    /// matches decides, in this direction only. Empty: there is none, or they have different ones, and the engine judges.
+    pub filter: Vec<ServiceFilterTerm>,
 }
 
 /// The engine's immutable view of the configuration and the SAs.
@@ -306,7 +319,7 @@ pub struct Tables {
 impl Tables {
     /// What has to reach the engine out of the packets that leave by `interface`. ICMP errors have to, always.
     pub fn egress_candidates(&self, interface: InterfaceId) -> Candidates {
-        let mut all = self.pairs(interface);
+        let mut all = self.pairs(interface, true);
         all.all_forwarded = self.bound(interface).any(|vpn| match vpn.binding {
             _ if vpn.registration == Registration::NotYet => true,
             Binding::Zone => self.default_policy == DefaultPolicy::DenyAll,
@@ -317,7 +330,7 @@ impl Tables {
 
     /// What has to reach the engine out of the clear packets that arrive on `interface` and are forwarded inward.
     pub fn ingress_candidates(&self, interface: InterfaceId) -> Candidates {
-        let mut all = self.pairs(interface);
+        let mut all = self.pairs(interface, false);
         all.all_forwarded = self
             .bound(interface)
             .any(|vpn| vpn.registration == Registration::NotYet && vpn.policies.is_empty());
@@ -394,8 +407,23 @@ impl Tables {
         self.vpns.iter().filter(move |vpn| vpn.interfaces.contains(&interface))
     }
 
+    /// The terms of the one filter that every VPN of an interface has for a direction.
+    fn common_filter(&self, interface: InterfaceId, leaving: bool) -> Vec<ServiceFilterTerm> {
+        let applies = |filter: &&ServiceFilter| (filter.interface, filter.leaving) == (interface, leaving);
+        let mut common: Option<&[ServiceFilterTerm]> = None;
+        for vpn in self.bound(interface) {
+            let mut own = vpn.filters.iter().filter(applies);
+            // Of several each may exempt, which the first match of one list cannot say.
+            let (Some(filter), None) = (own.next(), own.next()) else { return Vec::new() };
+            if *common.get_or_insert(&filter.terms) != filter.terms {
+                return Vec::new();
+            }
+        }
+        common.unwrap_or_default().to_vec()
+    }
+
     /// Both directions of every policy and, where only one VPN is concerned, of every exclude rule.
-    fn pairs(&self, interface: InterfaceId) -> Candidates {
+    fn pairs(&self, interface: InterfaceId, leaving: bool) -> Candidates {
         let both = |pair: AddressPair| [pair, pair.mirrored()];
         let sorted = |mut pairs: Vec<AddressPair>| {
             pairs.sort_unstable();
@@ -411,6 +439,7 @@ impl Tables {
             1 => self.bound(interface).flat_map(|vpn| vpn.exclude.iter().copied().flat_map(both)).collect(),
             _ => Vec::new(),
         };
-        Candidates { all_forwarded: false, pairs: sorted(pairs), exclude: sorted(exclude) }
+        let filter = self.common_filter(interface, leaving);
+        Candidates { all_forwarded: false, pairs: sorted(pairs), exclude: sorted(exclude), filter }
     }
 }

@@ -51,6 +51,7 @@ fn openssl_reads_what_the_engine_encrypts() {
         let cipher_key: Vec<u8> = (1..=suite.cipher_key_len() as u8).collect();
         let integrity_key: Vec<u8> = (101..101 + suite.integrity_key_len() as u8).collect();
         let key = GroupSa::new(&SaSettings {
+            direction: SaDirection::Symmetric,
             spi: SPI,
             suite,
             cipher_key: &cipher_key,
@@ -123,6 +124,7 @@ fn the_tunnel_mode_examples_of_rfc_3602_are_decrypted() {
     let cipher_key = hex!("0123456789abcdef0123456789abcdef");
     let integrity_key = [9; 20];
     let key: Arc<GroupSa> = GroupSa::new(&SaSettings {
+        direction: SaDirection::Symmetric,
         spi: 0x8765,
         suite: AES128_SHA1,
         cipher_key: &cipher_key,

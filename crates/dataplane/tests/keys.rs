@@ -72,6 +72,64 @@ fn received_packets_are_decrypted_before_activation_and_not_after_expiry() {
     assert_eq!(reasons(&vpn), [(D::SaExpired, 1)]);
 }
 
+fn directed(direction: SaDirection, spi: u32) -> Arc<GroupSa> {
+    directed_sa(direction, AES128_SHA1, spi, None, None, Instant::ZERO, Instant::FAR_FUTURE)
+}
+
+#[test]
+fn a_key_that_only_receives_never_sends_and_its_policy_lets_nothing_out_in_clear() {
+    let vpn = seed_vpn(&[directed(SaDirection::ReceiverOnly, 1000)]);
+    let tables = tables(&vpn);
+    let mut engine = engine();
+    for origin in [OWN_FORWARDED, OWN, INJECTED] {
+        assert!(
+            run_batch(&mut engine, at(1), &tables, &[(origin, VnetHeader::default(), packet())]).is_empty()
+        );
+    }
+    let error =
+        Packet::icmp_error("31.1.1.2", "41.1.1.2", &Packet::udp("41.1.1.2", "31.1.1.2", (2, 1), b"data"));
+    let frames = [(OWN_FORWARDED, VnetHeader::default(), error.frame())];
+    assert!(run_batch(&mut engine, at(1), &tables, &frames).is_empty());
+    assert_eq!(reasons(&vpn), [(D::ReceiverOnly, 4)]);
+    // It decrypts, and another key of the policy sends.
+    let sender = self::tables(&seed_vpn(&[sa(1000)]));
+    let esp = single(run(&mut self::engine(), &sender, OWN_FORWARDED, &packet())).bytes;
+    assert_eq!(single(run(&mut engine, &tables, Origin::Wire, &esp)).destination, Destination::Inject);
+    for sending in [SaDirection::Symmetric, SaDirection::SenderOnly] {
+        let both = [directed(SaDirection::ReceiverOnly, 1000), directed(sending, 1001)];
+        assert_eq!(sent_spi(&mut engine, &self::tables(&seed_vpn(&both)), at(1)), Some(1001));
+    }
+}
+
+#[test]
+fn a_key_that_only_sends_decrypts_nothing() {
+    let vpn = seed_vpn(&[directed(SaDirection::SenderOnly, 1000)]);
+    let tables = tables(&vpn);
+    let mut engine = engine();
+    assert_eq!(sent_spi(&mut engine, &tables, at(1)), Some(1000));
+    let esp = single(run(&mut engine, &tables, OWN_FORWARDED, &packet())).bytes;
+    assert!(run(&mut engine, &tables, Origin::Wire, &esp).is_empty());
+    assert_eq!(reasons(&vpn), [(D::SenderOnly, 1)]);
+    // Its retimed form is no other.
+    let retimed = directed(SaDirection::SenderOnly, 1000).retimed(at(0), at(100_000));
+    let vpn = seed_vpn(&[retimed]);
+    assert!(run(&mut engine, &self::tables(&vpn), Origin::Wire, &esp).is_empty());
+    assert_eq!(reasons(&vpn), [(D::SenderOnly, 1)]);
+}
+
+#[test]
+fn of_two_keys_for_the_two_directions_each_takes_its_own_in_whatever_order_the_policies_are() {
+    let mut vpn = seed_vpn(&[]);
+    let (out, back) = (selector("31.1.1.0/24", "41.1.1.0/24"), selector("41.1.1.0/24", "31.1.1.0/24"));
+    let policy = |selector, sa| Policy { selector, sas: vec![sa], drop_clear_from: Instant::ZERO };
+    let ours = || policy(out, directed(SaDirection::SenderOnly, 1000));
+    let theirs = || policy(back, directed(SaDirection::ReceiverOnly, 1001));
+    for policies in [vec![ours(), theirs()], vec![theirs(), ours()]] {
+        vpn.policies = policies;
+        assert_eq!(sent_spi(&mut engine(), &tables(&vpn), at(1)), Some(1000));
+    }
+}
+
 #[test]
 fn clear_packets_of_a_new_policy_are_dropped_from_its_moment_on() {
     let mut vpn = seed_vpn(&[sa(SPI)]);
@@ -123,6 +181,7 @@ fn initialization_vectors_do_not_repeat() {
 fn counter_modes_without_sender_ids_and_reserved_spis_are_refused() {
     let gcm = EspSuite::all().find(|suite| !suite.wants_random_iv()).unwrap();
     let settings = |suite: EspSuite, spi| SaSettings {
+        direction: SaDirection::Symmetric,
         spi,
         suite,
         cipher_key: &[0; 64][..suite.cipher_key_len()],
@@ -181,8 +240,12 @@ fn the_tc_programs_are_told_what_the_engine_has_to_see() {
     let pairs = vec![pair("31.1.1.0/24", "41.1.0.0/16"), pair("41.1.0.0/16", "31.1.1.0/24")];
     let exclude = vec![pair("31.1.1.50/32", "41.1.1.0/24"), pair("41.1.1.0/24", "31.1.1.50/32")];
     let tables_for = |vpn: &Vpn, policy| tables_of(std::slice::from_ref(vpn), policy);
-    let expected =
-        |all_forwarded| Candidates { all_forwarded, pairs: pairs.clone(), exclude: exclude.clone() };
+    let expected = |all_forwarded| Candidates {
+        all_forwarded,
+        pairs: pairs.clone(),
+        exclude: exclude.clone(),
+        filter: vec![],
+    };
 
     let tables = tables_for(&vpn, DefaultPolicy::PermitAll);
     assert_eq!(tables.egress_candidates(WAN), expected(false));

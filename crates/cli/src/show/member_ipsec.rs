@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::Result;
-use control::{Level, MemberIpsecSa, MemberVpn, Selector};
+use control::{Level, MemberIpsecSa, MemberVpn, SaDirection, Selector};
 use ipnet::IpNet;
 
 use super::server_ipsec::anti_replay;
@@ -36,7 +36,12 @@ fn brief(vpns: &[MemberVpn]) -> String {
     text.push_str("  ID        Server          Port  Algorithm         SPI      Life:sec/kb     GId vsys\n");
     for vpn in vpns {
         for sa in &vpn.security_associations {
-            for direction in ['>', '<'] {
+            let arrows: &[char] = match sa.direction {
+                SaDirection::BiDirectional => &['>', '<'],
+                SaDirection::Outbound => &['>'],
+                SaDirection::Inbound => &['<'],
+            };
+            for direction in arrows {
                 let life = format!("{}/  unlim", sa.hard_lifetime_secs);
                 let line = format!(
                     "{direction}{:<10} {:<15} {:<5} {:<17} {:<8} {life:<15} {:<3} root\n",
@@ -165,8 +170,13 @@ fn security_association(sa: &MemberIpsecSa) -> String {
         let ids: Vec<String> = own.ids.iter().map(u32::to_string).collect();
         format!("    Sender IDs: {} ({} bits)\n", ids.join(", "), own.bits)
     });
+    let direction = match sa.direction {
+        SaDirection::BiDirectional => "bi-directional",
+        SaDirection::Outbound => "outbound",
+        SaDirection::Inbound => "inbound",
+    };
     format!(
-        "\n  Direction: bi-directional, SPI: {}\n\
+        "\n  Direction: {direction}, SPI: {}\n\
          \x20   Protocol: ESP, Authentication: {authentication}, Encryption: {}\n\
          \x20   Hard lifetime: Expires in {} seconds, {activation}\n\
          \x20   Lifesize Remaining:  Unlimited\n\

@@ -204,6 +204,7 @@ pub fn member_vpns() -> Vec<MemberVpn> {
             tunnel_id: 133_955_590,
             algorithm: "ESP:aes-128/sha1".into(),
             spi: Spi(0x217a_0d31),
+            direction: SaDirection::BiDirectional,
             hard_lifetime_secs: 91,
             detail: Some(MemberIpsecDetail {
                 authentication_algorithm: "hmac-sha1-96".into(),

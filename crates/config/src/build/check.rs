@@ -1,6 +1,6 @@
 //! Contradictions between parts of the model: timers, interfaces, bindings.
 
-use super::{Builder, timeline};
+use super::{Builder, instances, timeline};
 use crate::finding::Kind;
 use crate::model::*;
 
@@ -26,6 +26,7 @@ pub(super) fn check(builder: &mut Builder, configuration: &Configuration) {
         check_defaults(builder, configuration);
     }
     check_devices(builder, configuration);
+    instances::check(builder, configuration);
 }
 
 fn check_timers(builder: &mut Builder, group: &Group) {
@@ -152,6 +153,7 @@ fn check_vpn(builder: &mut Builder, configuration: &Configuration, vpn: &Vpn) {
     if builder.fragment {
         return;
     }
+    check_direction(builder, vpn, bound_by_service);
     if !bound_by_policy && !bound_by_service {
         let message = format!("no policy names vpn `{}`: it protects nothing", vpn.name);
         let remedy = format!(
@@ -164,6 +166,27 @@ fn check_vpn(builder: &mut Builder, configuration: &Configuration, vpn: &Vpn) {
         let remedy = "put the external interfaces into the to-zone of its scope policy, or name one as \
                       `group-vpn-external-interface`";
         builder.error(Kind::Missing, place.span, &place.path, message, remedy);
+    }
+}
+
+/// `match-direction` says by which interface of a packet's way it is compared with the policies: the one it comes by, or the
+/// one it leaves by. Only the latter is where ESP is made.
+fn check_direction(builder: &mut Builder, vpn: &Vpn, bound_by_service: bool) {
+    let Some(direction) = vpn.match_direction else { return };
+    let place = &vpn.place;
+    if !bound_by_service {
+        let message = format!("vpn `{}` has a `match-direction`, and no service set binds it", vpn.name);
+        let remedy = "leave it out: it says how a service set is applied";
+        builder.warn(Kind::Conflict, place.span, &place.path, message, remedy);
+    } else if direction == MatchDirection::Input {
+        let message = format!(
+            "vpn `{}`: `match-direction input` would protect what arrives by the interface of its service set; here a \
+             packet is protected by the interface by which it leaves",
+            vpn.name
+        );
+        let remedy =
+            "apply the service set to the interface towards the other sites, with `match-direction output`";
+        builder.error(Kind::Conflict, place.span, &place.path, message, remedy);
     }
 }
 

@@ -6,7 +6,45 @@ use crate::model::*;
 use crate::tree::{prefix, protocol_number};
 
 impl Builder {
-    pub(super) fn interfaces(&mut self, top: &At<'_>) -> Vec<Interface> {
+    pub(super) fn routing_instances(&mut self, top: &At<'_>) -> Vec<RoutingInstance> {
+        let Some(all) = top.child("routing-instances") else { return Vec::new() };
+        let instances: Vec<RoutingInstance> = all
+            .children("<name>")
+            .map(|at| RoutingInstance {
+                name: at.key().to_owned(),
+                namespace: at.text("linux-namespace").unwrap_or_else(|| at.key().to_owned()),
+                interfaces: at
+                    .node
+                    .children_named("interface")
+                    .filter(|node| !node.faulty)
+                    .map(|node| InterfaceName(node.value().to_owned()))
+                    .collect(),
+                place: at.place(),
+            })
+            .collect();
+        for (index, instance) in instances.iter().enumerate() {
+            let place = &instance.place;
+            if instance.name == "default" {
+                let message = "`default` is the namespace in which gvpnd was started";
+                let remedy = "leave its interfaces out: those that no instance names are in it";
+                self.error(Kind::Conflict, place.span, &place.path, message, remedy);
+            }
+            if matches!(instance.namespace.as_str(), "." | "..") || instance.namespace.contains('/') {
+                let message = format!("`{}` cannot be the name of a network namespace", instance.namespace);
+                self.error(Kind::BadValue, place.span, &place.path, message, "name it as `ip netns` does");
+            }
+            for name in &instance.interfaces {
+                if let Some(other) = instances[..index].iter().find(|other| other.has(name)) {
+                    let message = format!("interface {name} is also in routing instance `{}`", other.name);
+                    let remedy = "an interface is in one instance";
+                    self.error(Kind::Duplicate, place.span, &place.path, message, remedy);
+                }
+            }
+        }
+        instances
+    }
+
+    pub(super) fn interfaces(&mut self, top: &At<'_>, instances: &[RoutingInstance]) -> Vec<Interface> {
         let Some(all) = top.child("interfaces") else { return Vec::new() };
         let interfaces: Vec<Interface> = all
             .children("<interface>")
@@ -18,8 +56,16 @@ impl Builder {
             })
             .collect();
         for (index, interface) in interfaces.iter().enumerate() {
+            // Two namespaces may each have a device of the name.
+            let place_of = |interface: &Interface| {
+                let name = InterfaceName(interface.name.clone());
+                let instance = instances.iter().find(|instance| instance.has(&name));
+                instance.map(|instance| instance.name.clone())
+            };
             let same = |other: &&Interface| {
-                other.linux_device.is_some() && other.linux_device == interface.linux_device
+                other.linux_device.is_some()
+                    && other.linux_device == interface.linux_device
+                    && place_of(other) == place_of(interface)
             };
             if let Some(other) = interfaces[..index].iter().find(same) {
                 let message = format!("its linux-device is also that of `{}`", other.name);

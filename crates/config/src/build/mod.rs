@@ -6,6 +6,7 @@
 mod check;
 mod cluster;
 mod ike;
+mod instances;
 mod interface;
 mod member;
 mod policy;
@@ -183,6 +184,7 @@ impl Builder {
         let books = self.address_books(&top);
         let (policies, ipsec_policies) = self.policies(&top, &zones, &books);
         let default = top.descend(&["security", "policies", "default-policy"]);
+        let routing_instances = self.routing_instances(&top);
         Configuration {
             server: server.map(|at| self.server(&at)),
             member: member.map(|at| self.member(&at, &top)),
@@ -191,7 +193,8 @@ impl Builder {
             default_policy: self.default_policy(default),
             dynamic_policy: top.descend(&["security", "policies", "dynamic-policy", "enable"]).is_some(),
             ipsec_policies,
-            interfaces: self.interfaces(&top),
+            interfaces: self.interfaces(&top, &routing_instances),
+            routing_instances,
             service_sets: self.service_sets(&top),
             service_filters: self.service_filters(&top),
             test_lifetimes: self.test_lifetimes(group_vpn.as_ref()),

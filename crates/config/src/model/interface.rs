@@ -14,7 +14,13 @@ pub struct InterfaceName(pub String);
 impl InterfaceName {
     /// Whether this is the loopback.
     pub fn is_loopback(&self) -> bool {
-        matches!(self.0.as_str(), "lo0" | "lo0.0" | "lo")
+        self.0 == "lo" || self.split().0 == "lo0"
+    }
+
+    /// Whether two names are of one logical interface: `ge-0/0/1` is `ge-0/0/1.0`.
+    pub fn is_same(&self, other: &InterfaceName) -> bool {
+        let unit = |(physical, unit): (_, Option<u32>)| (physical, unit.unwrap_or(0));
+        unit(self.split()) == unit(other.split())
     }
 
     /// The physical part and the unit: `ge-0/0/1.0` is `ge-0/0/1` and 0.
@@ -109,6 +115,26 @@ pub struct FilterTerm {
     pub destinations: Vec<IpNet>,
     /// What happens.
     pub action: FilterAction,
+}
+
+/// `routing-instances R`: a network namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoutingInstance {
+    /// Its name.
+    pub name: String,
+    /// `linux-namespace`, or the name: the namespace as `ip netns` names it.
+    pub namespace: String,
+    /// The interfaces in it.
+    pub interfaces: Vec<InterfaceName>,
+    /// Where it was written.
+    pub place: Place,
+}
+
+impl RoutingInstance {
+    /// Whether an interface is in it.
+    pub fn has(&self, interface: &InterfaceName) -> bool {
+        self.interfaces.iter().any(|own| own.is_same(interface))
+    }
 }
 
 words! {

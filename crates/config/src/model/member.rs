@@ -89,7 +89,7 @@ pub struct Vpn {
     pub recovery_probe: bool,
     /// Missed heartbeats until the member re-registers, 0..10; 0: never.
     pub heartbeat_threshold: u8,
-    /// Direction in which a service set matches; a policy covers its mirror image, so both protect the same.
+    /// Direction in which a service set matches; a checked configuration with service sets has `output` or none.
     pub match_direction: Option<MatchDirection>,
     /// Largest ESP packet in octets, 256..9192; absent: the interface's MTU.
     pub tunnel_mtu: Option<u16>,

@@ -38,6 +38,8 @@ pub struct Configuration {
     pub ipsec_policies: Vec<IpsecPolicy>,
     /// Interfaces, in text order.
     pub interfaces: Vec<Interface>,
+    /// Routing instances, in text order.
+    pub routing_instances: Vec<RoutingInstance>,
     /// Service sets.
     pub service_sets: Vec<ServiceSet>,
     /// Service filters.
@@ -123,6 +125,44 @@ impl Configuration {
             .into_iter()
             .filter_map(|name| self.linux_device(&name).map(|device| ExternalInterface { name, device }))
             .collect()
+    }
+
+    /// The routing instance of an interface. `None`: the namespace in which the daemon was started.
+    pub fn instance_of(&self, interface: &InterfaceName) -> Option<&str> {
+        let instance = self.routing_instances.iter().find(|instance| instance.has(interface));
+        instance.map(|instance| instance.name.as_str())
+    }
+
+    /// The routing instance in which a VPN protects traffic: that of its external interfaces, which are all in one.
+    pub fn data_instance(&self, vpn: &Vpn) -> Option<&str> {
+        self.external_interfaces(vpn).first().and_then(|interface| self.instance_of(&interface.name))
+    }
+
+    /// The network namespace of a routing instance, by its name under `/run/netns`.
+    pub fn namespace_of<'a>(&'a self, instance: &'a str) -> &'a str {
+        let known = self.routing_instances.iter().find(|known| known.name == instance);
+        known.map_or(instance, |known| known.namespace.as_str())
+    }
+
+    /// Every routing instance that anything is in, without repetition.
+    pub fn instances_in_use(&self) -> Vec<&str> {
+        let members = self.member.iter();
+        let of_members = members.clone().flat_map(|member| &member.gateways);
+        let servers = self.server.iter();
+        let of_servers = servers.clone().flat_map(|server| &server.gateways);
+        let outgoing = servers.flat_map(|server| &server.groups).filter_map(|group| {
+            let communication = group.communication.as_ref()?;
+            self.instance_of(communication.multicast_outgoing_interface.as_ref()?)
+        });
+        let mut instances: Vec<&str> = of_members
+            .filter_map(|gateway| gateway.routing_instance.as_deref())
+            .chain(of_servers.filter_map(|gateway| gateway.routing_instance.as_deref()))
+            .chain(members.flat_map(|member| &member.vpns).filter_map(|vpn| self.data_instance(vpn)))
+            .chain(outgoing)
+            .collect();
+        instances.sort_unstable();
+        instances.dedup();
+        instances
     }
 
     /// The external zones of a VPN: the to-zones of the policies that tunnel into it. Scope policies come in pairs

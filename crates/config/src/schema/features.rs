@@ -1,6 +1,5 @@
 //! Names of features whose statements are accepted before they act.
 
-pub(super) const ROUTING_INSTANCES: &str = "routing instances";
 pub(super) const SERVER_TO_SERVER: &str = "GDOI between servers";
 pub(super) const CERTIFICATES: &str = "certificates";
 pub(super) const PROPOSAL_SETS: &str = "predefined proposal sets";

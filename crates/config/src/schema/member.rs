@@ -1,6 +1,5 @@
 //! Rows of `security group-vpn member` and of co-location.
 
-use super::features::*;
 use super::row::Value::*;
 use super::row::*;
 use super::server::IKE_DOIS;
@@ -8,7 +7,7 @@ use super::server::IKE_DOIS;
 const DF_BITS: &[Choice] =
     &[choice("clear", "Clear it"), choice("set", "Set it"), choice("copy", "Copy that of the inner header")];
 const DIRECTIONS: &[Choice] = &[
-    choice("input", "Packets that arrive at the interface"),
+    choice("input", "Packets that come by the interface from the hosts: refused"),
     choice("output", "Packets that leave by the interface"),
 ];
 const STOP_BEHAVIOURS: &[Choice] = &[
@@ -36,11 +35,10 @@ pub(super) const ROWS: &[Row] = &[
         .one_line()
         .most(1)
         .default("as the kernel routes"),
-    leaf("security / group-vpn / member / ike / gateway <name> / local-address <address> / routing-instance", Name(128), "Routing instance of the local address")
-        .not_yet(ROUTING_INSTANCES),
-    leaf("security / group-vpn / member / ike / gateway <name> / routing-instance", Name(128), "Routing instance of the local address")
+    leaf("security / group-vpn / member / ike / gateway <name> / local-address <address> / routing-instance", Name(128), "Routing instance in which the servers are reached"),
+    leaf("security / group-vpn / member / ike / gateway <name> / routing-instance", Name(128), "Routing instance in which the servers are reached")
         .default("default")
-        .not_yet(ROUTING_INSTANCES),
+        .meaning("What the VPN protects is in the instance of its external interfaces, which may be another one."),
     same("security / group-vpn / member / ike / gateway <name> / local-identity", "security / group-vpn / server / ike / gateway <name> / local-identity", "Identity we show"),
     same("security / group-vpn / member / ike / gateway <name> / remote-identity", "security / group-vpn / server / ike / gateway <name> / remote-identity", "Identity the server must show"),
     container("security / group-vpn / member / ipsec", "Protection of traffic"),
@@ -56,7 +54,8 @@ pub(super) const ROWS: &[Row] = &[
         .default("3")
         .meaning("0: never because of heartbeats."),
     leaf("security / group-vpn / member / ipsec / vpn <name> / match-direction", Words(DIRECTIONS), "Direction in which a service set matches")
-        .meaning("Accepted. A policy covers its mirror image, so packets of both directions are protected either way."),
+        .default("output")
+        .meaning("The policies are for packets that leave by the interfaces of the service set; their mirror images, for those that arrive. `input`, which is for interfaces that packets come by from the hosts, is an error: apply the service set to the interface by which they leave."),
     leaf("security / group-vpn / member / ipsec / vpn <name> / tunnel-mtu", Number { min: 256, max: 9192, unit: "octets" }, "Largest packet sent")
         .default("the interface's MTU")
         .meaning("Of the ESP packet. More than an external interface carries is refused at commit."),

@@ -150,7 +150,13 @@ pub(super) const ROWS: &[Row] = &[
     foreign("poe", "Power over Ethernet"),
     foreign("policy-options", "Routing policy"),
     foreign("protocols", "Routing protocols"),
-    foreign("routing-instances", "Routing instances"),
+    container("routing-instances", "Routing instances"),
+    list("routing-instances / <name>", &[Name(128)], "Routing instance: a network namespace").open(),
+    leaf("routing-instances / <name> / description", Text(300), "Free text"),
+    leaves("routing-instances / <name> / interface", Interface, 256, "Interface of the instance")
+        .meaning("Interfaces that no instance names are in the namespace in which gvpnd was started."),
+    leaf("routing-instances / <name> / linux-namespace", Name(255), "Network namespace, as `ip netns` names it")
+        .default("that of the instance's name"),
     foreign("routing-options", "Routing"),
     foreign("schedulers", "Schedulers"),
     foreign("smtp", "Mail"),

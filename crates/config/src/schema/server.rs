@@ -173,9 +173,8 @@ pub(super) const ROWS: &[Row] = &[
     leaf("security / group-vpn / server / ike / gateway <name> / remote-identity / distinguished-name", Identity, "A distinguished name")
         .not_yet(CERTIFICATES),
     leaf("security / group-vpn / server / ike / gateway <name> / local-address", Address, "Answer at this address only"),
-    leaf("security / group-vpn / server / ike / gateway <name> / routing-instance", Name(128), "Routing instance of the local address")
-        .default("default")
-        .not_yet(ROUTING_INSTANCES),
+    leaf("security / group-vpn / server / ike / gateway <name> / routing-instance", Name(128), "Routing instance in which the member is reached")
+        .default("default"),
     container("security / group-vpn / server / ike / gateway <name> / dead-peer-detection", "Dead peer detection"),
     flag("security / group-vpn / server / ike / gateway <name> / dead-peer-detection / always-send", "Probe regardless of traffic"),
     leaf("security / group-vpn / server / ike / gateway <name> / dead-peer-detection / interval", Number { min: 10, max: 60, unit: "seconds" }, "Time between probes")

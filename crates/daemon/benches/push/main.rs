@@ -16,6 +16,8 @@ use std::time::{Duration, Instant as Clock};
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use crypto::{CbcCipher, EspSuite, Hash, Integrity, OsRandom, SigningKey, SigningKeyKind};
+use daemon::instances::InstanceId;
+use daemon::namespace::Namespace;
 use daemon::sockets::{Datagram, Sockets};
 use proto::Role;
 use proto::path::Path;
@@ -259,7 +261,7 @@ async fn run(options: &Options) -> Result<()> {
 
     let (sockets, datagrams) = Sockets::new();
     let mut station = Station { server, sockets, datagrams, now: start, since: Clock::now() };
-    station.sockets.listen(&[SERVER_PORT])?;
+    station.sockets.listen(&[(InstanceId::DEFAULT, Namespace::home())], &[SERVER_PORT])?;
     let mut household = Household::start(kek, MEMBER_PORT)?;
 
     // First: nobody answers before everything is sent; then all acknowledgements, without sockets.

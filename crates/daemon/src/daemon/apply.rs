@@ -1,15 +1,13 @@
 //! How a configuration comes into force.
 
-use std::time::Duration;
-
 use anyhow::{Context as _, Result};
 use crypto::{OsRandom, Random};
 use proto::member::Member;
 
 use super::{Daemon, ports};
 use crate::configuration::Loaded;
-use crate::datapath::{DataPath, Options};
 use crate::interfaces::Interfaces;
+use crate::sockets::Routes;
 use crate::{log, settings};
 
 impl Daemon {
@@ -42,31 +40,17 @@ impl Daemon {
             (_, Some(settings)) => Some(self.restore(settings.clone(), wanted, random()?)?),
             (_, None) => None,
         };
-        let starts_data_path = self.data_path.is_none()
-            && loaded.model.member.is_some()
-            && !self.command_line.control_plane_only;
-        let data_path = match starts_data_path {
-            true => {
-                let options = Options {
-                    wire_io: self.command_line.wire_io,
-                    busy_poll: Duration::from_micros(self.command_line.busy_poll),
-                    ..Options::at(self.clock)
-                };
-                Some(DataPath::start(options).context("data path")?)
-            }
-            false => None,
-        };
-        if let Some(data_path) = data_path {
-            self.recovery.watch(data_path.unknown_spi());
+        self.open_instances(&loaded.model);
+        let protects = loaded.model.member.is_some() && !self.command_line.control_plane_only;
+        if protects && self.start_data_paths()? {
             // Closed before anything is said to anybody.
-            self.data_path = Some(data_path);
             let before = std::mem::replace(&mut self.active, loaded.clone());
             self.protection.configure(&self.active.model, &self.state);
             self.interfaces = Interfaces::new(&self.active.model);
             self.publish();
             self.active = before;
         }
-        self.sockets.listen(&ports(&loaded.model))?;
+        self.sockets.listen(&self.instances.namespaces(), &ports(&loaded.model))?;
 
         // Apply.
         self.log.set_files(trace_files);
@@ -102,6 +86,7 @@ impl Daemon {
         self.active = loaded;
         self.protection.configure(&self.active.model, &self.state);
         self.interfaces = Interfaces::new(&self.active.model);
+        self.sockets.set_routes(Routes::new(&self.active.model, &self.instances));
         // Before anything is said by a server that is to say nothing.
         self.rest_groups();
         self.drain();
@@ -119,6 +104,7 @@ impl Daemon {
         self.listening.retain(exists);
         self.join_groups();
         self.publish();
+        self.close_instances();
         self.follow_addresses();
         self.tell_readiness();
         self.drain();

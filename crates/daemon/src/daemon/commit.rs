@@ -204,7 +204,8 @@ impl Daemon {
 
     /// The file is replaced only if the configuration could be applied, and written beside before that.
     fn put_into_force(&mut self, loaded: Loaded, text: Option<&String>) -> anyhow::Result<()> {
-        if let Some(problem) = Interfaces::too_large_tunnel_mtu(&loaded.model, &self.links.borrow()) {
+        let links = |instance: Option<&str>| self.links_of(instance);
+        if let Some(problem) = Interfaces::too_large_tunnel_mtu(&loaded.model, links) {
             anyhow::bail!(problem);
         }
         let replacement =

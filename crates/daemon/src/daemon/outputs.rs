@@ -1,7 +1,5 @@
 //! Where everything goes that the roles put out: datagrams, keys, groups to listen to, the log.
 
-use std::net::SocketAddr;
-
 use proto::Role as _;
 use proto::log::{Entry, Facility, Level};
 use proto::path::Path;
@@ -106,7 +104,7 @@ impl Daemon {
             Destination::Member => self.server.is_some().then_some(Destination::Server),
         };
         if let Some(other) = other
-            && self.is_local(path.remote)
+            && self.is_local(&path)
         {
             self.local.push_back((other, arrival(path), datagram.to_vec()));
             return;
@@ -120,11 +118,12 @@ impl Daemon {
         }
     }
 
-    /// Whether a datagram to there would come back to one of our own sockets.
-    pub(super) fn is_local(&self, remote: SocketAddr) -> bool {
+    /// Whether a datagram on this path would come back to one of our own sockets.
+    pub(super) fn is_local(&self, path: &Path) -> bool {
+        let remote = path.remote;
+        let links = || Some(self.instances.by_id(self.sockets.instance(path))?.1.links());
         ports(&self.active.model).contains(&remote.port())
-            && (remote.ip().is_loopback()
-                || self.links.borrow().local_addresses().any(|address| address == remote.ip()))
+            && (remote.ip().is_loopback() || links().is_some_and(|links| links.has_address(remote.ip())))
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dataplane::DropReason;
+use futures_util::future::select_all;
 use tokio::sync::Notify;
 
 use super::Daemon;
@@ -18,7 +19,8 @@ const SENDER_IDS: Duration = Duration::from_secs(2);
 /// What the data path said last.
 #[derive(Default)]
 pub(super) struct Recovery {
-    unknown_spi: Option<Arc<Notify>>,
+    /// Of each data path.
+    unknown_spi: Vec<Arc<Notify>>,
     not_before: Option<tokio::time::Instant>,
     /// When to see whether sender ids run out.
     sender_ids_at: Option<tokio::time::Instant>,
@@ -27,19 +29,22 @@ pub(super) struct Recovery {
 }
 
 impl Recovery {
-    /// Listens to a data path.
+    /// Listens to one more data path, and no more to those that have ended.
     pub(super) fn watch(&mut self, unknown_spi: Arc<Notify>) {
-        self.unknown_spi = Some(unknown_spi);
+        self.unknown_spi.retain(|known| Arc::strong_count(known) > 1);
+        self.unknown_spi.push(unknown_spi);
     }
 
     /// Waits until there is something to look at.
     pub(super) async fn alarm(&self) {
-        let Some(unknown_spi) = &self.unknown_spi else { return std::future::pending().await };
+        if self.unknown_spi.is_empty() {
+            return std::future::pending().await;
+        }
         let seen = async {
             if let Some(moment) = self.not_before {
                 tokio::time::sleep_until(moment).await;
             }
-            unknown_spi.notified().await;
+            select_all(self.unknown_spi.iter().map(|unknown_spi| Box::pin(unknown_spi.notified()))).await;
         };
         match self.sender_ids_at {
             Some(moment) => _ = tokio::time::timeout_at(moment, seen).await,

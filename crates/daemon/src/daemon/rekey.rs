@@ -10,6 +10,7 @@ use proto::server::{PushBatch, Recipients};
 use super::outputs::arrival;
 use super::{ATTACH_AGAIN, Daemon};
 use crate::dispatch::Destination;
+use crate::instances::shown;
 use crate::multicast::{self, NoWayOut, Outgoing};
 use crate::settings::GDOI_PORT;
 
@@ -19,7 +20,7 @@ impl Daemon {
         match batch.to {
             Recipients::Unicast(mut paths) => {
                 if self.member.is_some() {
-                    let local = |path: &mut Path| self.is_local(path.remote);
+                    let local = |path: &mut Path| self.is_local(path);
                     for path in paths.extract_if(.., local).collect::<Vec<_>>() {
                         self.local.push_back((Destination::Member, arrival(path), batch.datagram.to_vec()));
                     }
@@ -44,10 +45,16 @@ impl Daemon {
         interface: &str,
         datagram: &[u8],
     ) -> Result<(), SendError> {
-        let links = self.links.borrow().clone();
         let name = InterfaceName(interface.to_owned());
-        let device = self.active.model.linux_device(&name).unwrap_or(name.0);
-        let Outgoing { mut source, looped } = multicast::outgoing(&links, &device, group.ip())?;
+        let instance = self.active.model.instance_of(&name);
+        let device = self.active.model.linux_device(&name).unwrap_or_else(|| name.0.clone());
+        let instance = self
+            .instances
+            .get(instance)
+            .ok_or_else(|| SendError::Absent(self.instances.reason(instance.unwrap_or_default())))?;
+        let (id, links) = (instance.id(), instance.links());
+        let outgoing = || multicast::outgoing(&links, &device, group.ip());
+        let Outgoing { mut source, looped } = instance.namespace().within(outgoing)??;
         // What members were told, where the interface has that address.
         let told = self.server_address(group.ip());
         let own = links.by_name(&device).map(|link| &link.addresses[..]).unwrap_or_default();
@@ -63,7 +70,7 @@ impl Daemon {
             let path = Path::new(group, SocketAddr::new(from, GDOI_PORT));
             self.local.push_back((Destination::Member, path, datagram.to_vec()));
         }
-        Ok(self.sockets.send_to_group(group, source, looped, datagram)?)
+        Ok(self.sockets.send_to_group(id, group, source, looped, datagram)?)
     }
 
     /// `server-address` of the group that sends its rekeys there.
@@ -79,7 +86,7 @@ impl Daemon {
 
     /// Whether a datagram is a rekey of our own server, looped back: our own VPNs have it already.
     pub(super) fn is_own_rekey(&self, path: &Path) -> bool {
-        self.server.is_some() && path.local.ip().is_multicast() && self.is_local(path.remote)
+        self.server.is_some() && path.local.ip().is_multicast() && self.is_local(path)
     }
 
     /// Sends some of the rekey messages that wait.
@@ -94,14 +101,20 @@ impl Daemon {
 
     /// Joins and leaves groups so that the member's VPNs hear their rekeys.
     pub(super) fn join_groups(&mut self) {
-        let links = self.links.borrow().clone();
-        let wanted = self.listening.memberships(&self.interfaces, &links);
+        let member = self.active.model.member.as_ref();
+        let control_instance =
+            |vpn: &str| member.and_then(|member| member.vpn(vpn)?.gateway.routing_instance.as_deref());
+        let wanted = self.listening.memberships(&self.interfaces, &self.instances, control_instance);
         let problems: Vec<String> = self
             .sockets
             .join(&wanted, GDOI_PORT)
             .iter()
-            .map(|(membership, error)| {
-                let name = links.by_index(membership.interface).map_or("?", |link| &link.name);
+            .map(|(id, membership, error)| {
+                let name = self.instances.by_id(*id).and_then(|(name, instance)| {
+                    let links = instance.links();
+                    links.by_index(membership.interface).map(|link| shown(name, &link.name))
+                });
+                let name = name.unwrap_or_else(|| "?".into());
                 format!("cannot join multicast group {} on {name}: {error}{}", membership.group, hint(error))
             })
             .collect();
@@ -123,6 +136,8 @@ fn hint(error: &std::io::Error) -> &'static str {
 /// Why a message to a group was not sent.
 #[derive(Debug, thiserror::Error)]
 enum SendError {
+    #[error("{0}")]
+    Absent(String),
     #[error(transparent)]
     NoWayOut(#[from] NoWayOut),
     #[error(transparent)]

@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::Daemon;
 use crate::control_socket::{Refusal, Reply, Subject, reply};
 use crate::flows::Flows;
+use crate::instances::{DEFAULT, shown};
 use crate::interfaces::Readiness;
 use crate::protection::{control_selector, engine_time, pairs};
 use crate::scope;
@@ -63,16 +64,22 @@ impl Daemon {
             }
             Subject::FlowSession => {
                 member()?;
-                let links = self.links.borrow().clone();
                 let now = engine_time(now);
-                let sessions = self.data_path.as_ref().map(|data_path| data_path.sessions(now));
-                let flows = Flows {
-                    configuration: &self.active.model,
-                    protection: &self.protection,
-                    links: &links,
-                    now,
-                };
-                reply(&flows.sessions(&sessions.unwrap_or_default(), filter.tunnel))
+                let mut shown = Vec::new();
+                for (name, instance) in self.instances.iter() {
+                    let sessions = instance.data_path().map(|data_path| data_path.sessions(now));
+                    let flows = Flows {
+                        configuration: &self.active.model,
+                        protection: &self.protection,
+                        interfaces: &self.interfaces,
+                        instance: (name != DEFAULT).then_some(name),
+                        numbers_from: instance.id().number() << 40,
+                        links: &instance.links(),
+                        now,
+                    };
+                    shown.extend(flows.sessions(&sessions.unwrap_or_default(), filter.tunnel));
+                }
+                reply(&shown)
             }
             Subject::ServerCluster => {
                 server()?;
@@ -216,7 +223,6 @@ impl Daemon {
     }
 
     fn status(&self) -> Status {
-        let links = self.links.borrow().clone();
         let roles = [("server", self.server.is_some()), ("member", self.member.is_some())];
         let mut warnings: Vec<String> = self.attach_problems.clone();
         let now = self.clock.now();
@@ -249,12 +255,15 @@ impl Daemon {
                 .interfaces
                 .bindings()
                 .into_iter()
-                .map(|((name, device), vpns)| {
+                .map(|((name, device, instance), vpns)| {
+                    let links = self.links_of(instance);
                     let link = links.by_name(&device);
+                    let device = shown(instance.unwrap_or(DEFAULT), &device);
                     let failed =
                         self.attach_problems.iter().any(|problem| problem.contains(&format!(" {device}:")));
+                    let protects = self.instances.get(instance).is_some_and(|it| it.data_path().is_some());
                     InterfaceStatus {
-                        attached: self.data_path.is_some() && link.is_some() && !failed,
+                        attached: protects && link.is_some() && !failed,
                         up: link.is_some_and(|link| link.up),
                         name,
                         device,
@@ -319,9 +328,9 @@ impl Daemon {
         if only.is_none() {
             add(&mut statistics.totals, self.protection.other_counters());
             statistics.interfaces = self
-                .data_path
-                .iter()
-                .flat_map(|data_path| data_path.statistics())
+                .instances
+                .statistics()
+                .into_iter()
                 .map(|interface| InterfaceCounters {
                     interface: interface.interface,
                     counters: interface

@@ -53,7 +53,7 @@ impl Daemon {
     /// Tells that the event loop goes round, and what it does.
     pub(super) fn tell_service_manager(&mut self) {
         self.supervision.next = tokio::time::Instant::now() + self.supervision.every;
-        let answers = self.data_path.as_mut().is_none_or(|data_path| data_path.answers());
+        let answers = self.instances.answer();
         if self.supervision.watched && answers {
             notify::alive();
         }

@@ -44,7 +44,7 @@ impl Attached {
         let wires = receive_by(programs, link, &mut wire)?;
         let counters = Arc::<PortCounters>::default();
         let (table, classification) = store(programs, link, tables)?;
-        let entry = InterfaceEntry { wires, ..entry(tap.index, table, link, tables) };
+        let entry = InterfaceEntry { wires, ..entry(tap.index, table, &classification, link, tables) };
         let attached = Self {
             link: link.clone(),
             entry,
@@ -102,8 +102,12 @@ impl Attached {
         self.link = link.clone();
 
         let wanted = classification(link, tables);
-        let mut entry = InterfaceEntry { wires, ..entry(self.entry.tap, self.entry.table, link, tables) };
+        let of_table = |table, stored: &Classification| InterfaceEntry {
+            wires,
+            ..entry(self.entry.tap, table, stored, link, tables)
+        };
         if wanted == self.classification {
+            let entry = of_table(self.entry.table, &wanted);
             if entry != self.entry {
                 programs.set_interface(link.index, entry)?;
                 self.entry = entry;
@@ -111,7 +115,7 @@ impl Attached {
             return Ok(());
         }
         let (table, stored) = store(programs, link, tables)?;
-        entry.table = table;
+        let entry = of_table(table, &stored);
         if let Err(error) = programs.set_interface(link.index, entry) {
             programs.remove_table(table, &stored);
             return Err(error);
@@ -160,12 +164,18 @@ fn receive_by(programs: &mut Programs, link: &Link, wire: &mut Wire) -> io::Resu
 }
 
 fn classification(link: &Link, tables: &Tables) -> Classification {
-    Classification::new(&tables.egress_candidates(InterfaceId(link.index)), link.on_link_prefixes())
+    let id = InterfaceId(link.index);
+    let arriving = tables.ingress_candidates(id).filter;
+    Classification::new(&tables.egress_candidates(id), &arriving, link.on_link_prefixes())
 }
 
-fn entry(tap: u32, table: Table, link: &Link, tables: &Tables) -> InterfaceEntry {
+fn entry(tap: u32, table: Table, stored: &Classification, link: &Link, tables: &Tables) -> InterfaceEntry {
     let id = InterfaceId(link.index);
-    InterfaceEntry::new(tap, table, &tables.egress_candidates(id), &tables.ingress_candidates(id))
+    InterfaceEntry {
+        filter_any: stored.filter_any,
+        filter_skip: stored.filter_skip,
+        ..InterfaceEntry::new(tap, table, &tables.egress_candidates(id), &tables.ingress_candidates(id))
+    }
 }
 
 /// Stores the prefixes, or, where they do not fit, "everything": slower, never leaking.

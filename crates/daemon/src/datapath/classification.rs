@@ -1,33 +1,50 @@
-//! Candidate and exclude prefixes in the form of the tc programs' tries (`bpf/layout.h`, `struct prefix`).
+//! Candidate and exclude prefixes, and service filters, in the form of the tc programs' maps (`bpf/layout.h`).
 
 use std::collections::BTreeMap;
 
-use dataplane::{AddressPair, Candidates};
-use ipnet::IpNet;
+use dataplane::{AddressPair, Candidates, ServiceFilterTerm};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 /// Bits of a mask: policies beyond share bits, exclude rules beyond are left to the engine.
 const MASK_BITS: usize = 64;
 
 const ON_LINK: u64 = 0x1;
 
-/// Value of a prefix: masks as source, as destination, as excluded source, as excluded destination, and flags.
-pub(super) type PrefixValue = [u64; 5];
+/// Terms of the service filters of one direction; filters with more are left to the engine.
+const MOST_TERMS: usize = 32;
+
+/// Value of a prefix: masks as source, as destination, as excluded source, as excluded destination, flags, and masks as
+/// source and as destination of filter terms.
+pub(super) type PrefixValue = [u64; 7];
 
 const SOURCE: usize = 0;
 const DESTINATION: usize = 1;
 const EXCLUDE_SOURCE: usize = 2;
 const EXCLUDE_DESTINATION: usize = 3;
 const FLAGS: usize = 4;
+const FILTER_SOURCE: usize = 5;
+const FILTER_DESTINATION: usize = 6;
 
-/// The prefixes of one interface; equal classifications need no update.
+/// The prefixes and filters of one interface; equal classifications need no update.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Classification {
     prefixes: BTreeMap<IpNet, PrefixValue>,
+    /// Filter terms that name a protocol.
+    protocols: BTreeMap<u8, u64>,
+    /// Filter terms for every protocol.
+    pub(super) filter_any: u64,
+    /// Filter terms whose packets pass.
+    pub(super) filter_skip: u64,
 }
 
 impl Classification {
-    /// Makes the prefixes out of what the engine asks for and the interface's on-link prefixes.
-    pub(super) fn new(candidates: &Candidates, on_link: impl IntoIterator<Item = IpNet>) -> Self {
+    /// Makes the prefixes out of what the engine asks for of packets that leave, and the interface's on-link prefixes; the
+    /// filters are those of both directions.
+    pub(super) fn new(
+        candidates: &Candidates,
+        arriving: &[ServiceFilterTerm],
+        on_link: impl IntoIterator<Item = IpNet>,
+    ) -> Self {
         let mut own: BTreeMap<IpNet, PrefixValue> = BTreeMap::new();
         for (number, pair) in without_mirrors(&candidates.pairs).enumerate() {
             let bit = 1 << (number % MASK_BITS);
@@ -42,7 +59,37 @@ impl Classification {
         for prefix in on_link {
             own.entry(prefix.trunc()).or_default()[FLAGS] |= ON_LINK;
         }
-        Self { prefixes: inherit(own) }
+        let mut this = Self::default();
+        for (terms, first) in [(&candidates.filter[..], 0), (arriving, MOST_TERMS)] {
+            if terms.len() <= MOST_TERMS {
+                (first..).zip(terms).for_each(|(number, term)| this.add_term(&mut own, 1 << number, term));
+            }
+        }
+        Self { prefixes: inherit(own), ..this }
+    }
+
+    fn add_term(&mut self, own: &mut BTreeMap<IpNet, PrefixValue>, bit: u64, term: &ServiceFilterTerm) {
+        let both_families = [Ipv4Net::default().into(), Ipv6Net::default().into()];
+        for (prefixes, mask) in [(&term.sources, FILTER_SOURCE), (&term.destinations, FILTER_DESTINATION)] {
+            let prefixes = if prefixes.is_empty() { &both_families[..] } else { prefixes };
+            for prefix in prefixes {
+                own.entry(prefix.trunc()).or_default()[mask] |= bit;
+            }
+        }
+        if term.protocols.is_empty() {
+            self.filter_any |= bit;
+        }
+        for protocol in &term.protocols {
+            *self.protocols.entry(*protocol).or_default() |= bit;
+        }
+        if term.skip {
+            self.filter_skip |= bit;
+        }
+    }
+
+    /// Protocols with the filter terms that name them.
+    pub(super) fn protocols(&self) -> impl Iterator<Item = (u8, u64)> {
+        self.protocols.iter().map(|(protocol, terms)| (*protocol, *terms))
     }
 
     /// Everything is a candidate: what remains when the prefixes cannot be stored. The engine still judges exactly.
@@ -51,7 +98,7 @@ impl Classification {
         let pairs =
             ["0.0.0.0/0", "::/0"].map(|text| AddressPair { source: any(text), destination: any(text) });
         let candidates = Candidates { pairs: pairs.to_vec(), ..Candidates::default() };
-        Self::new(&candidates, on_link)
+        Self::new(&candidates, &[], on_link)
     }
 
     /// Prefixes with their values.
@@ -116,7 +163,7 @@ mod tests {
     #[test]
     fn a_policy_needs_both_addresses_and_matches_mirrored() {
         let pairs = vec![pair("10.1.0.0/16", "10.2.0.0/16"), pair("10.3.0.0/16", "10.4.0.0/16")];
-        let classification = Classification::new(&Candidates { pairs, ..Default::default() }, []);
+        let classification = Classification::new(&Candidates { pairs, ..Default::default() }, &[], []);
         let is_candidate =
             |s: &str, d: &str| matches(&classification, s.parse().unwrap(), d.parse().unwrap()).0;
         assert!(is_candidate("10.1.0.1", "10.2.0.1"));
@@ -134,7 +181,7 @@ mod tests {
             pair("0.0.0.0/0", "224.1.0.0/16"),
         ];
         let on_link = ["10.1.1.128/25".parse().unwrap()];
-        let classification = Classification::new(&Candidates { pairs, ..Default::default() }, on_link);
+        let classification = Classification::new(&Candidates { pairs, ..Default::default() }, &[], on_link);
         let is_candidate =
             |s: &str, d: &str| matches(&classification, s.parse().unwrap(), d.parse().unwrap()).0;
         assert!(is_candidate("10.1.1.200", "10.2.0.1"));
@@ -152,6 +199,56 @@ mod tests {
         let address = |text: &str| text.parse::<IpAddr>().unwrap();
         assert!(matches(&classification, address("1.2.3.4"), address("5.6.7.8")).0);
         assert!(matches(&classification, address("fe80::1"), address("2001:db8::1")).0);
+    }
+
+    fn skips(classification: &Classification, leaving: bool, s: IpAddr, d: IpAddr, protocol: u8) -> bool {
+        let (Some(s), Some(d)) = (lookup(classification, s), lookup(classification, d)) else { return false };
+        let direction: u64 = if leaving { 0xffff_ffff } else { 0xffff_ffff << 32 };
+        let named = classification.protocols().find(|(known, _)| *known == protocol);
+        let matching = s[FILTER_SOURCE]
+            & d[FILTER_DESTINATION]
+            & direction
+            & (classification.filter_any | named.map_or(0, |(_, terms)| terms));
+        matching & matching.wrapping_neg() & classification.filter_skip != 0
+    }
+
+    fn term(sources: &[&str], destinations: &[&str], protocols: &[u8], skip: bool) -> ServiceFilterTerm {
+        let nets = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+        ServiceFilterTerm {
+            sources: nets(sources),
+            destinations: nets(destinations),
+            protocols: protocols.to_vec(),
+            skip,
+        }
+    }
+
+    #[test]
+    fn the_first_term_of_its_direction_decides_what_a_filter_skips() {
+        let leaving = vec![
+            term(&["10.1.1.0/24"], &[], &[6], false),
+            term(&["10.1.0.0/16", "2001:db8::/32"], &["10.2.0.0/16", "2001:db8::/32"], &[6, 17], true),
+            term(&[], &["10.3.0.0/16"], &[], true),
+        ];
+        let arriving = [term(&[], &[], &[89], true)];
+        let candidates = Candidates { filter: leaving, ..Default::default() };
+        let classification = Classification::new(&candidates, &arriving, []);
+        let skips = |leaving, s: &str, d: &str, protocol| {
+            skips(&classification, leaving, s.parse().unwrap(), d.parse().unwrap(), protocol)
+        };
+        assert!(skips(true, "10.1.2.1", "10.2.0.1", 6));
+        assert!(!skips(true, "10.1.1.1", "10.2.0.1", 6), "the first term keeps it");
+        assert!(skips(true, "10.1.1.1", "10.2.0.1", 17));
+        assert!(!skips(true, "10.2.0.1", "10.1.2.1", 6), "a term has no mirror image");
+        assert!(!skips(true, "10.1.2.1", "10.2.0.1", 1));
+        assert!(skips(true, "9.9.9.9", "10.3.0.1", 1));
+        assert!(skips(true, "2001:db8::1", "2001:db8::2", 17));
+        assert!(!skips(false, "9.9.9.9", "10.3.0.1", 1) && skips(false, "9.9.9.9", "10.3.0.1", 89));
+    }
+
+    #[test]
+    fn a_filter_that_is_too_long_is_left_to_the_engine() {
+        let candidates = Candidates { filter: vec![term(&[], &[], &[], true); 33], ..Default::default() };
+        assert_eq!(Classification::new(&candidates, &[], []), Classification::default());
     }
 
     fn prefix() -> impl Strategy<Value = IpNet> {
@@ -172,8 +269,8 @@ mod tests {
         fn candidates_are_a_superset_and_excludes_exact(
             policies in pairs(90), exclude in pairs(70), a in (0u8..4, 0u8..4), b in (0u8..4, 0u8..4),
         ) {
-            let candidates = Candidates { all_forwarded: false, pairs: policies.clone(), exclude: exclude.clone() };
-            let classification = Classification::new(&candidates, []);
+            let candidates = Candidates { pairs: policies.clone(), exclude: exclude.clone(), ..Default::default() };
+            let classification = Classification::new(&candidates, &[], []);
             let (s, d) = (IpAddr::from([10, a.0, 0, a.1]), IpAddr::from([10, b.0, 0, b.1]));
             let holds = |pairs: &[AddressPair]| pairs.iter().any(|p| p.contains(s, d) || p.contains(d, s));
             let (candidate, excluded) = matches(&classification, s, d);

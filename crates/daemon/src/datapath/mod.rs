@@ -200,6 +200,11 @@ impl DataPath {
         }
     }
 
+    /// Ends the lane, and detaches from its interfaces. What other daemons have attached stays.
+    pub fn detach(mut self) {
+        self.detach_unless(|_| false);
+    }
+
     fn attach_or_update(&mut self, link: &Link, tables: &Tables) -> io::Result<()> {
         self.lane.check()?;
         // Somebody deleted the TAP: begin again; the programs stay attached, and closed, meanwhile.

@@ -59,11 +59,27 @@ pub(super) struct InterfaceEntry {
     pub(super) all_arriving: bool,
     /// Its first slot among the AF_XDP sockets, plus one; 0: none.
     pub(super) wires: u32,
+    /// Terms of its service filters for every protocol.
+    pub(super) filter_any: u64,
+    /// Terms whose packets pass.
+    pub(super) filter_skip: u64,
 }
 
 impl InterfaceEntry {
     pub(super) fn new(tap: u32, table: Table, egress: &Candidates, ingress: &Candidates) -> Self {
-        Self { tap, table, all_leaving: egress.all_forwarded, all_arriving: ingress.all_forwarded, wires: 0 }
+        let (all_leaving, all_arriving) = (egress.all_forwarded, ingress.all_forwarded);
+        Self { tap, table, all_leaving, all_arriving, wires: 0, filter_any: 0, filter_skip: 0 }
+    }
+
+    /// `struct interface`: four words, then two of twice the size.
+    fn value(&self) -> [u64; 4] {
+        let flags =
+            if self.all_leaving { ALL_LEAVING } else { 0 } | if self.all_arriving { ALL_ARRIVING } else { 0 };
+        let pair = |first: u32, second: u32| {
+            let octets = [first.to_ne_bytes(), second.to_ne_bytes()].concat();
+            u64::from_ne_bytes(octets.try_into().expect("twice four octets"))
+        };
+        [pair(self.tap, self.table.0), pair(flags, self.wires), self.filter_any, self.filter_skip]
     }
 }
 
@@ -75,10 +91,12 @@ pub(super) struct Programs {
     pub(super) ingress: OwnedFd,
     /// Written to a TAP by the daemon.
     pub(super) inject: OwnedFd,
-    interfaces: HashMap<MapData, u32, [u32; 4]>,
+    interfaces: HashMap<MapData, u32, [u64; 4]>,
     taps: HashMap<MapData, u32, u32>,
     prefixes4: LpmTrie<MapData, [u32; 2], PrefixValue>,
     prefixes6: LpmTrie<MapData, [u32; 5], PrefixValue>,
+    /// By table and protocol.
+    filter_protocols: HashMap<MapData, [u32; 2], u64>,
     spis: HashMap<MapData, [u32; 2], u32>,
     peers: HashMap<MapData, [u32; 4], u32>,
     statistics: PerCpuHashMap<MapData, u32, [u64; COUNTERS.len()]>,
@@ -112,6 +130,7 @@ impl Programs {
             taps: map(&mut object, "taps")?,
             prefixes4: map(&mut object, "prefixes4")?,
             prefixes6: map(&mut object, "prefixes6")?,
+            filter_protocols: map(&mut object, "filter_protocols")?,
             spis: map(&mut object, "spis")?,
             peers: map(&mut object, "peers")?,
             statistics: map(&mut object, "statistics")?,
@@ -128,11 +147,15 @@ impl Programs {
     pub(super) fn add_table(&mut self, classification: &Classification) -> io::Result<Table> {
         self.last_table += 1;
         let table = Table(self.last_table);
-        for (prefix, value) in classification.iter() {
-            if let Err(error) = self.insert_prefix(table, prefix, value) {
-                self.remove_table(table, classification);
-                return Err(io::Error::other(error));
-            }
+        let prefixes = classification.iter().map(|(prefix, value)| self.insert_prefix(table, prefix, value));
+        let mut stored: Result<(), MapError> = prefixes.collect();
+        for (protocol, terms) in classification.protocols() {
+            let key = [table.0, protocol.into()];
+            stored = stored.and_then(|()| self.filter_protocols.insert(key, terms, 0));
+        }
+        if let Err(error) = stored {
+            self.remove_table(table, classification);
+            return Err(io::Error::other(error));
         }
         Ok(table)
     }
@@ -146,6 +169,9 @@ impl Programs {
                 IpNet::V6(_) => self.prefixes6.remove(&key6(table, prefix)),
             };
         }
+        for (protocol, _) in classification.protocols() {
+            let _ = self.filter_protocols.remove(&[table.0, protocol.into()]);
+        }
     }
 
     /// Makes an entry valid for an interface, in one step.
@@ -156,11 +182,7 @@ impl Programs {
             self.statistics.insert(interface, zero, 0).map_err(io::Error::other)?;
         }
         self.taps.insert(entry.tap, interface, 0).map_err(io::Error::other)?;
-        let flags = if entry.all_leaving { ALL_LEAVING } else { 0 }
-            | if entry.all_arriving { ALL_ARRIVING } else { 0 };
-        self.interfaces
-            .insert(interface, [entry.tap, entry.table.0, flags, entry.wires], 0)
-            .map_err(io::Error::other)
+        self.interfaces.insert(interface, entry.value(), 0).map_err(io::Error::other)
     }
 
     /// Forgets an interface that is attached to no longer.

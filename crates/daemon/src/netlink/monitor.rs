@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::Links;
+use crate::namespace::Namespace;
 
 /// Read again after this long even without a notification, in case one was lost to a full socket buffer.
 const REFRESH: Duration = Duration::from_secs(10);
@@ -25,12 +26,12 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    /// Starts to watch the network namespace of the calling thread; needs a running `tokio` runtime of that thread.
-    pub fn start() -> io::Result<Self> {
+    /// Starts to watch a network namespace; needs a running `tokio` runtime of the calling thread.
+    pub fn start(namespace: Namespace) -> io::Result<Self> {
         use MulticastGroup::{Ipv4Ifaddr, Ipv6Ifaddr, Link, Tc};
         let (connection, handle, mut messages) =
-            new_multicast_connection(&[Link, Ipv4Ifaddr, Ipv6Ifaddr, Tc])?;
-        let (sender, links) = watch::channel(Arc::new(Links::read()?));
+            namespace.within(|| new_multicast_connection(&[Link, Ipv4Ifaddr, Ipv6Ifaddr, Tc]))??;
+        let (sender, links) = watch::channel(Arc::new(namespace.within(Links::read)??));
         let connection = tokio::spawn(connection);
         let reader = tokio::spawn(async move {
             // The connection ends when its last handle is dropped.
@@ -52,7 +53,7 @@ impl Monitor {
                 while let Some(Some((message, _))) = messages.next().now_or_never() {
                     filter_changes += u64::from(is_filter_change(&message));
                 }
-                match Links::read() {
+                match namespace.within(Links::read).flatten() {
                     Ok(mut current) => {
                         current.filter_changes = filter_changes;
                         sender.send_if_modified(|known| {

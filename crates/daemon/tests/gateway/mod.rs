@@ -8,7 +8,7 @@ use daemon::datapath::{DataPath, Options, Publication, WireIo};
 use daemon::netlink::Links;
 use dataplane::{
     AddressPair, Binding, DefaultPolicy, DfBit, GroupSa, Instant, InterfaceId, Policy, Registration,
-    SaSettings, Selector, Tables, TablesBuilder,
+    SaDirection, SaSettings, Selector, Tables, TablesBuilder,
 };
 
 use super::network::{Network, Resident};
@@ -48,6 +48,7 @@ impl Vpn {
     pub fn keyed() -> Self {
         let suite = EspSuite::Cbc { cipher: CbcCipher::Aes128, integrity: Integrity::HmacSha1_96 };
         let settings = SaSettings {
+            direction: SaDirection::Symmetric,
             spi: 0x1234_5678,
             suite,
             cipher_key: &[0x11; 16],

@@ -29,6 +29,7 @@ pub fn sa(suite: EspSuite, spi: u32, sender: u32) -> Arc<GroupSa> {
     cipher_key[0] = spi as u8;
     cipher_key[1] = (spi >> 8) as u8;
     GroupSa::new(&SaSettings {
+        direction: SaDirection::Symmetric,
         spi,
         suite,
         cipher_key: &cipher_key,

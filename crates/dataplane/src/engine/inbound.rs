@@ -175,6 +175,9 @@ impl Engine {
         if context.now >= bound.sa.hard_expiry() {
             return context.drop(DropReason::SaExpired, Some(bound.vpn));
         }
+        if !bound.sa.receives() {
+            return context.drop(DropReason::SenderOnly, Some(bound.vpn));
+        }
         // Look before decrypting: a replayed packet costs no more than this.
         if let Some((windows, sender, sequence)) = window(&bound.sa, packet.payload())
             && let Err(refused) = windows.look(sender, sequence)

@@ -37,6 +37,7 @@ fn tables(kind: Kind, own_sender: u32) -> Tables {
     let minute = std::time::Duration::from_secs(60);
     let clock = PseudoClock::new(Instant::ZERO, PseudoTime::from_micros(0), minute);
     let settings = SaSettings {
+        direction: SaDirection::Symmetric,
         spi: SPI,
         suite: kind.suite,
         cipher_key,

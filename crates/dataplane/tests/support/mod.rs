@@ -274,9 +274,22 @@ pub fn sa_of(
     activate_at: Instant,
     hard_expiry: Instant,
 ) -> Arc<GroupSa> {
+    directed_sa(SaDirection::Symmetric, suite, spi, sender_ids, pseudo_clock, activate_at, hard_expiry)
+}
+
+pub fn directed_sa(
+    direction: SaDirection,
+    suite: EspSuite,
+    spi: u32,
+    sender_ids: Option<&Arc<SenderIds>>,
+    pseudo_clock: Option<&Arc<PseudoClock>>,
+    activate_at: Instant,
+    hard_expiry: Instant,
+) -> Arc<GroupSa> {
     GroupSa::new(&SaSettings {
         spi,
         suite,
+        direction,
         cipher_key: &cipher_key(suite),
         integrity_key: &integrity_key(suite),
         activate_at,

@@ -4,14 +4,14 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use control::{
     GroupReference, IkeSecurityAssociation, InactiveTunnel, KekDetail, KekSecurityAssociation,
-    MemberCounters, MemberIpsecDetail, MemberIpsecSa, MemberVpn, SaState,
+    MemberCounters, MemberIpsecDetail, MemberIpsecSa, MemberVpn, SaDirection, SaState,
 };
 
-use super::Member;
 use super::kek_set::HeldKek;
 use super::sa_set::Held;
 use super::state::State;
 use super::vpn::Vpn;
+use super::{Direction, Member};
 use crate::show;
 use crate::time::Instant;
 
@@ -85,6 +85,11 @@ fn ipsec_sa(now: Instant, vpn: &Vpn, held: &Held) -> MemberIpsecSa {
         tunnel_id: vpn.tunnel_id(&sa.selectors),
         algorithm: show::suite(sa.suite),
         spi: sa.spi.into(),
+        direction: match sa.direction {
+            Direction::Symmetric => SaDirection::BiDirectional,
+            Direction::SenderOnly => SaDirection::Outbound,
+            Direction::ReceiverOnly => SaDirection::Inbound,
+        },
         hard_lifetime_secs: (sa.hard_expiry - now).as_secs(),
         detail: Some(MemberIpsecDetail {
             authentication_algorithm: show::authentication_algorithm(sa.suite),
