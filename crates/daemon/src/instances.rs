@@ -220,7 +220,8 @@ impl Instances {
     pub fn answer(&mut self) -> bool {
         // Each is asked, whatever the others say.
         let answers = |instance: &mut Instance| instance.data_path.as_mut().is_none_or(DataPath::answers);
-        self.open.values_mut().map(answers).fold(true, |all, one| all && one)
+        let said: Vec<bool> = self.open.values_mut().map(answers).collect();
+        said.iter().all(|answers| *answers)
     }
 
     /// Counters of the interfaces; those of other instances than the default one with its name.
