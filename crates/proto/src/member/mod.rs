@@ -40,7 +40,7 @@ use crate::Role;
 use crate::log::{Entry, Facility, Journal, Level};
 use crate::meter::Meter;
 use crate::path::Path;
-use crate::phase1::{self, AssociationId, Endpoint, Outcome, VENDOR_ID_D3P, VENDOR_ID_GROUPVPN};
+use crate::phase1::{self, AssociationId, Endpoint, OWN_VENDOR_IDS, Outcome};
 use crate::time::Instant;
 
 use push::Outbox;
@@ -473,7 +473,7 @@ fn canonical_gateway<'a>(settings: &'a Settings, name: &str) -> Option<&'a Gatew
 fn endpoint_settings(settings: &Settings) -> phase1::Settings {
     phase1::Settings {
         gateways: settings.gateways.iter().map(|gateway| gateway.phase1.clone()).collect(),
-        vendor_ids: vec![VENDOR_ID_GROUPVPN.to_vec(), VENDOR_ID_D3P.to_vec()],
+        vendor_ids: OWN_VENDOR_IDS.map(Vec::from).to_vec(),
         retransmission: settings.retransmission,
     }
 }

@@ -15,7 +15,7 @@ use super::state::{Awaiting, Pull, State, Trigger};
 use super::vpn::OwnSenderIds;
 use super::{Member, Removal, sa_set};
 use crate::log::{Entry, Facility, Level};
-use crate::phase1::{AssociationId, CloseReason, Failure, Phase2Message, VENDOR_ID_GROUPVPN};
+use crate::phase1::{AssociationId, CloseReason, Failure, Phase2Message};
 use crate::policy::{Offer, PolicyError};
 use crate::pull::{self, MessageError, NONCE_LENGTH, Received};
 use crate::time::Instant;
@@ -297,7 +297,10 @@ impl Member {
         );
         // A new try interval: phase 1 may have used up most of the present one.
         vpn.try_ends = now + vpn.try_interval();
-        let encoded = self.endpoint.association(association).map(|sa| pull::message_1(sa, id, &ni, &group));
+        let encoded = self
+            .endpoint
+            .association(association)
+            .map(|sa| pull::message_1(sa, id, &ni, &group, sa.repeated_vendor_ids()));
         if let Some(Ok(encoded)) = encoded {
             let sent = self.endpoint.send_phase2(
                 now,
@@ -329,7 +332,9 @@ impl Member {
             Ok(reply) => reply,
             Err(error) => return self.unacceptable(now, 2, error),
         };
-        let server_is_ours = association.has_vendor_id(&VENDOR_ID_GROUPVPN);
+        self.endpoint.learn_vendor_ids(message.association, reply.vendor_ids);
+        let Some(association) = self.endpoint.association(message.association) else { return Ok(()) };
+        let server_is_ours = association.peer_is_groupvpn();
         let offer = Offer::judge(&reply.sa, server_is_ours)?;
         if vpn.settings.paired_policies_only
             && let Some(spi) = offer.first_unpaired()
@@ -412,7 +417,7 @@ impl Member {
         let Awaiting::Message4 { nr, offer, heard } = &state.awaiting else { return Ok(()) };
         let Some(association) = self.endpoint.association(message.association) else { return Ok(()) };
         let server = association.path().remote;
-        let server_is_ours = association.has_vendor_id(&VENDOR_ID_GROUPVPN);
+        let server_is_ours = association.peer_is_groupvpn();
         let reply = match pull::read_message_4(association, received(message), &state.ni, nr) {
             Ok(reply) => reply,
             Err(error) => return self.unacceptable(now, 4, error),

@@ -15,7 +15,7 @@ use super::message_ids::MessageIds;
 use super::phase2::Exchanges;
 use super::proof::Proven;
 use super::settings::Mode;
-use super::vendor::{PeerVendorIds, VENDOR_ID_DEAD_PEER_DETECTION, VENDOR_ID_GROUPVPN};
+use super::vendor::{OWN_VENDOR_IDS, PeerVendorIds, VENDOR_ID_DEAD_PEER_DETECTION, VENDOR_ID_GROUPVPN};
 use crate::path::Path;
 use crate::time::Instant;
 
@@ -321,6 +321,16 @@ impl Association {
     /// Whether the peer is our own product.
     pub fn peer_is_groupvpn(&self) -> bool {
         self.has_vendor_id(&VENDOR_ID_GROUPVPN)
+    }
+
+    /// What to tell the peer again in GROUPKEY-PULL: nothing if it is a stranger.
+    pub(crate) fn repeated_vendor_ids(&self) -> &'static [[u8; 16]] {
+        if self.peer_is_groupvpn() { &OWN_VENDOR_IDS } else { &[] }
+    }
+
+    /// Takes what the peer has told again, authenticated.
+    pub(super) fn learn_vendor_ids(&mut self, vendor_ids: PeerVendorIds) {
+        self.vendor_ids = self.vendor_ids.and(vendor_ids);
     }
 
     /// When it was established.

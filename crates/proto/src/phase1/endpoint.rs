@@ -22,6 +22,7 @@ use super::message_ids::MessageIds;
 use super::pending::Pending;
 use super::refusal::bare_notification;
 use super::settings::Settings;
+use super::vendor::PeerVendorIds;
 use crate::log::{self, Entry, Facility, Level};
 use crate::path::Path;
 use crate::time::Instant;
@@ -330,6 +331,13 @@ impl Endpoint {
     /// An established SA.
     pub fn association(&self, association: AssociationId) -> Option<&Association> {
         self.associations.get(&association)
+    }
+
+    /// Takes what the peer of an SA has told again of itself, in a message whose HASH covers it.
+    pub(crate) fn learn_vendor_ids(&mut self, association: AssociationId, vendor_ids: PeerVendorIds) {
+        if let Some(association) = self.associations.get_mut(&association) {
+            association.learn_vendor_ids(vendor_ids);
+        }
     }
 
     /// All established SAs, oldest first.

@@ -15,23 +15,38 @@ pub const VENDOR_ID_D3P: [u8; 16] =
 pub const VENDOR_ID_DEAD_PEER_DETECTION: [u8; 16] =
     [0xaf, 0xca, 0xd7, 0x13, 0x68, 0xa1, 0xf1, 0xc9, 0x6b, 0x86, 0x96, 0xfc, 0x77, 0x57, 0x01, 0x00];
 
+/// What we announce besides dead peer detection.
+pub const OWN_VENDOR_IDS: [[u8; 16]; 2] = [VENDOR_ID_GROUPVPN, VENDOR_ID_D3P];
+
 /// The vendor ids that mean something to us.
 const KNOWN: [&[u8]; 3] = [&VENDOR_ID_GROUPVPN, &VENDOR_ID_D3P, &VENDOR_ID_DEAD_PEER_DETECTION];
 
 /// The vendor ids of a peer. Unknown ones are not kept, so that a peer cannot fill our memory with them.
+///
+/// No HASH of phase 1 covers a vendor id: one damaged on the way makes a peer of our own a stranger, which is told less than
+/// it needs. So two that are ours tell theirs again in GROUPKEY-PULL, where the HASH does; a stranger gets nothing new.
+//= https://www.rfc-editor.org/rfc/rfc2408#section-3.16
+//# If a Vendor ID payload is sent, it MUST be sent during the Phase 1
+//# negotiation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct PeerVendorIds([bool; KNOWN.len()]);
+pub struct PeerVendorIds([bool; KNOWN.len()]);
 
 impl PeerVendorIds {
     /// These, and those announced in `payloads`.
     #[must_use]
-    pub(super) fn with(mut self, payloads: &Payloads<'_>) -> Self {
+    pub(crate) fn with(mut self, payloads: &Payloads<'_>) -> Self {
         for payload in payloads.all(PayloadType::VENDOR_ID) {
             if let Some(index) = KNOWN.iter().position(|known| *known == payload.body()) {
                 self.0[index] = true;
             }
         }
         self
+    }
+
+    /// Both.
+    #[must_use]
+    pub(super) fn and(self, other: PeerVendorIds) -> Self {
+        Self(std::array::from_fn(|index| self.0[index] || other.0[index]))
     }
 
     pub(super) fn contains(self, vendor_id: &[u8]) -> bool {

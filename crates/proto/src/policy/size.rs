@@ -11,6 +11,7 @@ use wire::selector::Selector;
 use super::encode::{GroupPolicy, TekView, Template};
 use super::encode_kek::KekView;
 use super::sender_ids;
+use crate::phase1::OWN_VENDOR_IDS;
 use crate::push::{AcknowledgementPrf, Kek, KekSpi};
 use crate::time::Instant;
 use crate::{pseudo_time, pull};
@@ -21,6 +22,9 @@ pub const DATAGRAM_LIMIT: usize = 65_507;
 /// Octets around the payload under discussion, at their largest: non-ESP marker, ISAKMP header, HASH of the longest
 /// prf, our nonce, and padding to the longest block.
 const OVERHEAD: usize = 4 + 28 + (4 + 64) + (4 + pull::NONCE_LENGTH) + 15;
+
+/// Octets of our vendor ids, which message 2 tells again.
+const VENDOR_IDS: usize = OWN_VENDOR_IDS.len() * (4 + 16);
 
 /// Octets of the generic payload header.
 const GENERIC_HEADER: usize = 4;
@@ -62,7 +66,7 @@ impl MessageSize {
             None => (empty_policy, empty_keys),
         };
         let mut size = Self {
-            policy: OVERHEAD + GENERIC_HEADER + kek_policy + GAP,
+            policy: OVERHEAD + GENERIC_HEADER + kek_policy + GAP + VENDOR_IDS,
             // SEQ comes with a KEK only.
             keys: OVERHEAD + GENERIC_HEADER + kek_keys + if signing.is_some() { SEQ } else { 0 },
             push: 0,
@@ -99,7 +103,8 @@ impl MessageSize {
 
     /// How many of `policies` policies, of the average size of these, would fit.
     pub fn policies_that_fit(&self, policies: usize) -> usize {
-        let fixed = OVERHEAD + GENERIC_HEADER + GAP + 12;
+        // With the private attributes of one ipsec-sa, which are no policy's.
+        let fixed = OVERHEAD + GENERIC_HEADER + GAP + VENDOR_IDS + 12 + TEKS * (PRIVATE + PRIVATE_CHANGE);
         let largest = self.policy.max(self.keys).max(self.push);
         let variable = largest.saturating_sub(fixed).max(1);
         (DATAGRAM_LIMIT - fixed) * policies / variable

@@ -22,11 +22,11 @@
 mod refusal;
 
 use crypto::{Digest, PrfKey, Secret};
-use wire::isakmp::{Hash, Identification, Identity, MessageId, Nonce, PayloadChain, Payloads};
+use wire::isakmp::{Hash, Identification, Identity, MessageId, Nonce, PayloadChain, Payloads, VendorId};
 use wire::registry::{Doi, GapAttribute, PayloadType};
 use wire::{Error, Violation};
 
-use crate::phase1::Association;
+use crate::phase1::{Association, PeerVendorIds};
 
 pub use refusal::{NOTIFY_GROUP_FULL, Refusal, notification, refused_exchange};
 
@@ -109,22 +109,37 @@ impl Encoded {
     }
 }
 
-/// Writes message 1.
-pub fn message_1(prf: &impl Prf, id: MessageId, ni: &[u8], group: &Identity<'_>) -> wire::Result<Encoded> {
+/// Writes message 1. `vendor_ids` are those that a peer of our own is told [again](PeerVendorIds).
+pub fn message_1(
+    prf: &impl Prf,
+    id: MessageId,
+    ni: &[u8],
+    group: &Identity<'_>,
+    vendor_ids: &[[u8; 16]],
+) -> wire::Result<Encoded> {
     let mut rest = PayloadChain::new();
     rest.push(&Nonce::from(ni))?;
     //= https://www.rfc-editor.org/rfc/rfc6407#section-5.1
     //# When used with the GDOI, the DOI-Specific ID Data field MUST be set
     //# to 0.
     rest.push(&Identification::new(group.clone()))?;
+    vendor_ids.iter().try_for_each(|id| rest.push(&VendorId::from(id)).map(drop))?;
     encode(prf, id, &[], &rest)
 }
 
-/// Writes message 2. `sa` is the body of the SA payload.
-pub fn message_2(prf: &impl Prf, id: MessageId, ni: &[u8], nr: &[u8], sa: &[u8]) -> wire::Result<Encoded> {
+/// Writes message 2. `sa` is the body of the SA payload, `vendor_ids` as in message 1.
+pub fn message_2(
+    prf: &impl Prf,
+    id: MessageId,
+    ni: &[u8],
+    nr: &[u8],
+    sa: &[u8],
+    vendor_ids: &[[u8; 16]],
+) -> wire::Result<Encoded> {
     let mut rest = PayloadChain::new();
     rest.push(&Nonce::from(nr))?;
     rest.push_raw(PayloadType::SECURITY_ASSOCIATION, sa)?;
+    vendor_ids.iter().try_for_each(|id| rest.push(&VendorId::from(id)).map(drop))?;
     encode(prf, id, &[ni], &rest)
 }
 
@@ -178,6 +193,8 @@ pub struct Message1<'a> {
     pub nonce: Vec<u8>,
     /// The group.
     pub group: Identity<'a>,
+    /// What the member is, authenticated.
+    pub vendor_ids: PeerVendorIds,
 }
 
 /// Message 2, verified.
@@ -187,6 +204,8 @@ pub struct Message2<'a> {
     pub nonce: Vec<u8>,
     /// The policy.
     pub sa: wire::gdoi::GroupSecurityAssociation<'a>,
+    /// What the server is, authenticated.
+    pub vendor_ids: PeerVendorIds,
 }
 
 /// Message 4, verified.
@@ -207,7 +226,8 @@ pub fn read_message_1<'a>(prf: &impl Prf, message: Received<'a>) -> Result<Messa
     only_these(&payloads, &[PayloadType::NONCE, PayloadType::IDENTIFICATION])?;
     let nonce = nonce(&payloads)?;
     let identification: Identification<'a> = required(payloads.only(), PayloadType::IDENTIFICATION)?;
-    Ok(Message1 { nonce, group: identification.identity })
+    let vendor_ids = PeerVendorIds::default().with(&payloads);
+    Ok(Message1 { nonce, group: identification.identity, vendor_ids })
 }
 
 /// Reads message 2.
@@ -220,7 +240,7 @@ pub fn read_message_2<'a>(
     only_these(&payloads, &[PayloadType::NONCE, PayloadType::SECURITY_ASSOCIATION])?;
     let nonce = nonce(&payloads)?;
     let sa = required(payloads.only(), PayloadType::SECURITY_ASSOCIATION)?;
-    Ok(Message2 { nonce, sa })
+    Ok(Message2 { nonce, sa, vendor_ids: PeerVendorIds::default().with(&payloads) })
 }
 
 /// Reads message 3. The requests of a GAP payload are returned: a member may ask for sender ids.

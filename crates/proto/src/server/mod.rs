@@ -48,7 +48,7 @@ use crate::Role;
 use crate::log::{Entry, Facility, Journal, Level};
 use crate::meter::Meter;
 use crate::path::Path;
-use crate::phase1::{self, Endpoint, Outcome, VENDOR_ID_D3P, VENDOR_ID_GROUPVPN};
+use crate::phase1::{self, Endpoint, OWN_VENDOR_IDS, Outcome};
 use crate::policy::MessageSize;
 use crate::pseudo_time::{PseudoClock, PseudoTime};
 use crate::push::{self, AcknowledgementError, KekSpi};
@@ -418,7 +418,7 @@ impl fmt::Debug for Server {
 fn endpoint_settings(settings: &Settings) -> phase1::Settings {
     phase1::Settings {
         gateways: settings.gateways.clone(),
-        vendor_ids: vec![VENDOR_ID_GROUPVPN.to_vec(), VENDOR_ID_D3P.to_vec()],
+        vendor_ids: OWN_VENDOR_IDS.map(Vec::from).to_vec(),
         retransmission: settings.retransmission,
     }
 }

@@ -150,6 +150,8 @@ impl Server {
         let Some(association) = self.endpoint.association(message.association) else { return Ok(()) };
         let request =
             pull::read_message_1(association, received(message)).map_err(|error| (None, error.into()))?;
+        self.endpoint.learn_vendor_ids(message.association, request.vendor_ids);
+        let Some(association) = self.endpoint.association(message.association) else { return Ok(()) };
         //= https://www.rfc-editor.org/rfc/rfc6407#section-3.4
         //# It
         //# verifies that its database contains the group information for the
@@ -160,7 +162,7 @@ impl Server {
         if group.rests {
             return Ok(());
         }
-        let private = association.has_vendor_id(&crate::phase1::VENDOR_ID_GROUPVPN);
+        let private = association.peer_is_groupvpn();
         let member = (association.gateway().to_owned(), association.path().remote);
         let refused = |refusal| (Some(index), refusal);
         //= https://www.rfc-editor.org/rfc/rfc6407#section-3.1
@@ -187,11 +189,12 @@ impl Server {
         }
         let mut nr = [0; NONCE_LENGTH];
         self.random.fill(&mut nr);
-        let reply =
-            pull::message_2(association, message.message_id, &request.nonce, &nr, &offer.template.sa(now))
-                .ok()
-                .filter(|reply| reply.octets().len() + 64 <= DATAGRAM_LIMIT)
-                .ok_or(refused(Refusal::TooLarge))?;
+        let sa = offer.template.sa(now);
+        let vendor_ids = association.repeated_vendor_ids();
+        let reply = pull::message_2(association, message.message_id, &request.nonce, &nr, &sa, vendor_ids)
+            .ok()
+            .filter(|reply| reply.octets().len() + 64 <= DATAGRAM_LIMIT)
+            .ok_or(refused(Refusal::TooLarge))?;
         let state = AwaitingMessage3 {
             group: group.settings.id,
             gateway: member.0,
@@ -341,7 +344,7 @@ impl Server {
     /// Tells the member, the log and the counters. `group` is the group that was asked for, where there is one.
     fn refuse(&mut self, now: Instant, message: &Phase2Message, group: Option<usize>, refusal: &Refusal) {
         let Some(association) = self.endpoint.association(message.association) else { return };
-        let private = association.has_vendor_id(&crate::phase1::VENDOR_ID_GROUPVPN);
+        let private = association.peer_is_groupvpn();
         let path = association.path();
         let member = (association.gateway().to_owned(), path.remote);
         let kind = refusal.notify_type(private);

@@ -30,7 +30,7 @@ fn register(
 ) -> Option<(Vec<u8>, Vec<u8>)> {
     let id = stranger.start();
     let ni = [7; 8];
-    let message = pull::message_1(stranger.association(), id, &ni, group).unwrap();
+    let message = pull::message_1(stranger.association(), id, &ni, group, &[]).unwrap();
     stranger.send(id, &message);
     stranger.pump(server);
     if stranger.messages.is_empty() {
@@ -60,7 +60,8 @@ fn a_request_that_nobody_has_defined_gets_no_keys() {
         let mut stranger = Stranger::member();
         stranger.connect(&mut server);
         let (id, ni) = (stranger.start(), [7; 8]);
-        let message = pull::message_1(stranger.association(), id, &ni, &Identity::key_id(GROUP)).unwrap();
+        let message =
+            pull::message_1(stranger.association(), id, &ni, &Identity::key_id(GROUP), &[]).unwrap();
         stranger.send(id, &message);
         stranger.pump(&mut server);
         let message = stranger.take();
@@ -253,7 +254,8 @@ fn a_nonce_of_the_wrong_length_or_a_payload_out_of_place_is_told() {
     for (length, told) in [(7, true), (8, false), (128, false), (129, true)] {
         let id = stranger.start();
         let nonce = vec![1; length];
-        let message = pull::message_1(stranger.association(), id, &nonce, &Identity::key_id(GROUP)).unwrap();
+        let message =
+            pull::message_1(stranger.association(), id, &nonce, &Identity::key_id(GROUP), &[]).unwrap();
         stranger.send(id, &message);
         stranger.pump(&mut server);
         let kinds: Vec<_> = stranger.notifications.drain(..).map(|notification| notification.kind).collect();

@@ -58,7 +58,8 @@ pub fn pull_server(input: &[u8]) -> u64 {
             2 => {
                 let id = stranger.start();
                 let group = wire::isakmp::Identity::key_id(GROUP);
-                let message = pull::message_1(stranger.association(), id, &ni, &group).expect("it is short");
+                let message =
+                    pull::message_1(stranger.association(), id, &ni, &group, &[]).expect("it is short");
                 stranger.send(id, &message);
             }
             3 => {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use control::AntiReplay;
 use proto::member::{Event, GroupSa};
-use proto::phase1::VENDOR_ID_D3P;
+use proto::phase1::OWN_VENDOR_IDS;
 use proto::server::{PushSettings, Settings};
 use proto::time::Instant;
 
@@ -123,20 +123,22 @@ fn it_goes_on_through_a_restart_of_the_server() {
     assert!(told.iter().all(|told| told.ahead_micros == ON_THE_WAY && told.set));
 }
 
+/// What arrives instead of a message of phase 1 whose vendor ids of ours are damaged.
+fn without_vendor_ids(bytes: &[u8]) -> Fate {
+    let mut changed = bytes.to_vec();
+    for vendor_id in OWN_VENDOR_IDS {
+        if let Some(place) = bytes.windows(16).position(|window| window == vendor_id) {
+            changed[place] ^= 1;
+        }
+    }
+    Fate::Instead(vec![changed])
+}
+
 #[test]
 fn a_member_without_the_vendor_id_is_refused_and_told_so() {
-    let changed = |bytes: &[u8]| {
-        let mut bytes = bytes.to_vec();
-        let place = bytes.windows(16).position(|window| window == VENDOR_ID_D3P).expect("it shows it");
-        bytes[place] ^= 1;
-        bytes
-    };
     for window in [Some(WINDOW), None] {
         let mut world = World::new(settings(1, window, None), vec![member_settings(0, &[GROUP])])
-            .with_network(move |seen| match seen.bytes.windows(16).any(|window| window == VENDOR_ID_D3P) {
-                true => Fate::Instead(vec![changed(seen.bytes)]),
-                false => Fate::Deliver,
-            });
+            .with_network(|seen| without_vendor_ids(seen.bytes));
         world.up();
         world.run(seconds(5));
         let Some(failure) = world.failures(0).first().cloned() else {
@@ -148,6 +150,22 @@ fn a_member_without_the_vendor_id_is_refused_and_told_so() {
         assert_eq!(world.statistics().pull_failed, 1);
         let said = world.server_log.iter().any(|entry| entry.to_string().contains("time-based anti-replay"));
         assert!(said, "{:#?}", world.server_log);
+    }
+}
+
+#[test]
+fn vendor_ids_that_are_damaged_in_phase_1_are_told_again_where_nobody_can_damage_them() {
+    for damaged in ["main 1", "main 2"] {
+        let network = move |seen: &Seen<'_>| match seen.label == damaged {
+            true => without_vendor_ids(seen.bytes),
+            false => Fate::Deliver,
+        };
+        let settings = settings(1, Some(WINDOW), None);
+        let mut world = World::new(settings, vec![member_settings(0, &[GROUP])]).with_network(network);
+        world.up();
+        world.run(seconds(5));
+        // A stranger is refused for want of the one, or refuses our private attributes for want of the other.
+        assert_eq!((world.registered(0), told(&world, 0).len()), (1, 1), "{:#?}", world.member_log);
     }
 }
 

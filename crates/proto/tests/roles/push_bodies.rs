@@ -201,7 +201,8 @@ pub fn push_member(input: &[u8]) -> u64 {
 fn register(stranger: &mut Stranger, server: &mut Server, cipher: CbcCipher, hash: Hash) -> Kek {
     let id = stranger.start();
     let ni = [9; 16];
-    let message = pull::message_1(stranger.association(), id, &ni, &Identity::key_id(GROUP)).expect("short");
+    let message =
+        pull::message_1(stranger.association(), id, &ni, &Identity::key_id(GROUP), &[]).expect("short");
     stranger.send(id, &message);
     stranger.pump(server);
     let reply = stranger.take();

@@ -53,8 +53,8 @@ fn the_reference_session_is_recomputed_octet_by_octet() {
     let kd = body(first, &plain[3], PayloadType::KEY_DOWNLOAD);
 
     let ours: [Encoded; 4] = [
-        pull::message_1(&prf, id, &ni, &group).unwrap(),
-        pull::message_2(&prf, id, &ni, &nr, &sa).unwrap(),
+        pull::message_1(&prf, id, &ni, &group, &[]).unwrap(),
+        pull::message_2(&prf, id, &ni, &nr, &sa, &[]).unwrap(),
         pull::message_3(&prf, id, &ni, &nr, None).unwrap(),
         pull::message_4(&prf, id, &ni, &nr, None, &kd).unwrap(),
     ];

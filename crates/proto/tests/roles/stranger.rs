@@ -137,7 +137,7 @@ impl Stranger {
         let id = message.message_id;
         let request = pull::read_message_1(self.association(), received(&message)).unwrap();
         let nr = [0x5a; 20];
-        let reply = pull::message_2(self.association(), id, &request.nonce, &nr, sa).unwrap();
+        let reply = pull::message_2(self.association(), id, &request.nonce, &nr, sa, &[]).unwrap();
         self.send(id, &reply);
         self.pump(role);
         if self.messages.is_empty() {
