@@ -76,6 +76,9 @@ pub struct ClusterPeer {
     pub connected: bool,
     /// Whether it makes the keys.
     pub leads: bool,
+    /// Which statements of this group it has otherwise than this server, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub differs: Option<String>,
 }
 
 /// More about a server of a cluster.

@@ -13,6 +13,7 @@ mod resume;
 mod show;
 mod supervision;
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -37,7 +38,7 @@ use crate::configuration::Loaded;
 use crate::control_socket::{Call, ControlSocket, Request};
 use crate::datapath::StopBehaviour;
 use crate::dispatch::{Destination, Dispatch};
-use crate::durable::Durable;
+use crate::durable::{Durable, Instance};
 use crate::instances::Instances;
 use crate::interfaces::{Interfaces, Readiness};
 use crate::lock::Lock;
@@ -72,6 +73,8 @@ pub struct Daemon {
     server: Option<Server>,
     /// The state of the server: there is one as long as there is a server.
     durable: Option<Durable>,
+    /// Once the server has shared its state with others.
+    instance: OnceCell<Instance>,
     member: Option<Member>,
     interfaces: Interfaces,
     /// What each VPN was told last.
@@ -170,6 +173,7 @@ impl Daemon {
             local: VecDeque::new(),
             server: None,
             durable: None,
+            instance: OnceCell::new(),
             member: None,
             interfaces: Interfaces::default(),
             readiness: BTreeMap::new(),

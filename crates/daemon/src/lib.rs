@@ -3,6 +3,7 @@
 //! [`daemon`] is the event loop. [`datapath`] moves packets between the kernel and the packet engine, [`netlink`]
 //! watches the kernel's links and addresses, and [`sys`] is the only module with system-call `unsafe`.
 
+pub mod agreement;
 pub mod clock;
 pub mod close;
 pub mod command_line;

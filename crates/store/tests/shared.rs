@@ -61,11 +61,16 @@ fn free_url(scheme: &str) -> String {
 }
 
 fn settings(etcd: &Etcd, name: &str, preference: Preference, key: u8) -> SharedSettings {
+    settings_at(etcd.url.clone(), name, preference, key)
+}
+
+fn settings_at(url: String, name: &str, preference: Preference, key: u8) -> SharedSettings {
     SharedSettings {
-        endpoints: vec![etcd.url.clone()],
+        endpoints: vec![url],
         prefix: "/groupvpn/test".into(),
         name: name.into(),
         preference,
+        instance: Some(format!("machine of {name}").into_bytes()),
         about: Secret::from_slice(format!("about {name}").as_bytes()),
         lease: LEASE,
         longest_wait: LEASE,
@@ -233,6 +238,77 @@ async fn servers_that_are_connected_know_of_each_other() {
     assert_eq!(first.servers[1], record("second", "about second"));
     drop(second);
     first.until(|event| matches!(event, SharedEvent::Servers(all) if all.len() == 1)).await;
+}
+
+#[tokio::test]
+async fn what_a_server_says_of_itself_may_change() {
+    let etcd = Etcd::start("introduction");
+    let mut first = Server::start(&etcd, "first", Preference::Root);
+    first.until(leads).await;
+    let mut second = Server::start(&etcd, "second", Preference::Root);
+    second.until(|event| matches!(event, SharedEvent::Following(Some(_)))).await;
+    first.shared.introduce(Secret::from_slice(b"something else"));
+    let changed = |servers: &[(String, String)]| servers.contains(&record("first", "something else"));
+    while !changed(&second.servers) {
+        second.event().await;
+    }
+    // It is what it says after the next connection too.
+    drop(second);
+    etcd.signal("-STOP");
+    first.until(|event| matches!(event, SharedEvent::CutOff(_))).await;
+    etcd.signal("-CONT");
+    first.until(leads).await;
+    assert!(changed(&first.servers), "{:?}", first.servers);
+}
+
+#[tokio::test]
+async fn a_second_server_of_the_same_name_stays_outside_until_the_first_has_gone() {
+    let etcd = Etcd::start("names");
+    let mut first = Server::start(&etcd, "first", Preference::Root);
+    first.until(leads).await;
+    for instance in [Some(b"another machine".to_vec()), None] {
+        let settings = SharedSettings { instance, ..settings(&etcd, "first", Preference::Root, 1) };
+        let mut second = Server::with(settings);
+        // It comes again and again, and never in.
+        for _ in 0..3 {
+            let event = second.event().await;
+            let refused = matches!(&event, SharedEvent::CutOff(reason) if reason.contains("another server named `first`"));
+            assert!(refused, "{event:?}");
+        }
+    }
+    let term = first.term;
+    assert!(matches!(first.commit(1, term, "group/1/keys", "one").await, SharedEvent::Committed(1)));
+    let mut second = Server::with(SharedSettings {
+        instance: None,
+        ..settings(&etcd, "first", Preference::Root, 1)
+    });
+    second.until(|event| matches!(event, SharedEvent::CutOff(_))).await;
+    drop(first);
+    second.until(leads).await;
+}
+
+#[tokio::test]
+async fn a_new_life_of_a_server_need_not_wait_for_the_lease_of_the_one_before() {
+    let etcd = Etcd::start("lives");
+    // It ends without a word, and its lease holds.
+    let url = etcd.url.clone();
+    let crash = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let first = runtime.block_on(async {
+            let mut first = Server::with(settings_at(url, "first", Preference::Root, 1));
+            first.until(leads).await;
+            first
+        });
+        drop(runtime);
+        drop(first);
+    };
+    std::thread::spawn(crash).join().unwrap();
+    let began = std::time::Instant::now();
+    let mut second = Server::start(&etcd, "first", Preference::Root);
+    let event = second.event().await;
+    assert!(matches!(event, SharedEvent::Loaded { .. }), "{event:?}");
+    second.until(leads).await;
+    eprintln!("it led after {:?}, the lease being {LEASE:?}", began.elapsed());
 }
 
 #[tokio::test]

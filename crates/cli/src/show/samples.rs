@@ -52,6 +52,7 @@ pub fn server_cluster() -> Vec<ServerCluster> {
         role: server.map(|_| ServerRole::RootServer),
         connected: server.is_some(),
         leads,
+        differs: None,
     };
     vec![ServerCluster {
         group: "g1".into(),

@@ -58,7 +58,25 @@ fn paragraph(group: &ServerCluster, level: Level) -> String {
         return text + "  No other server\n";
     }
     let rows: Vec<Vec<String>> = group.peers.iter().map(row).collect();
-    text + &columns("  ", &["Peer Server", "Peer Gateway", "Peer IP", "Role", "Status"], &[], &rows)
+    text += &columns("  ", &["Peer Server", "Peer Gateway", "Peer IP", "Role", "Status"], &[], &rows);
+    text + &differences(group)
+}
+
+/// What the others have configured otherwise, and whose configuration members get.
+fn differences(group: &ServerCluster) -> String {
+    let differs = |peer: &ClusterPeer| {
+        let (server, what) = (peer.server.as_deref().unwrap_or("-"), peer.differs.as_deref()?);
+        Some(format!("  Configured differently at {server}: {what}\n"))
+    };
+    let mut text: String = group.peers.iter().filter_map(differs).collect();
+    if !text.is_empty() {
+        let whose = match group.leader.as_deref() {
+            Some(leader) => format!("That of {leader} counts, which makes the keys"),
+            None => "That of the next server to make keys will count".to_owned(),
+        };
+        text.push_str(&format!("  {whose}; commit the same at every server\n"));
+    }
+    text
 }
 
 fn row(peer: &ClusterPeer) -> Vec<String> {
@@ -112,6 +130,17 @@ mod tests {
         groups[0].leader = None;
         groups[0].reason = Some("http://10.0.0.9:2379: no answer".into());
         insta::assert_snapshot!(render(&groups, Level::Detail));
+    }
+
+    #[test]
+    fn servers_that_are_configured_differently_are_named_with_what_differs() {
+        let mut groups = samples::server_cluster();
+        groups[0].peers[0].differs = Some("ike-gateway, ipsec-sa".into());
+        groups[0].peers[1].differs = Some("it does not have the group".into());
+        insta::assert_snapshot!(render(&groups, Level::Brief));
+        groups[0].leader = None;
+        let rendered = render(&groups, Level::Brief);
+        assert!(rendered.contains("the next server to make keys will count"), "{rendered}");
     }
 
     #[test]

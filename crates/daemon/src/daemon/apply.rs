@@ -5,6 +5,7 @@ use crypto::{OsRandom, Random};
 use proto::member::Member;
 
 use super::{Daemon, ports};
+use crate::agreement::Agreement;
 use crate::configuration::Loaded;
 use crate::interfaces::Interfaces;
 use crate::sockets::Routes;
@@ -33,11 +34,12 @@ impl Daemon {
             .transpose()?;
         let cluster =
             |configuration: &config::Configuration| configuration.server.as_ref().and_then(settings::cluster);
-        let wanted = cluster(&loaded.model);
-        let moves = self.server.is_some() && wanted != cluster(&self.active.model);
+        let moves = self.server.is_some() && cluster(&loaded.model) != cluster(&self.active.model);
         let restored = match (&self.server, &server_settings) {
             (Some(_), _) if !moves => None,
-            (_, Some(settings)) => Some(self.restore(settings.clone(), wanted, random()?)?),
+            (_, Some(settings)) => {
+                Some(self.restore(settings.clone(), loaded.model.server.as_ref(), random()?)?)
+            },
             (_, None) => None,
         };
         self.open_instances(&loaded.model);
@@ -58,19 +60,20 @@ impl Daemon {
         match (&mut self.server, server_settings) {
             (Some(server), Some(settings)) if !moves => {
                 server.configure(now, settings);
-                if let Some(durable) = &mut self.durable {
-                    durable.handle_configured(now, server);
+                if let (Some(durable), Some(configured)) = (&mut self.durable, &loaded.model.server) {
+                    durable.handle_configured(now, Agreement::of(configured), server);
                 }
             }
             // What it has kept stays, for the day when it is configured again.
             (Some(server), _) => server.shut_down(now),
             (None, _) => {}
         }
-        if let Some((server, durable)) = restored {
+        if let Some((server, mut durable)) = restored {
             if moves {
                 self.drain();
                 self.close_state();
             }
+            durable.begin();
             self.server = Some(server);
             self.durable = Some(durable);
         }

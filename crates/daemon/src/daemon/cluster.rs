@@ -79,6 +79,11 @@ fn peers(group: &Group, state: &ClusterState, leader: Option<&str>) -> Vec<Clust
         role: Some(role(info.about.sub_server)),
         connected: matches!(state.connection, Connection::Leading | Connection::Following(_)),
         leads: leader == Some(info.name.as_str()),
+        differs: state
+            .differences
+            .iter()
+            .find(|it| it.server == info.name && it.difference.group_id == group.id)
+            .map(|it| it.difference.kind.to_string()),
     };
     let mut peers: Vec<ClusterPeer> =
         state.servers.iter().filter(|info| info.name != state.name).map(connected).collect();
@@ -91,6 +96,7 @@ fn peers(group: &Group, state: &ClusterState, leader: Option<&str>) -> Vec<Clust
                 role: None,
                 connected: false,
                 leads: false,
+                differs: None,
             });
         }
     }

@@ -1,12 +1,15 @@
 //! The server and its state: nothing of the one leaves before the other is safe.
 
 use anyhow::{Context as _, Result};
+use config::model;
 use crypto::Random;
 use proto::server::{Server, Settings};
 
 use super::Daemon;
+use crate::agreement::Agreement;
 use crate::dispatch::Destination;
-use crate::durable::{ClusterSettings, Durable, Outcome, Output, credentials_directory};
+use crate::durable::{Durable, Instance, OpenError, Outcome, Output, credentials_directory};
+use crate::settings;
 
 impl Daemon {
     /// A server that goes on with what one before it has kept, or with what others share with it. After an error everything is
@@ -14,13 +17,16 @@ impl Daemon {
     pub(super) fn restore(
         &self,
         settings: Settings,
-        cluster: Option<ClusterSettings>,
+        configured: Option<&model::Server>,
         random: Box<dyn Random + Send>,
     ) -> Result<(Server, Durable)> {
         let credentials = credentials_directory();
-        if let Some(cluster) = cluster {
-            let (durable, cooperation) =
-                Durable::open_cluster(&cluster, credentials.as_deref()).context("cluster-store")?;
+        let cluster = configured.and_then(|server| Some((settings::cluster(server)?, Agreement::of(server))));
+        if let Some((cluster, agreement)) = cluster {
+            let open = |instance| {
+                Durable::open_cluster(&cluster, agreement, instance, credentials.as_deref())
+            };
+            let (durable, cooperation) = self.instance().and_then(open).context("cluster-store")?;
             let server = Server::cooperating(self.clock.now(), settings, random, cooperation);
             return Ok((server, durable));
         }
@@ -32,6 +38,15 @@ impl Daemon {
             .with_context(|| format!("state of the key server: {}", durable.place()))?;
         tracing::debug!(target: "database", records = records.len(), "state read");
         Ok((server, durable))
+    }
+
+    /// Which server this is, as others of its name are told: the same as long as the daemon lives.
+    fn instance(&self) -> Result<&Instance, OpenError> {
+        if let Some(instance) = self.instance.get() {
+            return Ok(instance);
+        }
+        let instance = Instance::take(&self.command_line.state_dir)?;
+        Ok(self.instance.get_or_init(|| instance))
     }
 
     /// Whether the server may be told anything.

@@ -26,9 +26,11 @@ use store::SharedEvent;
 
 use cluster::Cluster;
 use file::Kept;
+
+use crate::agreement::Agreement;
 use writer::Written;
 
-pub use cluster::{ClusterSettings, ClusterState, Connection, ServerInfo, TlsFiles};
+pub use cluster::{ClusterSettings, ClusterState, Connection, Instance, ServerInfo, TlsFiles};
 pub use resumption::{Found, Received, Resumption};
 pub use waiting::Output;
 
@@ -100,13 +102,23 @@ impl Durable {
         Ok((Self::File(Box::new(kept)), records))
     }
 
-    /// Begins to share with other servers. Returns who we are among them; what is shared comes as an outcome.
+    /// Prepares to share with other servers, who are told of `agreement`. Returns who we are among them.
     pub fn open_cluster(
         settings: &ClusterSettings,
+        agreement: Agreement,
+        instance: &Instance,
         credentials: Option<&Path>,
     ) -> Result<(Self, proto::server::Cooperation), OpenError> {
-        let (cluster, cooperation) = Cluster::open(settings, credentials)?;
+        let (cluster, cooperation) = Cluster::open(settings, agreement, instance, credentials)?;
         Ok((Self::Cluster(Box::new(cluster)), cooperation))
+    }
+
+    /// Begins to share, where there is somebody to share with: what is shared comes as an outcome.
+    pub fn begin(&mut self) {
+        match self {
+            Self::File(_) => {}
+            Self::Cluster(cluster) => cluster.begin(),
+        }
     }
 
     /// Takes everything that the server has to send and to keep. What depends on nothing unwritten is released at once.
@@ -144,10 +156,10 @@ impl Durable {
     }
 
     /// The server was given other settings.
-    pub fn handle_configured(&mut self, now: Instant, server: &mut Server) {
+    pub fn handle_configured(&mut self, now: Instant, agreement: Agreement, server: &mut Server) {
         match self {
             Self::File(_) => {}
-            Self::Cluster(cluster) => cluster.handle_configured(now, server),
+            Self::Cluster(cluster) => cluster.handle_configured(now, agreement, server),
         }
     }
 

@@ -262,6 +262,72 @@ fn without_etcd_the_keys_are_served_and_none_are_made_and_show_says_so() {
 }
 
 #[test]
+fn servers_that_are_configured_differently_say_so_until_they_are_alike() {
+    if skip() {
+        return;
+    }
+    let mut site = Site::new("shd");
+    site.start(0, "31.1.0.0/16");
+    within(PATIENCE, || site.leads(0));
+    site.start(1, "31.0.0.0/8");
+    let differs = |server: usize| {
+        let shown = site.servers[server].get(CLUSTER).contains("\"differs\":\"ipsec-sa\"");
+        let status = site.servers[server].get("/v1/status");
+        (shown, status.contains("is configured differently (ipsec-sa)"), status)
+    };
+    within(PATIENCE, || (0..2).all(|server| differs(server).0 && differs(server).1));
+    let (_, _, status) = differs(1);
+    assert!(
+        status.contains("group g1: key server server-0 is configured differently (ipsec-sa); that one counts"),
+        "{status}"
+    );
+    assert!(differs(0).2.contains("ours counts while this server makes the keys"));
+    for server in &site.servers {
+        assert!(server.log().contains("key servers are configured differently"));
+    }
+    // What members get is what the leader's configuration says.
+    let policies = site.servers[1].get("/v1/server/ipsec-security-associations?detail");
+    assert!(policies.contains("31.1.0.0/16") && !policies.contains("31.0.0.0/8"), "{policies}");
+
+    site.commit(&[1], "31.1.0.0/16");
+    within(PATIENCE, || (0..2).all(|server| !differs(server).0 && !differs(server).1));
+    assert!(site.servers[0].log().contains("configured alike again"));
+    assert!(site.servers.iter_mut().all(Host::stop));
+}
+
+#[test]
+fn a_second_server_of_the_same_name_does_nothing_and_says_why() {
+    if skip() {
+        return;
+    }
+    let mut site = Site::new("shz");
+    site.start(0, "31.1.0.0/16");
+    within(PATIENCE, || site.leads(0));
+    let keys = spis(&site.servers[0], AT_SERVER);
+    let twin = site.configuration(1, "31.1.0.0/16").replace("server-name server-1;", "server-name server-0;");
+    site.servers[1].start(&twin, &[]);
+    let words = "another server named `server-0` is connected";
+    within(PATIENCE, || site.servers[1].get("/v1/status").contains(words));
+    let shown = site.servers[1].get(CLUSTER);
+    assert!(shown.contains("\"state\":\"starting\"") && shown.contains(words), "{shown}");
+    assert!(site.servers[1].log().contains(words));
+    site.members[0].start(&member_of("10.0.0.2", "10.0.0.11"), &[]);
+    within(PATIENCE, || site.servers[1].log().contains("registration refused"));
+    assert!(spis(&site.servers[1], AT_SERVER).is_empty() && spis(&site.members[0], AT_MEMBER).is_empty());
+    assert!(site.leads(0) && spis(&site.servers[0], AT_SERVER) == keys);
+
+    // One that was killed comes back under its own name at once.
+    site.servers[0].signal("KILL");
+    site.servers[0].wait();
+    site.servers[1].stop();
+    site.start(0, "31.1.0.0/16");
+    within(PATIENCE, || site.leads(0));
+    assert!(!site.servers[0].log().contains(words), "{}", site.servers[0].log());
+    assert_eq!(spis(&site.servers[0], AT_SERVER), keys);
+    assert!(site.servers[0].stop() && site.members[0].stop());
+}
+
+#[test]
 fn a_cluster_store_that_cannot_be_used_is_an_error_of_the_commit() {
     if skip() {
         return;

@@ -4,7 +4,8 @@
 //!   PREFIX/about/schema      number of the layout, in clear
 //!   PREFIX/about/seal        a sealed constant: a wrong cluster key is recognized before any record is touched
 //!   PREFIX/leader            name of the leader; bound to its lease, so it goes when the leader falls silent
-//!   PREFIX/server/NAME       what a server says of itself, sealed; bound to its lease too
+//!   PREFIX/server/NAME       what a server says of itself, sealed; bound to its lease too, and there once: a second server of
+//!                            that name is told so and stays outside
 //!   PREFIX/record/PLACE      sealed content
 //! ```
 //!
@@ -26,7 +27,7 @@ mod session;
 use std::time::Duration;
 
 use crypto::{Random, SealingKey, Secret};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::Change;
 
@@ -47,7 +48,10 @@ pub struct SharedSettings {
     pub name: String,
     /// Whether this server would rather lead.
     pub preference: Preference,
-    /// What this server tells the others of itself.
+    /// What no other server has and every life of this one: its new life need not wait for the lease of one that was killed.
+    /// `None`: it waits. At most 255 octets count.
+    pub instance: Option<Vec<u8>>,
+    /// What this server tells the others of itself at first.
     pub about: Secret,
     /// How long the others wait for a silent leader; whole seconds, at least two.
     pub lease: Duration,
@@ -119,6 +123,7 @@ pub enum SharedEvent {
 pub struct Shared {
     requests: mpsc::Sender<Request>,
     events: mpsc::Receiver<SharedEvent>,
+    about: watch::Sender<Secret>,
 }
 
 #[derive(Debug)]
@@ -149,7 +154,13 @@ impl Shared {
     ) -> (Self, impl Future<Output = ()> + Send) {
         let (requests, asked) = mpsc::channel(REQUESTS);
         let (tell, events) = mpsc::channel(EVENTS);
-        (Self { requests, events }, session::run(settings, random, asked, tell))
+        let (about, said) = watch::channel(settings.about.clone());
+        (Self { requests, events, about }, session::run(settings, random, asked, tell, said))
+    }
+
+    /// From now on this server says `about` of itself.
+    pub fn introduce(&self, about: Secret) {
+        self.about.send_replace(about);
     }
 
     /// Asks for `changes` under `id`, which comes back in [`SharedEvent::Committed`] or [`SharedEvent::Refused`], or never

@@ -87,26 +87,49 @@ pub(super) async fn recognize(
     Err(Failure::Unusable("sealed with another cluster key than ours".into()))
 }
 
-/// What servers say of themselves is sealed like a record, at places where no record is.
-pub(super) fn seal_about(
-    keys: &Keys,
-    key: &SealingKey,
-    random: &mut dyn Random,
-    name: &str,
-    about: &Secret,
-) -> Vec<u8> {
-    key.seal(keys.server(name).as_bytes(), about.expose(), random)
+/// What a server says of itself, and which one it is:
+///
+/// ```text
+///   layout 1 | length of the instance (1) | instance | about
+/// ```
+pub(super) struct Introduction {
+    pub(super) instance: Vec<u8>,
+    pub(super) about: Secret,
 }
 
-/// What the server of this name says of itself.
-pub(super) fn open_about(
-    keys: &Keys,
-    key: &SealingKey,
-    name: &str,
-    sealed: &[u8],
-) -> Result<Secret, Failure> {
-    key.open(keys.server(name).as_bytes(), sealed)
-        .map_err(|error| Failure::Unusable(format!("server `{name}`: {error}")))
+/// Layout of an introduction; what begins otherwise is all about.
+const INTRODUCTION: u8 = 1;
+
+impl Introduction {
+    /// Sealed like a record, at a place where no record is.
+    pub(super) fn seal(
+        &self,
+        keys: &Keys,
+        key: &SealingKey,
+        random: &mut dyn Random,
+        name: &str,
+    ) -> Vec<u8> {
+        let length = self.instance.len().min(usize::from(u8::MAX));
+        let mut octets = Vec::with_capacity(2 + length + self.about.len());
+        octets.extend([INTRODUCTION, length as u8]);
+        octets.extend(&self.instance[..length]);
+        octets.extend(self.about.expose());
+        let octets = Secret::new(octets);
+        key.seal(keys.server(name).as_bytes(), octets.expose(), random)
+    }
+
+    /// What the server of this name says.
+    pub(super) fn open(keys: &Keys, key: &SealingKey, name: &str, sealed: &[u8]) -> Result<Self, Failure> {
+        let octets = key
+            .open(keys.server(name).as_bytes(), sealed)
+            .map_err(|error| Failure::Unusable(format!("server `{name}`: {error}")))?;
+        let parts = match octets.expose() {
+            [INTRODUCTION, length, rest @ ..] => rest.split_at_checked(usize::from(*length)),
+            _ => None,
+        };
+        let (instance, about) = parts.unwrap_or((&[], octets.expose()));
+        Ok(Self { instance: instance.to_vec(), about: Secret::from_slice(about) })
+    }
 }
 
 /// What all connected servers say of themselves.
@@ -119,7 +142,7 @@ pub(super) async fn servers(
     let mut servers = BTreeMap::new();
     for entry in all.kvs() {
         let Some(name) = entry.key_str().ok().and_then(|key| keys.server_name(key)) else { continue };
-        servers.insert(name.to_owned(), open_about(keys, key, name, entry.value())?);
+        servers.insert(name.to_owned(), Introduction::open(keys, key, name, entry.value())?.about);
     }
     Ok(servers)
 }

@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use crypto::{Random, Secret};
 use etcd_client::{
-    Client, Compare, CompareOp, ConnectOptions, EventType, OpenSslClientConfig, PutOptions, Txn,
-    WatchOptions, WatchResponse,
+    Client, Compare, CompareOp, ConnectOptions, EventType, OpenSslClientConfig, PutOptions, Txn, TxnOp,
+    TxnOpResponse, WatchOptions, WatchResponse,
 };
 use tokio::sync::mpsc::{Receiver, Sender};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::election::{self, Leader, Lease};
-use super::records::{self, Keys};
+use super::records::{self, Introduction, Keys};
 use super::{Epoch, Preference, Request, SharedEvent, SharedSettings};
 
 /// Operations of one transaction: etcd takes 128 unless told otherwise, and the fence is one of them.
@@ -30,6 +31,8 @@ pub(super) enum Failure {
     Silence,
     /// What it holds is not for us.
     Unusable(String),
+    /// Another server has our name.
+    NameTaken(String),
     /// The daemon has gone.
     Closed,
 }
@@ -48,6 +51,10 @@ impl std::fmt::Display for Failure {
             Failure::Etcd(error) => write!(f, "{error}"),
             Failure::Silence => f.write_str("no answer"),
             Failure::Unusable(reason) => f.write_str(reason),
+            Failure::NameTaken(name) => write!(
+                f,
+                "another server named `{name}` is connected, or was a moment ago; every server needs a name of its own"
+            ),
             Failure::Closed => f.write_str("closed"),
         }
     }
@@ -59,6 +66,7 @@ pub(super) async fn run(
     mut random: Box<dyn Random + Send>,
     mut requests: Receiver<Request>,
     events: Sender<SharedEvent>,
+    about: watch::Receiver<Secret>,
 ) {
     let keys = Keys::new(&settings.prefix);
     let mut epoch = Epoch::default();
@@ -68,7 +76,7 @@ pub(super) async fn run(
     while !events.is_closed() {
         let endpoint = &settings.endpoints[attempt % settings.endpoints.len()];
         epoch.0 += 1;
-        let session = Session { settings: &settings, keys: &keys, epoch, events: &events };
+        let session = Session { settings: &settings, keys: &keys, epoch, events: &events, about: about.clone() };
         let connected = former;
         let Err(failure) = session.run(endpoint, &mut *random, &mut requests, &mut former).await else {
             return;
@@ -91,6 +99,8 @@ struct Session<'a> {
     keys: &'a Keys,
     epoch: Epoch,
     events: &'a Sender<SharedEvent>,
+    /// What this server says of itself.
+    about: watch::Receiver<Secret>,
 }
 
 /// What changes while a connection lasts.
@@ -109,7 +119,7 @@ struct State {
 impl Session<'_> {
     /// Returns only with what ended it; `Ok` when the daemon has gone. `former` is the lease of the connection before.
     async fn run(
-        &self,
+        mut self,
         endpoint: &str,
         random: &mut (dyn Random + Send),
         requests: &mut Receiver<Request>,
@@ -122,17 +132,17 @@ impl Session<'_> {
             let _ = self.patiently(async { Ok(client.lease_revoke(lease).await?) }).await;
             *former = None;
         }
+        let lease = self.patiently(Lease::take(&mut client, self.settings.lease)).await?;
+        if let Err(failure) = self.claim_name(&mut client, &lease, random).await {
+            let _ = timeout(AGAIN, client.lease_revoke(lease.id)).await;
+            return Err(failure);
+        }
+        *former = Some(lease.id);
         let (records, leader, revision) =
             self.patiently(records::load(&mut client, self.keys, &self.settings.key)).await?;
         let options = WatchOptions::new().with_prefix().with_start_revision(revision + 1);
         let mut watch =
             self.patiently(async { Ok(client.watch(self.keys.all(), Some(options)).await?) }).await?;
-        let lease = self.patiently(Lease::take(&mut client, self.settings.lease)).await?;
-        *former = Some(lease.id);
-        let name = &self.settings.name;
-        let about = records::seal_about(self.keys, &self.settings.key, random, name, &self.settings.about);
-        let bound = PutOptions::new().with_lease(lease.id);
-        self.patiently(async { Ok(client.put(self.keys.server(name), about, Some(bound)).await?) }).await?;
         let servers = self.patiently(records::servers(&mut client, self.keys, &self.settings.key)).await?;
         let leader = leader.as_ref().map(Leader::of);
         let stand_at = leader.is_none().then(|| self.stand_at());
@@ -148,8 +158,66 @@ impl Session<'_> {
         outcome
     }
 
+    /// Says who we are under our name, which no other server has: two would take each other's acknowledgements and counters
+    /// for their own. An earlier life of ours is no other server; its lease is given back for it.
+    async fn claim_name(
+        &mut self,
+        client: &mut Client,
+        lease: &Lease,
+        random: &mut (dyn Random + Send),
+    ) -> Result<(), Failure> {
+        let name = &self.settings.name;
+        let introduction = self.introduction(random);
+        let key = self.keys.server(name);
+        for _ in 0..2 {
+            let put =
+                TxnOp::put(&*key, &*introduction, Some(PutOptions::new().with_lease(lease.id)));
+            let claim = Txn::new()
+                .when([Compare::version(&*key, CompareOp::Equal, 0)])
+                .and_then([put])
+                .or_else([TxnOp::get(&*key, None)]);
+            let outcome = self.patiently(async { Ok(client.txn(claim).await?) }).await?;
+            if outcome.succeeded() {
+                return Ok(());
+            }
+            let Some(TxnOpResponse::Get(found)) = outcome.op_responses().into_iter().next() else { continue };
+            let Some(holder) = found.kvs().first() else { continue };
+            let instance =
+                Introduction::open(self.keys, &self.settings.key, name, holder.value())?.instance;
+            if holder.lease() == 0 || self.settings.instance.as_ref().is_none_or(|own| *own != instance) {
+                break;
+            }
+            // One that has ended is an error, and as good.
+            let _ = self.patiently(async { Ok(client.lease_revoke(holder.lease()).await?) }).await;
+        }
+        Err(Failure::NameTaken(name.clone()))
+    }
+
+    fn introduction(&mut self, random: &mut (dyn Random + Send)) -> Vec<u8> {
+        let instance = self.settings.instance.clone().unwrap_or_default();
+        let about = self.about.borrow_and_update().clone();
+        Introduction { instance, about }.seal(self.keys, &self.settings.key, random, &self.settings.name)
+    }
+
+    /// Says something else of ourselves, as long as our lease holds.
+    async fn introduce_again(
+        &mut self,
+        state: &mut State,
+        random: &mut (dyn Random + Send),
+    ) -> Result<(), Failure> {
+        let key = self.keys.server(&self.settings.name);
+        let introduction = self.introduction(random);
+        let put = TxnOp::put(&*key, introduction, Some(PutOptions::new().with_lease(state.lease.id)));
+        let ours = Compare::lease(&*key, CompareOp::Equal, state.lease.id);
+        let again = Txn::new().when([ours]).and_then([put]);
+        match self.patiently(async { Ok(state.client.txn(again).await?) }).await?.succeeded() {
+            true => Ok(()),
+            false => Err(Failure::Silence),
+        }
+    }
+
     async fn serve(
-        &self,
+        &mut self,
         state: &mut State,
         watch: &mut etcd_client::WatchStream,
         random: &mut (dyn Random + Send),
@@ -165,6 +233,10 @@ impl Session<'_> {
                 request = requests.recv() => match request {
                     Some(request) => self.commit(state, random, request).await?,
                     None => return Ok(()),
+                },
+                said = self.about.changed() => match said {
+                    Ok(()) => self.introduce_again(state, random).await?,
+                    Err(_) => return Ok(()),
                 },
                 () = state.lease.lost() => return Err(Failure::Silence),
                 () = sleep_until(stand_at.unwrap_or_else(Instant::now)), if stand_at.is_some() => {
@@ -193,8 +265,8 @@ impl Session<'_> {
                 servers_changed = true;
                 match event.event_type() {
                     EventType::Put => {
-                        let about = records::open_about(self.keys, &self.settings.key, name, entry.value())?;
-                        state.servers.insert(name.to_owned(), about);
+                        let said = Introduction::open(self.keys, &self.settings.key, name, entry.value())?;
+                        state.servers.insert(name.to_owned(), said.about);
                     }
                     EventType::Delete => drop(state.servers.remove(name)),
                 }

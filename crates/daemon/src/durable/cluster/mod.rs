@@ -13,6 +13,8 @@
 //! when the store is lost it is dropped too, because a server that slept may have missed a key, and the member asks again.
 //! From then on nothing waits: the server gives what it has, and tells later whom.
 
+mod differences;
+mod instance;
 mod open;
 mod records;
 
@@ -30,6 +32,10 @@ use super::{LAST_COMMIT, OpenError};
 use open::{About, Connected};
 use records::Records;
 
+use crate::agreement::Agreement;
+
+pub use differences::ServerDifference;
+pub use instance::Instance;
 pub use open::{ClusterSettings, TlsFiles};
 
 /// How often the log says that the store is still out of reach.
@@ -76,6 +82,8 @@ pub struct ClusterState {
     pub since: Instant,
     /// The servers that are connected, this one among them, as of when it was told last.
     pub servers: Vec<ServerInfo>,
+    /// What those have configured otherwise than this one.
+    pub differences: Vec<ServerDifference>,
     /// Elections that this server has won.
     pub elections_won: u64,
     /// Commits that were refused because another server had been elected.
@@ -96,6 +104,8 @@ struct InFlight {
 /// The state of a server that shares it.
 pub struct Cluster {
     connected: Connected,
+    /// What the others are told of us.
+    about: About,
     boot: Option<[u8; 16]>,
     lease: Duration,
     epoch: Option<Epoch>,
@@ -113,11 +123,16 @@ pub struct Cluster {
 impl Cluster {
     pub(super) fn open(
         settings: &ClusterSettings,
+        agreement: Agreement,
+        instance: &Instance,
         credentials: Option<&std::path::Path>,
     ) -> Result<(Self, Cooperation), OpenError> {
-        let (connected, cooperation) = open::open(settings, credentials)?;
+        let about =
+            About { sub_server: settings.is_sub_server, addresses: settings.addresses.clone(), agreement };
+        let (connected, cooperation) = open::open(settings, &about, instance, credentials)?;
         let cluster = Self {
             connected,
+            about,
             boot: stamp::boot_id(),
             lease: settings.lease,
             epoch: None,
@@ -134,6 +149,7 @@ impl Cluster {
                 connection: Connection::Starting("no answer yet".into()),
                 since: Instant::ORIGIN,
                 servers: Vec::new(),
+                differences: Vec::new(),
                 elections_won: 0,
                 commits_refused: 0,
                 cut_offs: 0,
@@ -180,11 +196,13 @@ impl Cluster {
             SharedEvent::Servers(servers) => {
                 let info = |(name, about): (String, Secret)| ServerInfo { name, about: About::read(&about) };
                 self.state.servers = servers.into_iter().map(info).collect();
+                self.compare();
             }
             SharedEvent::Leading(term) => {
                 self.term = Some(term);
                 self.state.elections_won += 1;
                 self.enter(now, Connection::Leading);
+                self.compare();
                 server.lead(now);
             }
             SharedEvent::Following(leader) => {
@@ -193,6 +211,7 @@ impl Cluster {
                 }
                 tracing::info!(target: "high-availability", leader = leader.as_deref().unwrap_or("nobody"), "another server makes the keys");
                 self.enter(now, Connection::Following(leader));
+                self.compare();
             }
             SharedEvent::Committed(id) => self.committed(now, id),
             SharedEvent::Refused(id) => {
@@ -209,8 +228,20 @@ impl Cluster {
         self.advance(now);
     }
 
+    /// Begins to connect.
+    pub(super) fn begin(&mut self) {
+        self.connected.begin();
+    }
+
     /// The server was given other settings, and forgot the keys if it does not make them.
-    pub(super) fn handle_configured(&mut self, now: Instant, server: &mut Server) {
+    pub(super) fn handle_configured(&mut self, now: Instant, agreement: Agreement, server: &mut Server) {
+        if self.about.agreement != agreement {
+            self.about.agreement = agreement;
+            if let Some(shared) = self.connected.shared() {
+                shared.introduce(self.about.write());
+            }
+            self.compare();
+        }
         if self.term.is_none() {
             self.follow(now, server);
         }
@@ -236,6 +267,7 @@ impl Cluster {
             }
             Connection::Leading | Connection::Following(_) => {}
         }
+        warnings.extend(self.difference_warnings());
         if let Some(ahead) = self.records.clock_ahead_millis.filter(|it| it.abs() > CLOCKS_DIFFER_MILLIS) {
             warnings.push(format!(
                 "the clock of another key server is {:.1} s {} ours: one that starts will tell wrong lifetimes",

@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,8 @@ use serde::{Deserialize, Serialize};
 use store::{Preference, Shared, SharedSettings, Tls};
 
 use super::super::{OpenError, key};
+use super::instance::Instance;
+use crate::agreement::Agreement;
 
 /// Name of the credential with the cluster key.
 const CREDENTIAL: &str = "gvpn-cluster-key";
@@ -61,9 +64,15 @@ pub struct About {
     pub sub_server: bool,
     /// Addresses that it answers from.
     pub addresses: Vec<IpAddr>,
+    /// How its groups are configured.
+    pub agreement: Agreement,
 }
 
 impl About {
+    pub(super) fn write(&self) -> Secret {
+        Secret::new(serde_json::to_vec(self).unwrap_or_default())
+    }
+
     /// Reads what another one wrote; one of another version says less.
     pub(super) fn read(text: &Secret) -> Self {
         serde_json::from_slice(text.expose()).unwrap_or_default()
@@ -75,17 +84,27 @@ impl About {
 pub(super) struct Connected {
     pub(super) shared: Option<Shared>,
     thread: Option<JoinHandle<()>>,
+    begin: Option<mpsc::Sender<()>>,
 }
 
 impl Connected {
     pub(super) fn shared(&self) -> Option<&Shared> {
         self.shared.as_ref()
     }
+
+    /// Begins to connect.
+    pub(super) fn begin(&mut self) {
+        if let Some(begin) = self.begin.take() {
+            // The thread waits for it.
+            let _ = begin.send(());
+        }
+    }
 }
 
 impl Drop for Connected {
     fn drop(&mut self) {
         self.shared = None;
+        self.begin = None;
         let until = Instant::now() + FAREWELL;
         if let Some(thread) = self.thread.take() {
             while !thread.is_finished() && Instant::now() < until {
@@ -95,9 +114,11 @@ impl Drop for Connected {
     }
 }
 
-/// Begins to connect.
+/// Prepares everything that can fail.
 pub(super) fn open(
     settings: &ClusterSettings,
+    about: &About,
+    instance: &Instance,
     credentials: Option<&Path>,
 ) -> Result<(Connected, Cooperation), OpenError> {
     let name = match &settings.server_name {
@@ -108,12 +129,12 @@ pub(super) fn open(
     let mut life = [0; 8];
     random.fill(&mut life);
     let incarnation = format!("{}.{:016x}", name.replace('/', "_"), u64::from_be_bytes(life));
-    let about = About { sub_server: settings.is_sub_server, addresses: settings.addresses.clone() };
     let shared = SharedSettings {
         endpoints: settings.endpoints.clone(),
         prefix: settings.prefix.clone(),
         name: name.replace('/', "_"),
-        about: Secret::new(serde_json::to_vec(&about).unwrap_or_default()),
+        instance: instance.name(),
+        about: about.write(),
         preference: if settings.is_sub_server { Preference::Sub } else { Preference::Root },
         lease: settings.lease,
         longest_wait: settings.longest_wait,
@@ -125,11 +146,15 @@ pub(super) fn open(
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(OpenError::Thread)?;
     let (shared, far_end) = Shared::new(shared, Box::new(random));
-    let thread = thread::Builder::new()
-        .name("gvpnd-cluster".into())
-        .spawn(move || runtime.block_on(far_end))
-        .map_err(OpenError::Thread)?;
-    let connected = Connected { shared: Some(shared), thread: Some(thread) };
+    let (begin, begun) = mpsc::channel();
+    let run = move || {
+        if begun.recv().is_ok() {
+            runtime.block_on(far_end);
+        }
+    };
+    let thread =
+        thread::Builder::new().name("gvpnd-cluster".into()).spawn(run).map_err(OpenError::Thread)?;
+    let connected = Connected { shared: Some(shared), thread: Some(thread), begin: Some(begin) };
     Ok((connected, Cooperation { name: name.into(), incarnation: incarnation.into() }))
 }
 
