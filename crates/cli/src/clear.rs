@@ -25,6 +25,7 @@ command! {
     /// Members are told to register again, and all switch to new keys together: no packet is lost, and the reply says how
     /// long it takes. Until then the old keys are used, also by whoever was removed. A commit that removes a gateway from
     /// a group does the same by itself. Groups whose members pull get a key that was never out there with the next roll.
+    /// Of cooperating servers any can be asked: the one that makes the keys does it.
     /// With `now` every key dies at once: protected traffic stops in the whole group until each member has registered
     /// again, some ten seconds. It is refused for groups whose members pull, as they cannot be told.
     SERVER_GROUP = "clear security group-vpn server",
@@ -83,9 +84,10 @@ fn eviction(reply: &EvictionReply) -> String {
             ),
         }
     };
+    let by = reply.by.iter().map(|server| format!("Done by {server}, which makes the keys:\n"));
     match reply.groups.is_empty() {
         true => "no group\n".to_owned(),
-        false => reply.groups.iter().map(line).collect(),
+        false => by.chain(reply.groups.iter().map(line)).collect(),
     }
 }
 
@@ -99,6 +101,7 @@ mod tests {
     fn an_eviction_says_until_when_it_is_done() {
         let mut reply = EvictionReply {
             now: false,
+            by: None,
             groups: vec![
                 EvictedGroup { group: "g1".into(), done_in_millis: 149_001 },
                 EvictedGroup { group: "g2".into(), done_in_millis: 50_000 },
@@ -109,5 +112,9 @@ mod tests {
         reply.groups.truncate(1);
         reply.groups[0].done_in_millis = 10_000;
         insta::assert_snapshot!(eviction(&reply));
+        reply.by = Some("key-server-1".into());
+        assert!(
+            eviction(&reply).starts_with("Done by key-server-1, which makes the keys:\nGroup g1: all keys")
+        );
     }
 }

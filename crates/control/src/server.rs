@@ -13,6 +13,9 @@ use crate::policy::{AntiReplay, Selector};
 pub struct EvictionReply {
     /// Whether the keys died at once.
     pub now: bool,
+    /// The server that does it, where that is another one than was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
     /// The groups.
     pub groups: Vec<EvictedGroup>,
 }

@@ -211,10 +211,13 @@ fn others(group: &Group) -> String {
     lines.add("name", &group.name);
     lines.add("member-threshold", group.member_threshold);
     lines.add("activation-time-delay", group.activation_time_delay_secs);
-    lines.add("anti-replay-time-window", match group.anti_replay {
-        config::model::AntiReplay::Off => None,
-        config::model::AntiReplay::Window { millis } => Some(millis),
-    });
+    lines.add(
+        "anti-replay-time-window",
+        match group.anti_replay {
+            config::model::AntiReplay::Off => None,
+            config::model::AntiReplay::Window { millis } => Some(millis),
+        },
+    );
     lines.add("sender-id-bits", group.sender_id_bits);
     lines.add("id-length-octets", group.compatibility.id_length_octets);
     lines.0

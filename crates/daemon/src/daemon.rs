@@ -4,6 +4,7 @@ mod addresses;
 mod apply;
 mod cluster;
 mod commit;
+mod eviction;
 mod instances;
 mod outputs;
 mod persistence;
@@ -28,6 +29,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use commit::{Change, Changes};
+use eviction::Forwarded;
 use recovery::Recovery;
 use resume::Kept;
 use supervision::Supervision;
@@ -35,10 +37,10 @@ use supervision::Supervision;
 use crate::clock::{Alarm, Clock};
 use crate::command_line::CommandLine;
 use crate::configuration::Loaded;
-use crate::control_socket::{Call, ControlSocket, Request};
+use crate::control_socket::{Call, ControlSocket, Request, Subject};
 use crate::datapath::StopBehaviour;
 use crate::dispatch::{Destination, Dispatch};
-use crate::durable::{Durable, Instance};
+use crate::durable::{Durable, Identity};
 use crate::instances::Instances;
 use crate::interfaces::{Interfaces, Readiness};
 use crate::lock::Lock;
@@ -74,7 +76,9 @@ pub struct Daemon {
     /// The state of the server: there is one as long as there is a server.
     durable: Option<Durable>,
     /// Once the server has shared its state with others.
-    instance: OnceCell<Instance>,
+    identity: OnceCell<Identity>,
+    /// Commands that another server was asked to do.
+    forwarded: Vec<Forwarded>,
     member: Option<Member>,
     interfaces: Interfaces,
     /// What each VPN was told last.
@@ -173,7 +177,8 @@ impl Daemon {
             local: VecDeque::new(),
             server: None,
             durable: None,
-            instance: OnceCell::new(),
+            identity: OnceCell::new(),
+            forwarded: Vec::new(),
             member: None,
             interfaces: Interfaces::default(),
             readiness: BTreeMap::new(),
@@ -262,6 +267,7 @@ impl Daemon {
         if self.join_again.is_some_and(|moment| moment <= now) {
             self.join_groups();
         }
+        self.give_up_evictions(now);
     }
 
     fn handle_links(&mut self) {
@@ -278,6 +284,7 @@ impl Daemon {
             Request::Commit(request) => {
                 return self.change(Change::Commit { request, reply: call.reply });
             }
+            Request::Clear(Subject::ServerGroup, filter) => return self.evict(&filter, call.reply),
             Request::Show(subject, filter) => self.show(subject, &filter),
             Request::Clear(subject, filter) => self.clear(subject, &filter),
             Request::Configuration(query) => self.show_configuration(&query),
@@ -299,7 +306,8 @@ impl Daemon {
         let server = server.and_then(|server| server.poll_timeout());
         let durable = self.durable.as_ref().and_then(|durable| durable.poll_timeout());
         let member = self.member.as_ref().and_then(|member| member.poll_timeout());
-        [server, durable, member, self.publish_again, self.join_again, self.look_at_instances]
+        let forwarded = self.forwarded.iter().map(|forwarded| forwarded.ends()).min();
+        [server, durable, member, forwarded, self.publish_again, self.join_again, self.look_at_instances]
             .into_iter()
             .flatten()
             .min()

@@ -43,6 +43,7 @@ impl World<'_> {
                 self.report.replacements += 1;
                 self.note(&took.as_micros().to_be_bytes());
             }
+            Said::EvictionAnswered { number, .. } => self.note(&number.to_be_bytes()),
             Said::Log(entry) => self.note(entry.message.as_bytes()),
         }
     }

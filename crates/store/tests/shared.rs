@@ -70,7 +70,7 @@ fn settings_at(url: String, name: &str, preference: Preference, key: u8) -> Shar
         prefix: "/groupvpn/test".into(),
         name: name.into(),
         preference,
-        instance: Some(format!("machine of {name}").into_bytes()),
+        identity: Some(format!("machine of {name}").into_bytes()),
         about: Secret::from_slice(format!("about {name}").as_bytes()),
         lease: LEASE,
         longest_wait: LEASE,
@@ -266,8 +266,8 @@ async fn a_second_server_of_the_same_name_stays_outside_until_the_first_has_gone
     let etcd = Etcd::start("names");
     let mut first = Server::start(&etcd, "first", Preference::Root);
     first.until(leads).await;
-    for instance in [Some(b"another machine".to_vec()), None] {
-        let settings = SharedSettings { instance, ..settings(&etcd, "first", Preference::Root, 1) };
+    for identity in [Some(b"another machine".to_vec()), None] {
+        let settings = SharedSettings { identity, ..settings(&etcd, "first", Preference::Root, 1) };
         let mut second = Server::with(settings);
         // It comes again and again, and never in.
         for _ in 0..3 {
@@ -278,10 +278,8 @@ async fn a_second_server_of_the_same_name_stays_outside_until_the_first_has_gone
     }
     let term = first.term;
     assert!(matches!(first.commit(1, term, "group/1/keys", "one").await, SharedEvent::Committed(1)));
-    let mut second = Server::with(SharedSettings {
-        instance: None,
-        ..settings(&etcd, "first", Preference::Root, 1)
-    });
+    let mut second =
+        Server::with(SharedSettings { identity: None, ..settings(&etcd, "first", Preference::Root, 1) });
     second.until(|event| matches!(event, SharedEvent::CutOff(_))).await;
     drop(first);
     second.until(leads).await;

@@ -39,6 +39,9 @@ impl Daemon {
         while let Some(event) = self.server.as_mut().and_then(|server| server.poll_event()) {
             match event {
                 proto::server::Event::Log(entry) => log::record("server", &entry),
+                proto::server::Event::EvictionAnswered { number, group, outcome } => {
+                    self.handle_eviction_answered(number, group, outcome);
+                }
                 // The log entries beside them say it all.
                 proto::server::Event::Registered { .. }
                 | proto::server::Event::MemberLost { .. }

@@ -8,7 +8,7 @@ use proto::server::{Server, Settings};
 use super::Daemon;
 use crate::agreement::Agreement;
 use crate::dispatch::Destination;
-use crate::durable::{Durable, Instance, OpenError, Outcome, Output, credentials_directory};
+use crate::durable::{Durable, Identity, OpenError, Outcome, Output, credentials_directory};
 use crate::settings;
 
 impl Daemon {
@@ -23,10 +23,9 @@ impl Daemon {
         let credentials = credentials_directory();
         let cluster = configured.and_then(|server| Some((settings::cluster(server)?, Agreement::of(server))));
         if let Some((cluster, agreement)) = cluster {
-            let open = |instance| {
-                Durable::open_cluster(&cluster, agreement, instance, credentials.as_deref())
-            };
-            let (durable, cooperation) = self.instance().and_then(open).context("cluster-store")?;
+            let open =
+                |identity| Durable::open_cluster(&cluster, agreement, identity, credentials.as_deref());
+            let (durable, cooperation) = self.identity().and_then(open).context("cluster-store")?;
             let server = Server::cooperating(self.clock.now(), settings, random, cooperation);
             return Ok((server, durable));
         }
@@ -41,12 +40,12 @@ impl Daemon {
     }
 
     /// Which server this is, as others of its name are told: the same as long as the daemon lives.
-    fn instance(&self) -> Result<&Instance, OpenError> {
-        if let Some(instance) = self.instance.get() {
-            return Ok(instance);
+    fn identity(&self) -> Result<&Identity, OpenError> {
+        if let Some(identity) = self.identity.get() {
+            return Ok(identity);
         }
-        let instance = Instance::take(&self.command_line.state_dir)?;
-        Ok(self.instance.get_or_init(|| instance))
+        let identity = Identity::take(&self.command_line.state_dir)?;
+        Ok(self.identity.get_or_init(|| identity))
     }
 
     /// Whether the server may be told anything.

@@ -2,12 +2,11 @@
 
 use control::filter::Filtered;
 use control::{
-    ClearReply, ConfigurationFormat, ConfigurationQuery, ConfigurationReply, DropCount, EvictedGroup,
-    EvictionReply, Filter, InactiveTunnel, InterfaceCounters, InterfaceStatus, IpsecStatistics, MemberPolicy,
-    PolicyType, RekeyMessages, SaCounters, SaStatistics, Selector, ServerStatistics, Spi, Status,
+    ClearReply, ConfigurationFormat, ConfigurationQuery, ConfigurationReply, DropCount, Filter,
+    InactiveTunnel, InterfaceCounters, InterfaceStatus, IpsecStatistics, MemberPolicy, PolicyType,
+    RekeyMessages, SaCounters, SaStatistics, Selector, ServerStatistics, Spi, Status,
 };
 use dataplane::{AddressPair, Counters, DropReason, PassReason, Traffic};
-use proto::server::{Eviction, EvictionError};
 use serde::Serialize;
 
 use super::Daemon;
@@ -19,7 +18,8 @@ use crate::protection::{control_selector, engine_time, pairs};
 use crate::scope;
 use crate::sockets::PushCounters;
 
-const NO_SERVER: &str = "this machine is no key server: `security group-vpn server` is not configured";
+pub(super) const NO_SERVER: &str =
+    "this machine is no key server: `security group-vpn server` is not configured";
 const NO_MEMBER: &str = "this machine is no group member: `security group-vpn member` is not configured";
 
 impl Daemon {
@@ -121,12 +121,12 @@ impl Daemon {
                 self.member.as_ref().ok_or_else(no_member)?;
                 self.protection.clear_counters(filter.vpn.as_deref())
             }
-            Subject::ServerGroup => return self.evict(filter),
             Subject::Status
             | Subject::ServerIpsec
             | Subject::ServerKek
             | Subject::ServerMembers
             | Subject::ServerCluster
+            | Subject::ServerGroup
             | Subject::MemberInactive
             | Subject::MemberKek
             | Subject::MemberPolicy
@@ -134,44 +134,6 @@ impl Daemon {
             | Subject::FlowSession => return Err(Refusal::not_found("this can be shown, not cleared")),
         };
         reply(&ClearReply { cleared })
-    }
-
-    /// `clear security group-vpn server [group G] [now]`.
-    fn evict(&mut self, filter: &Filter) -> Reply {
-        let now = self.clock.now();
-        let silent = self.durable.as_ref().filter(|durable| !durable.lets_in());
-        if let Some(durable) = silent {
-            let busy = || "the state of the key server waits for the disk; try again".to_owned();
-            return Err(Refusal::internal(durable.warnings(now).into_iter().next().unwrap_or_else(busy)));
-        }
-        let server = self.server.as_mut().ok_or_else(|| Refusal::not_found(NO_SERVER))?;
-        let named = match filter.group_id {
-            None => filter.group.clone(),
-            Some(id) => {
-                let groups = self.active.model.server.as_ref();
-                let group = groups.and_then(|server| server.group_by_id(id));
-                let group =
-                    group.ok_or_else(|| Refusal::not_found(format!("no group has the number {id}")))?;
-                if filter.group.as_ref().is_some_and(|name| *name != group.name) {
-                    return Err(Refusal::bad_request(format!("group {} has the number {id}", group.name)));
-                }
-                Some(group.name.clone())
-            }
-        };
-        let eviction = if filter.now { Eviction::Now } else { Eviction::Graceful };
-        match server.evict(now, named.as_deref(), eviction) {
-            Ok(notices) => {
-                let groups = notices.into_iter().map(|notice| EvictedGroup {
-                    group: notice.group,
-                    done_in_millis: u64::try_from(notice.done_in.as_millis()).unwrap_or(u64::MAX),
-                });
-                reply(&EvictionReply { now: filter.now, groups: groups.collect() })
-            }
-            Err(error @ EvictionError::UnknownGroup(_)) => Err(Refusal::not_found(error.to_string())),
-            Err(error @ (EvictionError::Pulls(_) | EvictionError::Follows)) => {
-                Err(Refusal::bad_request(error.to_string()))
-            }
-        }
     }
 
     /// Drops the SAs of the VPNs that a filter names and registers them again; with `phase1` over new phase 1 SAs.

@@ -30,7 +30,7 @@ use file::Kept;
 use crate::agreement::Agreement;
 use writer::Written;
 
-pub use cluster::{ClusterSettings, ClusterState, Connection, Instance, ServerInfo, TlsFiles};
+pub use cluster::{ClusterSettings, ClusterState, Connection, Identity, ServerInfo, TlsFiles};
 pub use resumption::{Found, Received, Resumption};
 pub use waiting::Output;
 
@@ -106,10 +106,10 @@ impl Durable {
     pub fn open_cluster(
         settings: &ClusterSettings,
         agreement: Agreement,
-        instance: &Instance,
+        identity: &Identity,
         credentials: Option<&Path>,
     ) -> Result<(Self, proto::server::Cooperation), OpenError> {
-        let (cluster, cooperation) = Cluster::open(settings, agreement, instance, credentials)?;
+        let (cluster, cooperation) = Cluster::open(settings, agreement, identity, credentials)?;
         Ok((Self::Cluster(Box::new(cluster)), cooperation))
     }
 

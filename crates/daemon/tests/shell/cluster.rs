@@ -180,8 +180,6 @@ fn either_server_answers_and_when_the_leader_is_killed_the_other_goes_on() {
         });
         drop(members);
     }
-    // B makes no keys, whoever asks.
-    assert!(site.servers[1].delete("/v1/server/group?group=g1").contains("another server"));
 
     // A dies. B leads, with the same KEK, and its next push goes on with the count.
     let (cookie, sequence) = site.kek(0);
@@ -262,6 +260,46 @@ fn without_etcd_the_keys_are_served_and_none_are_made_and_show_says_so() {
 }
 
 #[test]
+fn an_eviction_can_be_asked_for_at_any_server_and_its_outcome_is_told() {
+    if skip() {
+        return;
+    }
+    const GROUP: &str = "/v1/server/group?group=g1";
+    let mut site = Site::new("she");
+    site.start(0, "31.1.0.0/16");
+    within(PATIENCE, || site.leads(0));
+    site.start(1, "31.1.0.0/16");
+    site.members[0].start(&member_of("10.0.0.2", "10.0.0.1"), &[]);
+    within(PATIENCE, || agree(&site.servers[0], &site.members[0]));
+    within(PATIENCE, || site.servers[1].get("/v1/server/registered-members").contains("10.0.0.2"));
+    let (kek, keys) = (site.kek(0).0, spis(&site.servers[0], AT_SERVER));
+
+    let done = site.servers[1].delete(GROUP);
+    assert!(done.contains("\"by\":\"server-0\"") && done.contains("\"done-in-millis\":"), "{done}");
+    assert_ne!(site.kek(0).0, kek, "the leader has revoked the KEK");
+    within(PATIENCE, || {
+        let now = spis(&site.servers[0], AT_SERVER);
+        !now.iter().any(|spi| keys.contains(spi)) && agree(&site.servers[0], &site.members[0])
+    });
+    assert!(site.servers[0].log().contains("eviction asked for at another server"));
+    assert!(site.servers[1].delete("/v1/server/group?group=other").contains("there is no group other"));
+
+    // Without etcd nobody hears of it: first it is waited for, then it is known.
+    site.etcd.signal("-STOP");
+    let silent = site.servers[1].delete(GROUP);
+    assert!(
+        silent.contains("no answer from the server that makes the keys") || silent.contains("cut off"),
+        "{silent}"
+    );
+    within(PATIENCE, || site.servers[1].get(CLUSTER).contains("\"state\":\"cut-off\""));
+    let refused = site.servers[1].delete(GROUP);
+    assert!(refused.contains("this server is cut off from the others"), "{refused}");
+    site.etcd.signal("-CONT");
+    within(PATIENCE, || site.leads(0) || site.leads(1));
+    assert!(site.servers.iter_mut().all(Host::stop) && site.members[0].stop());
+}
+
+#[test]
 fn servers_that_are_configured_differently_say_so_until_they_are_alike() {
     if skip() {
         return;
@@ -278,7 +316,8 @@ fn servers_that_are_configured_differently_say_so_until_they_are_alike() {
     within(PATIENCE, || (0..2).all(|server| differs(server).0 && differs(server).1));
     let (_, _, status) = differs(1);
     assert!(
-        status.contains("group g1: key server server-0 is configured differently (ipsec-sa); that one counts"),
+        status
+            .contains("group g1: key server server-0 is configured differently (ipsec-sa); that one counts"),
         "{status}"
     );
     assert!(differs(0).2.contains("ours counts while this server makes the keys"));

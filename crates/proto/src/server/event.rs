@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::eviction::EvictionError;
 use super::progress::Cause;
 use crate::log;
 
@@ -39,6 +40,15 @@ pub enum Event {
         members: usize,
         /// Members among them that did not show that they have them.
         missing: usize,
+    },
+    /// The server that makes the keys has answered [`Server::forward_eviction`](super::Server::forward_eviction), for one group.
+    EvictionAnswered {
+        /// Number of the question.
+        number: u64,
+        /// Name of the group.
+        group: String,
+        /// In how long it is done, as of when that server did it, or why it does not do it.
+        outcome: Result<Duration, EvictionError>,
     },
     /// Something worth a line in the log; its rate limit is already applied.
     Log(log::Entry),

@@ -46,9 +46,14 @@ pub enum EvictionError {
     /// No group has that name.
     #[error("there is no group {0}")]
     UnknownGroup(String),
-    /// Another server of the cluster makes the keys.
+    /// Another server of the cluster makes the keys: [`Server::forward_eviction`] asks that one.
     #[error("another server of the cluster makes the keys: ask that one")]
     Follows,
+    /// Nobody can be asked either.
+    #[error(
+        "this server is cut off from the others, and cannot tell the one that makes the keys: ask another server"
+    )]
+    CutOff,
     /// Nothing can be said to members before they ask.
     #[error("members of group {0} pull, so keys cannot be taken back: they end with their lifetime")]
     Pulls(String),
@@ -65,12 +70,7 @@ impl Server {
         if self.standing == Standing::Following {
             return Err(EvictionError::Follows);
         }
-        let chosen: Vec<usize> = (0..self.groups.len())
-            .filter(|&index| group.is_none_or(|name| name == self.groups[index].settings.name))
-            .collect();
-        if let (true, Some(name)) = (chosen.is_empty(), group) {
-            return Err(EvictionError::UnknownGroup(name.to_owned()));
-        }
+        let chosen = self.chosen_groups(group)?;
         let pulls = chosen.iter().find(|&&index| self.groups[index].settings.push.is_none());
         if let (Eviction::Now, Some(&index)) = (eviction, pulls) {
             return Err(EvictionError::Pulls(self.groups[index].settings.name.clone()));
@@ -78,10 +78,7 @@ impl Server {
         let mut notices = Vec::new();
         for index in chosen {
             let group = &mut self.groups[index];
-            let done_in = match eviction {
-                Eviction::Graceful => group.evict(now, &mut *self.random, &mut self.numbers),
-                Eviction::Now => group.start_over(now, &mut *self.random, &mut self.numbers),
-            };
+            let done_in = group.replace_keys(now, eviction, &mut *self.random, &mut self.numbers);
             notices.push(EvictionNotice { group: group.settings.name.clone(), done_in });
             group.advance(now, &mut *self.random, &mut self.numbers);
             self.collect_notes(now, index);
@@ -89,9 +86,33 @@ impl Server {
         self.update_due(now);
         Ok(notices)
     }
+
+    /// One group, or all.
+    pub(super) fn chosen_groups(&self, group: Option<&str>) -> Result<Vec<usize>, EvictionError> {
+        let is_chosen = |index: &usize| group.is_none_or(|name| name == self.groups[*index].settings.name);
+        let chosen: Vec<usize> = (0..self.groups.len()).filter(is_chosen).collect();
+        match group {
+            Some(name) if chosen.is_empty() => Err(EvictionError::UnknownGroup(name.to_owned())),
+            _ => Ok(chosen),
+        }
+    }
 }
 
 impl Group {
+    /// Replaces the keys. Returns in how long that is done.
+    pub(super) fn replace_keys(
+        &mut self,
+        now: Instant,
+        eviction: Eviction,
+        random: &mut dyn Random,
+        numbers: &mut Numbers,
+    ) -> Duration {
+        match eviction {
+            Eviction::Graceful => self.evict(now, random, numbers),
+            Eviction::Now => self.start_over(now, random, numbers),
+        }
+    }
+
     /// Graceful eviction. Returns in how long all use keys that nobody has now.
     pub(super) fn evict(&mut self, now: Instant, random: &mut dyn Random, numbers: &mut Numbers) -> Duration {
         let Some(push) = self.settings.timing().filter(|_| self.members.without_kek() == 0) else {

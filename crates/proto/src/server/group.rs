@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use crypto::Random;
 
-use super::cluster::Cooperating;
+use super::cluster::{Cooperating, Newcomer};
 use super::event::Event;
 use super::kek::Kek;
-use super::members::{MemberKey, Members, Registration};
+use super::members::{Members, Registration};
 use super::progress::{Progress, Report};
 use super::rekey::Rekey;
 use super::sender_ids::SenderIds;
@@ -239,7 +239,7 @@ impl Group {
             return true;
         }
         if self.follows() {
-            // The leader forgets members.
+            // The server that makes the keys forgets members.
             return !self.members.is_full_at(now, threshold);
         }
         let gone = self.members.make_room(now);
@@ -327,23 +327,28 @@ impl Group {
         self.sender_ids.give(now, asked, last_expiry).map(Some).ok_or(SenderIdShortage::Exhausted)
     }
 
-    /// A member proved to be live and is given the keys of `offer`.
-    pub(super) fn register(&mut self, now: Instant, key: MemberKey, path: Path, ours: bool, offer: &Offer) {
+    /// A member proved to be live and is given the keys of its offer. `listed`: the server that makes the keys has put it on
+    /// the list already, if it is there.
+    pub(super) fn register(&mut self, now: Instant, newcomer: &Newcomer<'_>, listed: bool) {
         if !self.distributed {
             self.sas.iter_mut().for_each(|sa| sa.mark_distributed(now));
             self.distributed = true;
         }
-        let registration = Registration {
-            path,
-            server: self.server_name(),
-            ours,
-            kek: offer.kek,
-            keys_until: offer.template.last_expiry(),
-        };
-        self.tell_registration(now, Arc::clone(&key.0), &registration, offer.rekey);
-        let id = self.members.register(now, key.0, registration);
+        let rekey = newcomer.offer.rekey;
+        let known = self.members.find(newcomer.path.remote).map(|(id, _)| id).filter(|_| listed);
+        let id = known.unwrap_or_else(|| {
+            let registration = Registration {
+                path: newcomer.path,
+                server: self.server_name(),
+                ours: newcomer.ours,
+                kek: newcomer.offer.kek,
+                keys_until: newcomer.offer.template.last_expiry(),
+            };
+            self.tell_registration(now, Arc::clone(newcomer.gateway), &registration, rekey);
+            self.members.register(now, Arc::clone(newcomer.gateway), registration)
+        });
         self.statistics.pulls_succeeded += 1;
-        self.note_registered(now, id, offer.rekey);
+        self.note_registered(now, id, rekey);
     }
 
     /// A member has what was true when rekey `up_to` was the last.

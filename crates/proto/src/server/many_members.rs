@@ -10,6 +10,7 @@ use wire::codec::LengthWidth;
 use wire::isakmp::Identity;
 use wire::selector::Selector;
 
+use super::cluster::Newcomer;
 use super::*;
 use crate::push::Kek;
 
@@ -63,7 +64,8 @@ fn server_with(members: u32) -> Server {
     let offer = group.offer(Instant::ORIGIN, true).unwrap();
     for member in 0..members {
         let path = path(member);
-        group.register(Instant::ORIGIN, (Arc::clone(&gateway), path.remote), path, true, &offer);
+        let newcomer = Newcomer { gateway: &gateway, path, ours: true, offer: &offer };
+        group.register(Instant::ORIGIN, &newcomer, false);
     }
     server.update_due(Instant::ORIGIN);
     server

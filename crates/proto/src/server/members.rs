@@ -16,9 +16,6 @@ use super::departed::Departed;
 use crate::path::Path;
 use crate::time::Instant;
 
-/// A gateway and the address that its member comes from.
-pub(super) type MemberKey = (Arc<str>, SocketAddr);
-
 /// Number of a member within its group.
 pub(super) type MemberId = u32;
 

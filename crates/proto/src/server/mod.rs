@@ -57,7 +57,7 @@ use crate::time::Instant;
 use group::{Group, Note, Numbers};
 use registration::Registrations;
 
-pub use cluster::{Cooperation, Standing, heard};
+pub use cluster::{Cooperation, ForwardedEviction, Standing, heard};
 pub use durable::{Change, Record, RestoreError};
 pub use event::Event;
 pub use eviction::{Eviction, EvictionError, EvictionNotice};
@@ -97,8 +97,13 @@ pub struct Server {
     /// Which one of several servers this is, and what it may do.
     cooperation: Option<Cooperation>,
     standing: Standing,
+    /// What the servers share is out of reach.
+    isolated: bool,
     /// News told in this life.
     news_told: u64,
+    /// Evictions asked for in this life, and those that are not answered: group and number.
+    evictions_asked: u64,
+    evictions_awaited: VecDeque<(u32, u64)>,
 }
 
 /// Octets of the messages that carry the policy and the keys of a group, at their largest. What does not
@@ -139,7 +144,10 @@ impl Server {
             forgotten: Vec::new(),
             cooperation: None,
             standing: Standing::Alone,
+            isolated: false,
             news_told: 0,
+            evictions_asked: 0,
+            evictions_awaited: VecDeque::new(),
         };
         server.configure(now, settings);
         server

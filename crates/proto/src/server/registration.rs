@@ -16,6 +16,7 @@ use crypto::Random;
 use wire::isakmp::{Identity, MessageId};
 use wire::registry::{ExchangeType, GapAttribute, IdType};
 
+use super::cluster::{Admission, Newcomer};
 use super::group::{Offer, SenderIdShortage};
 use super::{Event, Server};
 use crate::log::{Entry, Facility, Level};
@@ -42,6 +43,8 @@ type Key = (AssociationId, MessageId);
 #[derive(Debug, Default)]
 pub(super) struct Registrations {
     awaiting: BTreeMap<Key, AwaitingMessage3>,
+    /// Messages 3 whose answer the server that makes the keys must make possible: room, or sender ids.
+    held: BTreeMap<Key, Phase2Message>,
     /// In the order in which they end, all having the same patience; some may have ended otherwise.
     ends: VecDeque<(Instant, Key)>,
     refused: VecDeque<Key>,
@@ -62,13 +65,15 @@ struct AwaitingMessage3 {
     offer: Arc<Offer>,
     /// It was refused, and counts as failed.
     refused: bool,
+    /// The server that makes the keys was asked whether there is room for it.
+    asked: bool,
 }
 
 /// What became of a message 3 that was not refused.
 enum Answer {
     /// It was answered, or its phase 1 SA is gone.
     Given,
-    /// It is answered when there are sender ids.
+    /// It is answered when the server that makes the keys has answered.
     Awaited,
 }
 
@@ -90,6 +95,7 @@ impl Registrations {
     /// Forgets those in progress: what they were offered does not count any more.
     pub(super) fn forget_all(&mut self) {
         self.awaiting.clear();
+        self.held.clear();
         self.ends.clear();
     }
 
@@ -130,7 +136,14 @@ impl Server {
         if message.first {
             self.handle_message_1(now, &message);
         } else if self.registrations.awaiting.contains_key(&key) {
-            self.handle_message_3(now, &message);
+            self.handle_message_3(now, message);
+        }
+    }
+
+    /// Something changed that registrations may have waited for.
+    pub(super) fn answer_held(&mut self, now: Instant) {
+        for (_, message) in std::mem::take(&mut self.registrations.held) {
+            self.handle_message_3(now, message);
         }
     }
 
@@ -203,6 +216,7 @@ impl Server {
             ours: private,
             offer,
             refused: false,
+            asked: false,
         };
         if self.endpoint.accept(now, message).is_ok() && self.reply(now, message, &reply) {
             self.registrations.insert(now, (message.association, message.message_id), state);
@@ -210,18 +224,20 @@ impl Server {
         Ok(())
     }
 
-    fn handle_message_3(&mut self, now: Instant, message: &Phase2Message) {
+    fn handle_message_3(&mut self, now: Instant, message: Phase2Message) {
         let key = (message.association, message.message_id);
         let Some(mut state) = self.registrations.awaiting.remove(&key) else { return };
-        match self.complete(now, message, &state) {
+        match self.complete(now, &message, &mut state) {
             Ok(Answer::Given) => {}
-            // The member repeats its message.
-            Ok(Answer::Awaited) => drop(self.registrations.awaiting.insert(key, state)),
+            Ok(Answer::Awaited) => {
+                self.registrations.held.insert(key, message);
+                self.registrations.awaiting.insert(key, state);
+            }
             Err((group, refusal)) => {
                 // The refusal may be lost, and is told again when message 3 comes again.
                 state.refused |= group.is_some();
                 self.registrations.awaiting.insert(key, state);
-                self.refuse(now, message, group, &refusal);
+                self.refuse(now, &message, group, &refusal);
             }
         }
     }
@@ -231,7 +247,7 @@ impl Server {
         &mut self,
         now: Instant,
         message: &Phase2Message,
-        state: &AwaitingMessage3,
+        state: &mut AwaitingMessage3,
     ) -> Result<Answer, (Option<usize>, Refusal)> {
         let Some(association) = self.endpoint.association(message.association) else {
             return Ok(Answer::Given);
@@ -251,8 +267,14 @@ impl Server {
         let refused = |refusal| (Some(index), refusal);
         let group = &mut self.groups[index];
         let gateway = group.authorized(&state.gateway).ok_or(refused(Refusal::NotAuthorized))?;
-        if !group.has_room_for(now, remote) {
-            return Err(refused(Refusal::GroupFull));
+        let newcomer = Newcomer { gateway: &gateway, path, ours: state.ours, offer: &state.offer };
+        match group.admit(now, &newcomer, state.asked, self.isolated) {
+            Admission::Admitted => {}
+            Admission::Full => return Err(refused(Refusal::GroupFull)),
+            Admission::Asked => {
+                state.asked = true;
+                return Ok(Answer::Awaited);
+            }
         }
         let sequence = group.sequence_for(now, &state.offer).map_err(refused)?;
         let sender_ids = match group.sender_ids_for(now, &state.offer, asked) {
@@ -289,7 +311,7 @@ impl Server {
         }
         *self.registrations.completed.entry(message.association).or_default() += 1;
         let group = &mut self.groups[index];
-        group.register(now, (gateway, remote), path, state.ours, &state.offer);
+        group.register(now, &newcomer, state.asked);
         let name = group.settings.name.clone();
         self.collect_notes(now, index);
         self.update_due(now);
@@ -377,6 +399,7 @@ impl Server {
 
     pub(super) fn expire_registrations(&mut self, now: Instant) {
         while let Some((_, key)) = self.registrations.ends.pop_front_if(|(end, _)| *end <= now) {
+            self.registrations.held.remove(&key);
             if let Some(state) = self.registrations.awaiting.remove(&key) {
                 self.broken_off(now, key.0, state, "the member fell silent");
             }
@@ -388,6 +411,7 @@ impl Server {
             self.registrations.awaiting.range(keys_of(association)).map(|(key, _)| *key).collect();
         self.registrations.completed.remove(&association);
         for key in keys {
+            self.registrations.held.remove(&key);
             if let Some(state) = self.registrations.awaiting.remove(&key) {
                 self.broken_off(now, association, state, "the phase 1 SA was closed");
             }

@@ -10,7 +10,7 @@ use proto::Role as _;
 use proto::member::{Event, Member};
 use proto::path::Path;
 use proto::server::{
-    Change, Cooperation, Eviction, EvictionError, PushSettings, Recipients, Record, Server, Settings,
+    self, Change, Cooperation, Eviction, EvictionError, PushSettings, Recipients, Record, Server, Settings,
     Standing, heard,
 };
 use proto::time::Instant;
@@ -18,6 +18,8 @@ use proto::time::Instant;
 use crate::world::{
     GROUP, gateway_name, group, member_address, member_of_servers, policy, seconds, server_settings, unicast,
 };
+
+const GROUP_NAME: &str = "group-1";
 
 fn server_address(index: usize) -> IpAddr {
     Ipv4Addr::new(100, 0, 0, 1 + index as u8).into()
@@ -31,6 +33,8 @@ struct Node {
     dropped: usize,
     /// What it wants written when it reaches the records again.
     pending: Vec<(Instant, Change)>,
+    /// What others changed and it has not heard yet, while it is slow.
+    unheard: Option<Vec<(String, Option<Record>)>>,
 }
 
 struct Cluster {
@@ -45,6 +49,8 @@ struct Cluster {
     sender_ids: Vec<u32>,
     /// Sequence numbers of pushes that left, by the SPI of their KEK.
     pushes: Vec<(usize, Vec<u8>)>,
+    /// What servers were told of evictions that they asked for: server, number, and whether it is done.
+    answers: Vec<(usize, u64, bool)>,
 }
 
 fn settings(members: usize, push: Option<PushSettings>) -> Settings {
@@ -74,6 +80,7 @@ impl Cluster {
             lives: 0,
             sender_ids: Vec::new(),
             pushes: Vec::new(),
+            answers: Vec::new(),
         };
         for index in 0..servers {
             cluster.start(index, settings);
@@ -92,7 +99,8 @@ impl Cluster {
         let random = Box::new(SeededRandom::new(self.lives));
         let mut server = Server::cooperating(self.now, settings.clone(), random, cooperation);
         server.follow(self.now, &self.records()).unwrap();
-        self.nodes[index] = Some(Node { server, connected: true, dropped: 0, pending: Vec::new() });
+        self.nodes[index] =
+            Some(Node { server, connected: true, dropped: 0, pending: Vec::new(), unheard: None });
         self.settle();
     }
 
@@ -107,6 +115,7 @@ impl Cluster {
         let records = self.records();
         let node = self.nodes[index].as_mut().unwrap();
         node.connected = false;
+        node.server.set_isolated(true);
         node.server.follow(self.now, &records).unwrap();
         self.leader = self.leader.filter(|leader| *leader != index);
         self.settle();
@@ -121,7 +130,21 @@ impl Cluster {
         };
         records.extend(node.pending.iter().filter_map(record));
         node.connected = true;
+        node.server.set_isolated(false);
         node.server.follow(self.now, &records).unwrap();
+        self.settle();
+    }
+
+    /// From now on it hears late.
+    fn slow_down(&mut self, index: usize) {
+        self.nodes[index].as_mut().unwrap().unheard = Some(Vec::new());
+    }
+
+    /// It hears what it has not heard.
+    fn catch_up(&mut self, index: usize) {
+        let node = self.nodes[index].as_mut().unwrap();
+        let unheard = node.unheard.take().unwrap_or_default();
+        node.server.hear(self.now, &unheard).unwrap();
         self.settle();
     }
 
@@ -199,7 +222,15 @@ impl Cluster {
             for index in 0..self.members.len() {
                 self.drain_member(index);
             }
-            let Some((to_member, path, octets)) = self.wire.pop_front() else { break };
+            let Some((to_member, path, octets)) = self.wire.pop_front() else {
+                // What one has heard another may have to answer, and the last one has heard something too.
+                let more = self.nodes.iter().flatten().any(|node| node.server.has_changes());
+                (0..self.nodes.len()).for_each(|index| self.drain_server(index));
+                if more || !self.wire.is_empty() {
+                    continue;
+                }
+                break;
+            };
             match to_member {
                 Some(member) => self.members[member].handle_datagram(self.now, path, &octets),
                 None => {
@@ -228,7 +259,11 @@ impl Cluster {
                 outputs.push((path, batch.datagram.to_vec(), true));
             }
         }
-        while node.server.poll_event().is_some() {}
+        while let Some(event) = node.server.poll_event() {
+            if let server::Event::EvictionAnswered { number, outcome, .. } = event {
+                self.answers.push((index, number, outcome.is_ok()));
+            }
+        }
         let fenced = node.server.standing() == Standing::Leading;
         let changes = node.server.take_changes(self.now);
         node.pending.extend(changes.into_iter().map(|change| (self.now, change)));
@@ -261,8 +296,12 @@ impl Cluster {
                     .map(|(written, change)| heard(change.place, change.content, self.now - written))
                     .collect();
                 for (other, node) in self.nodes.iter_mut().enumerate() {
-                    if let Some(node) = node.as_mut().filter(|node| other != index && node.connected) {
-                        node.server.hear(self.now, &changes).unwrap();
+                    let Some(node) = node.as_mut().filter(|node| other != index && node.connected) else {
+                        continue;
+                    };
+                    match &mut node.unheard {
+                        Some(unheard) => unheard.extend(changes.iter().cloned()),
+                        None => node.server.hear(self.now, &changes).unwrap(),
                     }
                 }
             }
@@ -500,6 +539,70 @@ fn sender_ids_are_given_once_whoever_gives_them() {
 }
 
 #[test]
+fn a_threshold_is_the_clusters_however_many_servers_are_asked_at_once() {
+    for push in [None, Some(unicast())] {
+        let mut settings = settings(6, push);
+        settings.groups[0].member_threshold = Some(3);
+        let mut cluster = Cluster::new(3, 6, &settings);
+        let registered = |cluster: &Cluster| -> Vec<usize> {
+            (0..6).filter(|member| !cluster.member_spis(*member).is_empty()).collect()
+        };
+        cluster.up(0);
+        assert_eq!(registered(&cluster), [0]);
+        // Members 1 and 4 come to server 1, 2 and 5 to server 2, and neither server hears of the other in time.
+        cluster.slow_down(1);
+        cluster.slow_down(2);
+        for member in [1, 2, 4, 5] {
+            cluster.up(member);
+        }
+        assert_eq!(registered(&cluster), [0], "nobody is let in before the leader has said so");
+        cluster.catch_up(1);
+        cluster.catch_up(2);
+        assert_eq!(registered(&cluster), [0, 1, 2], "who asked first");
+        assert_eq!((0..3).map(|server| cluster.listed(server)).collect::<Vec<_>>(), [3, 3, 3]);
+        assert_eq!((cluster.pulls(1), cluster.pulls(2)), (1, 1));
+        let statistics = |cluster: &Cluster, server: usize| {
+            let statistics = cluster.server(server).statistics(cluster.now).swap_remove(0);
+            (statistics.pull_succeeded, statistics.pull_exceed_member_threshold)
+        };
+        cluster.run(5);
+        assert_eq!(statistics(&cluster, 0).0, 3);
+        assert!(statistics(&cluster, 0).1 >= 2, "{:?}", statistics(&cluster, 0));
+        // Who is on the list comes back at any server, and who is not does not get in at any.
+        cluster.members[2].reregister(cluster.now, "vpn-1");
+        cluster.settle();
+        cluster.run(120);
+        assert_eq!(cluster.pulls(2), 2);
+        assert_eq!(registered(&cluster), [0, 1, 2]);
+
+        // A server that is cut off goes by what it knows, which is that the group is full.
+        cluster.cut_off(2);
+        cluster.run(60);
+        assert_eq!(registered(&cluster), [0, 1, 2]);
+    }
+}
+
+#[test]
+fn who_waits_for_room_gets_in_when_the_next_leader_knows_that_there_is_some() {
+    let mut settings = settings(2, Some(unicast()));
+    settings.groups[0].member_threshold = Some(1);
+    let mut cluster = Cluster::new(2, 2, &settings);
+    // The leader is dead, and nobody has been elected yet.
+    cluster.nodes[0] = None;
+    cluster.leader = None;
+    cluster.up(1);
+    assert!(cluster.member_spis(1).is_empty());
+    cluster.run(2);
+    assert!(cluster.member_spis(1).is_empty());
+    cluster.elect(1);
+    assert_eq!(cluster.member_spis(1), cluster.spis(1), "at once, by the message that waited");
+    assert_eq!((cluster.pulls(1), cluster.listed(1)), (1, 1));
+    cluster.up(0);
+    cluster.run(60);
+    assert!(cluster.member_spis(0).is_empty());
+}
+
+#[test]
 fn acknowledgements_and_commands_at_a_follower_do_what_they_should() {
     let settings = settings(2, Some(unicast()));
     let mut cluster = Cluster::new(2, 2, &settings);
@@ -536,6 +639,65 @@ fn acknowledgements_and_commands_at_a_follower_do_what_they_should() {
     assert_eq!(cluster.act(1, |server, _| server.clear_statistics(None)), 1);
     cluster.run(10);
     assert_eq!((statistics(&cluster, 0), statistics(&cluster, 1)), (0, 0));
+}
+
+#[test]
+fn an_eviction_asked_for_at_a_follower_is_done_by_the_leader_or_by_the_next_one_and_once() {
+    let settings = settings(2, Some(unicast()));
+    let mut cluster = Cluster::new(3, 2, &settings);
+    cluster.up(0);
+    cluster.up(1);
+    let forward = |cluster: &mut Cluster, server: usize, eviction| {
+        cluster.act(server, |server, _| server.forward_eviction(Some(GROUP_NAME), eviction))
+    };
+    let kek = cluster.kek(0).0;
+    let asked = forward(&mut cluster, 1, Eviction::Graceful).unwrap();
+    assert_eq!((asked.number, asked.groups.as_slice()), (1, &[GROUP_NAME.to_owned()][..]));
+    assert_eq!(cluster.answers, [(1, 1, true)]);
+    assert_ne!(cluster.kek(1).0, kek, "another KEK");
+    cluster.run(400);
+    assert!(!cluster.records.keys().any(|place| place.contains("/news/")));
+
+    // The leader is dead: the answer comes from the next one, be it the asker itself.
+    cluster.nodes[0] = None;
+    cluster.leader = None;
+    let kek = cluster.kek(1).0;
+    forward(&mut cluster, 1, Eviction::Now).unwrap();
+    forward(&mut cluster, 2, Eviction::Graceful).unwrap();
+    cluster.run(5);
+    assert_eq!((cluster.answers.len(), cluster.kek(1).0), (1, kek));
+    cluster.elect(2);
+    assert_eq!(cluster.answers[1..], [(2, 1, true), (1, 2, true)]);
+    let kek = cluster.kek(1).0;
+    // A server that loads all records hears nothing twice, nor does the next leader do anything again.
+    cluster.start(0, &settings);
+    cluster.cut_off(1);
+    cluster.reconnect(1);
+    cluster.elect(1);
+    cluster.run(100);
+    assert_eq!((cluster.answers.len(), cluster.kek(0).0), (3, kek));
+    for member in 0..2 {
+        assert_eq!(cluster.member_spis(member), cluster.spis(1));
+    }
+
+    let refused = cluster.act(0, |server, _| server.forward_eviction(Some("other"), Eviction::Now));
+    assert_eq!(refused, Err(EvictionError::UnknownGroup("other".into())));
+    cluster.cut_off(0);
+    assert_eq!(forward(&mut cluster, 0, Eviction::Graceful), Err(EvictionError::CutOff));
+}
+
+#[test]
+fn an_eviction_that_the_leader_refuses_is_told_to_who_asked() {
+    let pushing = settings(2, Some(unicast()));
+    let mut cluster = Cluster::new(2, 2, &pushing);
+    // The leader's configuration is another one, in which members pull.
+    cluster.nodes[0] = None;
+    cluster.start(0, &settings(2, None));
+    cluster.elect(0);
+    cluster.act(1, |server, _| server.forward_eviction(None, Eviction::Now)).unwrap();
+    assert_eq!(cluster.answers, [(1, 1, false)]);
+    let refused = cluster.act(0, |server, now| server.evict(now, None, Eviction::Now));
+    assert!(matches!(refused, Err(EvictionError::Pulls(_))));
 }
 
 #[test]

@@ -90,6 +90,7 @@ impl Driver {
                 let known = |record: Record| (record.place, (now - record.age, record.content));
                 self.known = records.into_iter().map(known).collect();
                 self.connected = true;
+                self.server.set_isolated(false);
                 self.follow(now);
             }
             Event::Changed(changes) => {
@@ -127,6 +128,7 @@ impl Driver {
             }
             Event::CutOff => {
                 self.connected = false;
+                self.server.set_isolated(true);
                 if self.term.take().is_some() {
                     self.give_up(now);
                 } else {

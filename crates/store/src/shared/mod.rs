@@ -50,7 +50,7 @@ pub struct SharedSettings {
     pub preference: Preference,
     /// What no other server has and every life of this one: its new life need not wait for the lease of one that was killed.
     /// `None`: it waits. At most 255 octets count.
-    pub instance: Option<Vec<u8>>,
+    pub identity: Option<Vec<u8>>,
     /// What this server tells the others of itself at first.
     pub about: Secret,
     /// How long the others wait for a silent leader; whole seconds, at least two.

@@ -90,10 +90,10 @@ pub(super) async fn recognize(
 /// What a server says of itself, and which one it is:
 ///
 /// ```text
-///   layout 1 | length of the instance (1) | instance | about
+///   layout 1 | length of the identity (1) | identity | about
 /// ```
 pub(super) struct Introduction {
-    pub(super) instance: Vec<u8>,
+    pub(super) identity: Vec<u8>,
     pub(super) about: Secret,
 }
 
@@ -102,17 +102,11 @@ const INTRODUCTION: u8 = 1;
 
 impl Introduction {
     /// Sealed like a record, at a place where no record is.
-    pub(super) fn seal(
-        &self,
-        keys: &Keys,
-        key: &SealingKey,
-        random: &mut dyn Random,
-        name: &str,
-    ) -> Vec<u8> {
-        let length = self.instance.len().min(usize::from(u8::MAX));
+    pub(super) fn seal(&self, keys: &Keys, key: &SealingKey, random: &mut dyn Random, name: &str) -> Vec<u8> {
+        let length = self.identity.len().min(usize::from(u8::MAX));
         let mut octets = Vec::with_capacity(2 + length + self.about.len());
         octets.extend([INTRODUCTION, length as u8]);
-        octets.extend(&self.instance[..length]);
+        octets.extend(&self.identity[..length]);
         octets.extend(self.about.expose());
         let octets = Secret::new(octets);
         key.seal(keys.server(name).as_bytes(), octets.expose(), random)
@@ -127,8 +121,8 @@ impl Introduction {
             [INTRODUCTION, length, rest @ ..] => rest.split_at_checked(usize::from(*length)),
             _ => None,
         };
-        let (instance, about) = parts.unwrap_or((&[], octets.expose()));
-        Ok(Self { instance: instance.to_vec(), about: Secret::from_slice(about) })
+        let (identity, about) = parts.unwrap_or((&[], octets.expose()));
+        Ok(Self { identity: identity.to_vec(), about: Secret::from_slice(about) })
     }
 }
 

@@ -76,7 +76,8 @@ pub(super) async fn run(
     while !events.is_closed() {
         let endpoint = &settings.endpoints[attempt % settings.endpoints.len()];
         epoch.0 += 1;
-        let session = Session { settings: &settings, keys: &keys, epoch, events: &events, about: about.clone() };
+        let session =
+            Session { settings: &settings, keys: &keys, epoch, events: &events, about: about.clone() };
         let connected = former;
         let Err(failure) = session.run(endpoint, &mut *random, &mut requests, &mut former).await else {
             return;
@@ -170,8 +171,7 @@ impl Session<'_> {
         let introduction = self.introduction(random);
         let key = self.keys.server(name);
         for _ in 0..2 {
-            let put =
-                TxnOp::put(&*key, &*introduction, Some(PutOptions::new().with_lease(lease.id)));
+            let put = TxnOp::put(&*key, &*introduction, Some(PutOptions::new().with_lease(lease.id)));
             let claim = Txn::new()
                 .when([Compare::version(&*key, CompareOp::Equal, 0)])
                 .and_then([put])
@@ -182,9 +182,8 @@ impl Session<'_> {
             }
             let Some(TxnOpResponse::Get(found)) = outcome.op_responses().into_iter().next() else { continue };
             let Some(holder) = found.kvs().first() else { continue };
-            let instance =
-                Introduction::open(self.keys, &self.settings.key, name, holder.value())?.instance;
-            if holder.lease() == 0 || self.settings.instance.as_ref().is_none_or(|own| *own != instance) {
+            let identity = Introduction::open(self.keys, &self.settings.key, name, holder.value())?.identity;
+            if holder.lease() == 0 || self.settings.identity.as_ref().is_none_or(|own| *own != identity) {
                 break;
             }
             // One that has ended is an error, and as good.
@@ -194,9 +193,9 @@ impl Session<'_> {
     }
 
     fn introduction(&mut self, random: &mut (dyn Random + Send)) -> Vec<u8> {
-        let instance = self.settings.instance.clone().unwrap_or_default();
+        let identity = self.settings.identity.clone().unwrap_or_default();
         let about = self.about.borrow_and_update().clone();
-        Introduction { instance, about }.seal(self.keys, &self.settings.key, random, &self.settings.name)
+        Introduction { identity, about }.seal(self.keys, &self.settings.key, random, &self.settings.name)
     }
 
     /// Says something else of ourselves, as long as our lease holds.

@@ -14,7 +14,7 @@
 //! From then on nothing waits: the server gives what it has, and tells later whom.
 
 mod differences;
-mod instance;
+mod identity;
 mod open;
 mod records;
 
@@ -35,7 +35,7 @@ use records::Records;
 use crate::agreement::Agreement;
 
 pub use differences::ServerDifference;
-pub use instance::Instance;
+pub use identity::Identity;
 pub use open::{ClusterSettings, TlsFiles};
 
 /// How often the log says that the store is still out of reach.
@@ -94,6 +94,16 @@ pub struct ClusterState {
     pub dropped: u64,
 }
 
+impl ClusterState {
+    /// The other server that makes the keys, if one does.
+    pub fn leader(&self) -> Option<String> {
+        match &self.connection {
+            Connection::Following(leader) => leader.clone(),
+            Connection::Leading | Connection::Starting(_) | Connection::CutOff(_) => None,
+        }
+    }
+}
+
 /// What is asked of the store.
 struct InFlight {
     id: u64,
@@ -124,12 +134,12 @@ impl Cluster {
     pub(super) fn open(
         settings: &ClusterSettings,
         agreement: Agreement,
-        instance: &Instance,
+        identity: &Identity,
         credentials: Option<&std::path::Path>,
     ) -> Result<(Self, Cooperation), OpenError> {
         let about =
             About { sub_server: settings.is_sub_server, addresses: settings.addresses.clone(), agreement };
-        let (connected, cooperation) = open::open(settings, &about, instance, credentials)?;
+        let (connected, cooperation) = open::open(settings, &about, identity, credentials)?;
         let cluster = Self {
             connected,
             about,
@@ -297,6 +307,7 @@ impl Cluster {
         }
         self.epoch = Some(epoch);
         self.said_at = None;
+        server.set_isolated(false);
         self.enter(now, Connection::Following(None));
         self.follow(now, server);
         tracing::info!(target: "high-availability", records = self.records.len(), store = self.state.store, "what the servers share was read");
@@ -326,6 +337,7 @@ impl Cluster {
 
     fn cut_off(&mut self, now: Instant, reason: String, server: &mut Server) {
         let was_connected = self.epoch.take().is_some();
+        server.set_isolated(true);
         if self.term.take().is_some() {
             self.give_up(now, server);
         } else {

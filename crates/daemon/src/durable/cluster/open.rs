@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use store::{Preference, Shared, SharedSettings, Tls};
 
 use super::super::{OpenError, key};
-use super::instance::Instance;
+use super::identity::Identity;
 use crate::agreement::Agreement;
 
 /// Name of the credential with the cluster key.
@@ -118,7 +118,7 @@ impl Drop for Connected {
 pub(super) fn open(
     settings: &ClusterSettings,
     about: &About,
-    instance: &Instance,
+    identity: &Identity,
     credentials: Option<&Path>,
 ) -> Result<(Connected, Cooperation), OpenError> {
     let name = match &settings.server_name {
@@ -133,7 +133,7 @@ pub(super) fn open(
         endpoints: settings.endpoints.clone(),
         prefix: settings.prefix.clone(),
         name: name.replace('/', "_"),
-        instance: instance.name(),
+        identity: identity.name(),
         about: about.write(),
         preference: if settings.is_sub_server { Preference::Sub } else { Preference::Root },
         lease: settings.lease,
@@ -152,8 +152,7 @@ pub(super) fn open(
             runtime.block_on(far_end);
         }
     };
-    let thread =
-        thread::Builder::new().name("gvpnd-cluster".into()).spawn(run).map_err(OpenError::Thread)?;
+    let thread = thread::Builder::new().name("gvpnd-cluster".into()).spawn(run).map_err(OpenError::Thread)?;
     let connected = Connected { shared: Some(shared), thread: Some(thread), begin: Some(begin) };
     Ok((connected, Cooperation { name: name.into(), incarnation: incarnation.into() }))
 }

@@ -1,10 +1,11 @@
 //! A group that several servers share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Cooperation;
+use super::{Cooperation, EvictionOrder, EvictionOutcome};
 use crate::log::{Entry, Facility, Level};
 use crate::policy::SenderIdDownload;
 use crate::server::Change;
@@ -39,12 +40,17 @@ pub(in crate::server) struct Cooperating {
     /// Of which stock it asked for more: the start of the group, and what it covers.
     asked: Option<(u64, Option<Instant>)>,
     /// What the leader must know and is not told yet.
-    news: Vec<News>,
+    pub(super) news: Vec<News>,
+    /// Members for whom the leader is asked whether there is room.
+    pub(super) wants_room: BTreeSet<SocketAddr>,
     acknowledged: Vec<Acknowledged>,
     /// What the leader was told, by anybody, and has not taken in yet.
     unread: BTreeMap<String, News>,
     /// News that this server took in as the leader.
     read: Vec<String>,
+    /// What became of evictions that servers asked the leader for, oldest first.
+    pub(super) outcomes: VecDeque<EvictionOutcome>,
+    pub(super) outcomes_changed: bool,
     /// Counters of the other servers, by name.
     elsewhere: BTreeMap<String, Statistics>,
     /// What the others know of our counters, and when they may be told again.
@@ -53,6 +59,13 @@ pub(in crate::server) struct Cooperating {
     /// How often the counters of the cluster were set to zero.
     cleared: u64,
     clears: bool,
+}
+
+/// What news demand of the whole group.
+pub(super) enum Demand {
+    /// All sender ids have been given.
+    FreshStart,
+    Eviction(EvictionOrder),
 }
 
 impl Cooperating {
@@ -64,9 +77,12 @@ impl Cooperating {
             stock: Stock::default(),
             asked: None,
             news: Vec::new(),
+            wants_room: BTreeSet::new(),
             acknowledged: Vec::new(),
             unread: BTreeMap::new(),
             read: Vec::new(),
+            outcomes: VecDeque::new(),
+            outcomes_changed: false,
             elsewhere: BTreeMap::new(),
             told: Statistics::default(),
             tell_at: Instant::ORIGIN,
@@ -112,6 +128,8 @@ impl Group {
                 // Nobody has seen what was not written.
                 cooperating.news.clear();
                 cooperating.acknowledged.clear();
+                cooperating.wants_room.clear();
+                cooperating.outcomes_changed = false;
             }
             cooperating.read.clear();
         }
@@ -124,6 +142,9 @@ impl Group {
         self.fresh_starts = old.fresh_starts;
         if let (Some(cooperating), Some(old)) = (&mut self.cooperating, old.cooperating) {
             cooperating.stock = old.stock;
+            for news in &old.news {
+                cooperating.note_question(news);
+            }
             cooperating.news = old.news;
             cooperating.acknowledged = old.acknowledged;
             cooperating.told = old.told;
@@ -145,6 +166,9 @@ impl Group {
             self.members.restore_departed(member);
         }
         self.load_cleared(found.cleared);
+        if let Some(cooperating) = &mut self.cooperating {
+            cooperating.load_outcomes(found.outcomes);
+        }
         for (server, statistics) in found.statistics {
             self.load_statistics(&server, statistics);
         }
@@ -164,7 +188,8 @@ impl Group {
     ) -> Option<News> {
         match content {
             // Nobody else may write what the leader writes, so it is what a predecessor wrote, and known.
-            Content::Keys(_) | Content::Member(_) | Content::Departed(_) if !self.follows() => {}
+            Content::Keys(_) | Content::Member(_) | Content::Departed(_) | Content::Outcomes(_)
+                if !self.follows() => {}
             Content::Keys(keys) => {
                 self.load_keys(now, keys, numbers);
                 self.look_at_stock();
@@ -175,6 +200,11 @@ impl Group {
             Content::News(news) => return Some(news),
             Content::Statistics(server, statistics) => self.load_statistics(&server, statistics),
             Content::Cleared(cleared) => self.load_cleared(cleared),
+            Content::Outcomes(outcomes) => {
+                if let Some(cooperating) = &mut self.cooperating {
+                    cooperating.load_outcomes(outcomes);
+                }
+            }
         }
         None
     }
@@ -184,9 +214,13 @@ impl Group {
         let Some(cooperating) = &mut self.cooperating else { return };
         let leads = cooperating.leads;
         match kind {
-            Kind::News => drop(cooperating.unread.remove(place)),
+            Kind::News => {
+                if let Some(news) = cooperating.unread.remove(place) {
+                    cooperating.note_answer(&news);
+                }
+            }
             Kind::Statistics(server) => drop(cooperating.elsewhere.remove(server)),
-            Kind::Cleared => {}
+            Kind::Cleared | Kind::Outcomes => {}
             Kind::Keys | Kind::Member(_) | Kind::Departed(_) if leads => {}
             Kind::Keys => {
                 self.forget(&mut numbers.spis);
@@ -207,6 +241,7 @@ impl Group {
     pub(super) fn start_leading(&mut self) -> Vec<(Option<String>, News)> {
         let Some(cooperating) = &mut self.cooperating else { return Vec::new() };
         cooperating.leads = true;
+        cooperating.wants_room.clear();
         self.members.all_are_stored();
         let unread = std::mem::take(&mut cooperating.unread);
         let unread = unread.into_iter().map(|(place, news)| (Some(place), news));
@@ -226,13 +261,14 @@ impl Group {
             .unwrap_or_default()
     }
 
-    /// Takes in news as the leader. Returns whether all sender ids have been given.
-    pub(super) fn take_in(&mut self, now: Instant, place: Option<String>, news: News) -> bool {
+    /// Takes in news as the leader. Returns what else is to be done.
+    pub(super) fn take_in(&mut self, now: Instant, place: Option<String>, news: News) -> Option<Demand> {
         if let Some(cooperating) = &mut self.cooperating {
             cooperating.read.extend(place);
         }
         match news {
             News::Registered(registered) => self.take_in_registration(now, registered),
+            News::WantsRoom(newcomer) => self.make_room_for(now, newcomer),
             News::Acknowledged(acknowledged) => {
                 for Acknowledged { member, kek, sequence } in acknowledged {
                     self.acknowledged_elsewhere(now, member, kek, sequence);
@@ -242,11 +278,13 @@ impl Group {
                 // Who asked before it heard that all began anew asks again.
                 if fresh_starts == self.fresh_starts {
                     let covers = self.sender_ids_cover();
-                    return !self.sender_ids.allot(now, &incarnation, covers);
+                    let are_left = self.sender_ids.allot(now, &incarnation, covers);
+                    return (!are_left).then_some(Demand::FreshStart);
                 }
             }
+            News::Evict(order) => return Some(Demand::Eviction(order)),
         }
-        false
+        None
     }
 
     /// A member registered here while another server makes the keys.
@@ -311,6 +349,7 @@ impl Group {
             self.list_registration(registered);
         }
         if let Some(cooperating) = &mut self.cooperating {
+            cooperating.note_question(&news);
             cooperating.unread.insert(place, news);
         }
     }
@@ -322,6 +361,7 @@ impl Group {
                 || !cooperating.acknowledged.is_empty()
                 || !cooperating.read.is_empty()
                 || cooperating.clears
+                || cooperating.outcomes_changed
         })
     }
 
@@ -334,6 +374,10 @@ impl Group {
         if std::mem::replace(&mut cooperating.clears, false) {
             let content = Some(durable::write_cleared(cooperating.cleared));
             changes.push(Change { place: durable::cleared_place(id), content });
+        }
+        if std::mem::replace(&mut cooperating.outcomes_changed, false) {
+            let content = Some(durable::write_outcomes(cooperating.outcomes.iter()));
+            changes.push(Change { place: durable::outcomes_place(id), content });
         }
         if cooperating.told != self.statistics && cooperating.tell_at <= now {
             cooperating.told.clone_from(&self.statistics);
@@ -489,7 +533,7 @@ impl Group {
         }
     }
 
-    fn take_in_registration(&mut self, now: Instant, registered: RegisteredElsewhere) {
+    pub(super) fn take_in_registration(&mut self, now: Instant, registered: RegisteredElsewhere) {
         let known = self.members.find(registered.path.remote);
         // It was heard of since: what it holds is known better than the server knew that was cut off.
         if known.is_some_and(|(_, member)| {

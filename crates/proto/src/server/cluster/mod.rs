@@ -16,25 +16,34 @@
 //! own ([`News`]): who registered, who acknowledged, that sender ids run out. The leader takes them in and removes them; if
 //! it fails before that, the next one does.
 //!
+//! Whether a group with a threshold has room for one more, the leader alone decides ([`room`]), and it does what an operator
+//! asks of any server ([`eviction`]).
+//!
 //! In a cluster every sequence number is recorded before its message leaves, so that any server can tell a member which
 //! was the last; a TEK counts as handed out from when it is recorded; and a gateway that is removed counts as one that
 //! holds keys, because a server that is cut off may have registered its member.
 
+mod eviction;
 mod group;
+mod room;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crypto::{Random, Secret};
 
-use super::durable::{Record, RestoreError, parse_place, read_record, read_records};
+use super::durable::{Kind, Record, RestoreError, parse_place, read_record, read_records};
 use super::group::Group;
 use super::{Server, Settings};
 use crate::log::{Entry, Facility, Level};
 use crate::time::Instant;
 
 pub(super) use super::durable::Acknowledged;
+pub use eviction::ForwardedEviction;
+pub(super) use eviction::{EvictionOrder, EvictionOutcome};
 pub(super) use group::Cooperating;
+use group::Demand;
+pub(super) use room::{Admission, Newcomer};
 
 /// Which one of several servers this is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,6 +111,7 @@ impl Server {
             self.groups.push(group);
         }
         self.index_groups();
+        (0..self.groups.len()).for_each(|index| self.tell_outcomes(index));
         self.update_due(now);
         Ok(())
     }
@@ -111,9 +121,12 @@ impl Server {
     /// # Errors
     /// A record that cannot be understood: those before it are taken, those after it are not.
     pub fn hear(&mut self, now: Instant, changes: &[(String, Option<Record>)]) -> Result<(), RestoreError> {
+        let mut answers = false;
         for (place, record) in changes {
             let Some((id, kind)) = parse_place(place) else { continue };
             let Some(&index) = self.by_id.get(&id) else { continue };
+            // Sender ids, and room.
+            answers |= matches!((kind, record), (Kind::Keys, Some(_)) | (Kind::News, None));
             match record {
                 Some(record) => {
                     let content = read_record(now, kind, record)?;
@@ -124,11 +137,22 @@ impl Server {
                 }
                 None => self.groups[index].hear_removal(kind, place, &mut self.numbers),
             }
+            if kind == Kind::Outcomes {
+                self.tell_outcomes(index);
+            }
             self.collect_notes(now, index);
         }
         self.index_keks();
+        if answers {
+            self.answer_held(now);
+        }
         self.update_due(now);
         Ok(())
+    }
+
+    /// Whether what all share can be reached: while it cannot, this server decides by what it knows.
+    pub fn set_isolated(&mut self, isolated: bool) {
+        self.isolated = isolated;
     }
 
     /// It was elected: it goes on with the keys as they are, and makes what is due.
@@ -152,6 +176,7 @@ impl Server {
             self.collect_notes(now, index);
         }
         self.index_keks();
+        self.answer_held(now);
         self.update_due(now);
         self.journal.record(
             now,
@@ -204,11 +229,18 @@ impl Server {
     /// The leader takes in what another server tells it.
     fn take_in(&mut self, now: Instant, index: usize, place: Option<String>, news: super::durable::News) {
         let group = &mut self.groups[index];
-        if group.take_in(now, place, news) {
-            let reason = "all sender ids have been given";
-            group.replace_all_keys(now, &mut *self.random, &mut self.numbers, reason);
+        match group.take_in(now, place, news) {
+            Some(Demand::FreshStart) => {
+                let reason = "all sender ids have been given";
+                group.replace_all_keys(now, &mut *self.random, &mut self.numbers, reason);
+            }
+            Some(Demand::Eviction(order)) => {
+                self.carry_out(now, index, order);
+                self.tell_outcomes(index);
+            }
+            None => {}
         }
-        group.advance(now, &mut *self.random, &mut self.numbers);
+        self.groups[index].advance(now, &mut *self.random, &mut self.numbers);
     }
 
     /// Numbers the news of this life.

@@ -7,6 +7,7 @@
 //!   group/00000007/news/LIFE/NUMBER         what another server tells the one that makes the keys
 //!   group/00000007/statistics/SERVER        counters of one of several servers
 //!   group/00000007/cleared                  how often those were set to zero
+//!   group/00000007/outcomes                 what became of evictions that other servers asked for
 //! ```
 //!
 //! [`Server::take_changes`] tells what changed. Whoever drives the server stores it before the datagrams leave that the
@@ -23,6 +24,7 @@
 mod keys;
 mod member;
 mod news;
+mod outcomes;
 mod statistics;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,6 +34,7 @@ use std::time::Duration;
 use crypto::{Random, Secret};
 use wire::codec;
 
+use super::cluster::EvictionOutcome;
 use super::group::{Group, Statistics};
 use super::kek::{Kek, KekState};
 use super::members::RememberedMember;
@@ -45,6 +48,7 @@ use crate::time::Instant;
 
 pub(super) use keys::GroupKeys;
 pub(super) use news::{Acknowledged, News, RegisteredElsewhere, write as write_news};
+pub(super) use outcomes::write as write_outcomes;
 pub(super) use statistics::write as write_statistics;
 
 /// Members whose change one call of [`Server::take_changes`] tells. What waits is nothing that a datagram depends on.
@@ -184,6 +188,7 @@ pub(super) struct Found {
     pub(super) news: Vec<(String, News)>,
     pub(super) statistics: Vec<(String, Statistics)>,
     pub(super) cleared: u64,
+    pub(super) outcomes: Vec<EvictionOutcome>,
 }
 
 /// Reads the records of some groups.
@@ -205,6 +210,7 @@ pub(super) fn read_records(
             Content::News(news) => found.news.push((record.place.clone(), news)),
             Content::Statistics(server, statistics) => found.statistics.push((server, statistics)),
             Content::Cleared(cleared) => found.cleared = cleared,
+            Content::Outcomes(outcomes) => found.outcomes = outcomes,
         }
     }
     Ok(all)
@@ -219,6 +225,7 @@ pub(super) enum Content {
     /// With the name of the server.
     Statistics(String, Statistics),
     Cleared(u64),
+    Outcomes(Vec<EvictionOutcome>),
 }
 
 pub(super) fn read_record(now: Instant, kind: Kind<'_>, record: &Record) -> Result<Content, RestoreError> {
@@ -234,6 +241,7 @@ pub(super) fn read_record(now: Instant, kind: Kind<'_>, record: &Record) -> Resu
         Kind::Cleared => {
             input.u64("count").and_then(|count| input.finish().map(|()| count)).map(Content::Cleared)
         }
+        Kind::Outcomes => outcomes::read(input).map(Content::Outcomes),
     };
     content.map_err(|error| RestoreError { place: record.place.clone(), error })
 }
@@ -310,6 +318,7 @@ pub(super) enum Kind<'a> {
     /// Name of the server.
     Statistics(&'a str),
     Cleared,
+    Outcomes,
 }
 
 fn keys_place(group: u32) -> String {
@@ -336,6 +345,10 @@ pub(super) fn cleared_place(group: u32) -> String {
     format!("group/{group:08x}/cleared")
 }
 
+pub(super) fn outcomes_place(group: u32) -> String {
+    format!("group/{group:08x}/outcomes")
+}
+
 /// The group that a record is about. Places that are none of ours belong to somebody else.
 pub(super) fn parse_place(place: &str) -> Option<(u32, Kind<'_>)> {
     let (group, rest) = place.strip_prefix("group/")?.split_once('/')?;
@@ -343,6 +356,7 @@ pub(super) fn parse_place(place: &str) -> Option<(u32, Kind<'_>)> {
     match rest.split_once('/') {
         None if rest == "keys" => Some((id, Kind::Keys)),
         None if rest == "cleared" => Some((id, Kind::Cleared)),
+        None if rest == "outcomes" => Some((id, Kind::Outcomes)),
         Some(("member", address)) => Some((id, Kind::Member(address))),
         Some(("departed", gateway)) => Some((id, Kind::Departed(gateway))),
         Some(("news", _)) => Some((id, Kind::News)),

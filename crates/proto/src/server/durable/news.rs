@@ -1,5 +1,5 @@
-//! What a server of a cluster tells the one that makes the keys: who registered at it, who acknowledged what to it, and
-//! that it runs out of sender ids.
+//! What a server of a cluster tells the one that makes the keys: who registered at it, who acknowledged what to it, that it
+//! runs out of sender ids, for whom it wants room, and that an operator wants keys replaced.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,6 +9,8 @@ use wire::codec::Result;
 
 use crate::path::Path;
 use crate::record::{Input, Output};
+use crate::server::cluster::EvictionOrder;
+use crate::server::eviction::Eviction;
 use crate::time::Instant;
 
 /// Layout of the record.
@@ -28,6 +30,10 @@ pub(in crate::server) enum News {
         /// The start of the group that it knows.
         fresh_starts: u64,
     },
+    /// Keys are to be replaced.
+    Evict(EvictionOrder),
+    /// A member is about to register, if the group has room for it.
+    WantsRoom(RegisteredElsewhere),
 }
 
 /// A registration at another server.
@@ -61,15 +67,7 @@ pub(in crate::server) fn write(news: &News, now: Instant) -> Secret {
     match news {
         News::Registered(registered) => {
             output.u8(1);
-            output.text(&registered.server);
-            output.text(&registered.gateway);
-            output.socket(registered.path.local);
-            output.socket(registered.path.remote);
-            output.flag(registered.ours);
-            output.u32(registered.kek);
-            output.moment(now, registered.keys_until);
-            output.u64(registered.rekey);
-            output.moment(now, registered.at);
+            write_registration(&mut output, now, registered);
         }
         News::Acknowledged(acknowledged) => {
             output.u8(2);
@@ -85,8 +83,30 @@ pub(in crate::server) fn write(news: &News, now: Instant) -> Secret {
             output.text(incarnation);
             output.u64(*fresh_starts);
         }
+        News::WantsRoom(newcomer) => {
+            output.u8(4);
+            write_registration(&mut output, now, newcomer);
+        }
+        News::Evict(EvictionOrder { asker, number, eviction }) => {
+            output.u8(5);
+            output.text(asker);
+            output.u64(*number);
+            output.flag(*eviction == Eviction::Now);
+        }
     }
     output.into_secret()
+}
+
+fn write_registration(output: &mut Output, now: Instant, registered: &RegisteredElsewhere) {
+    output.text(&registered.server);
+    output.text(&registered.gateway);
+    output.socket(registered.path.local);
+    output.socket(registered.path.remote);
+    output.flag(registered.ours);
+    output.u32(registered.kek);
+    output.moment(now, registered.keys_until);
+    output.u64(registered.rekey);
+    output.moment(now, registered.at);
 }
 
 pub(super) fn read(mut input: Input<'_>) -> Result<News> {
@@ -94,16 +114,7 @@ pub(super) fn read(mut input: Input<'_>) -> Result<News> {
         return Err(input.error("layout"));
     }
     let news = match input.u8("news")? {
-        1 => News::Registered(RegisteredElsewhere {
-            server: Arc::from(input.text("server")?),
-            gateway: Arc::from(input.text("gateway")?),
-            path: Path { local: input.socket("local address")?, remote: input.socket("address")? },
-            ours: input.flag("vendor id")?,
-            kek: input.u32("KEK")?,
-            keys_until: input.moment("keys until")?,
-            rekey: input.u64("rekey")?,
-            at: input.moment("registration")?,
-        }),
+        1 => News::Registered(read_registration(&mut input)?),
         2 => News::Acknowledged(input.list("acknowledgements", |input| {
             Ok(Acknowledged {
                 member: input.socket("address")?,
@@ -115,8 +126,27 @@ pub(super) fn read(mut input: Input<'_>) -> Result<News> {
             incarnation: Arc::from(input.text("server")?),
             fresh_starts: input.u64("fresh starts")?,
         },
+        4 => News::WantsRoom(read_registration(&mut input)?),
+        5 => News::Evict(EvictionOrder {
+            asker: Arc::from(input.text("server")?),
+            number: input.u64("number")?,
+            eviction: if input.flag("now")? { Eviction::Now } else { Eviction::Graceful },
+        }),
         _ => return Err(input.error("news")),
     };
     input.finish()?;
     Ok(news)
+}
+
+fn read_registration(input: &mut Input<'_>) -> Result<RegisteredElsewhere> {
+    Ok(RegisteredElsewhere {
+        server: Arc::from(input.text("server")?),
+        gateway: Arc::from(input.text("gateway")?),
+        path: Path { local: input.socket("local address")?, remote: input.socket("address")? },
+        ours: input.flag("vendor id")?,
+        kek: input.u32("KEK")?,
+        keys_until: input.moment("keys until")?,
+        rekey: input.u64("rekey")?,
+        at: input.moment("registration")?,
+    })
 }

@@ -10,12 +10,12 @@ use super::super::{OpenError, stamp};
 /// A file in the state directory that one process at a time holds. Its place on a disk of this run of the kernel is nobody
 /// else's: not that of a copy of the machine, nor of another container.
 #[derive(Debug)]
-pub struct Instance {
+pub struct Identity {
     _file: File,
     name: Option<Vec<u8>>,
 }
 
-impl Instance {
+impl Identity {
     /// Takes hold of `STATE/server/cluster.lock`.
     pub(crate) fn take(state_directory: &Path) -> Result<Self, OpenError> {
         let directory = state_directory.join("server");
@@ -51,19 +51,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_process_holds_a_state_directory_and_its_next_life_is_the_same_instance() {
-        let scratch = |name: &str| {
-            std::env::temp_dir().join(format!("gvpnd-instance-{name}-{}", std::process::id()))
-        };
+    fn one_process_holds_a_state_directory_and_its_next_life_has_the_same_identity() {
+        let scratch =
+            |name: &str| std::env::temp_dir().join(format!("gvpnd-identity-{name}-{}", std::process::id()));
         let (one, other) = (scratch("one"), scratch("other"));
-        let first = Instance::take(&one).unwrap();
-        let refused = Instance::take(&one).unwrap_err().to_string();
+        let first = Identity::take(&one).unwrap();
+        let refused = Identity::take(&one).unwrap_err().to_string();
         assert!(refused.contains("another gvpnd uses this state"), "{refused}");
         let name = first.name();
         assert!(name.is_some());
-        assert_ne!(Instance::take(&other).unwrap().name(), name);
+        assert_ne!(Identity::take(&other).unwrap().name(), name);
         drop(first);
-        assert_eq!(Instance::take(&one).unwrap().name(), name);
+        assert_eq!(Identity::take(&one).unwrap().name(), name);
         for directory in [one, other] {
             std::fs::remove_dir_all(directory).unwrap();
         }
