@@ -39,7 +39,7 @@ impl Daemon {
             (Some(_), _) if !moves => None,
             (_, Some(settings)) => {
                 Some(self.restore(settings.clone(), loaded.model.server.as_ref(), random()?)?)
-            },
+            }
             (_, None) => None,
         };
         self.open_instances(&loaded.model);
