@@ -437,10 +437,10 @@ impl Protected {
 
 #[cfg(test)]
 mod tests {
-    use dataplane::SaDirection;
     use std::time::Duration;
 
     use crypto::{CbcCipher, EspSuite, Integrity, Secret};
+    use dataplane::SaDirection;
     use proto::member::Keys;
 
     use super::*;

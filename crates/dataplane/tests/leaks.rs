@@ -310,3 +310,28 @@ fn the_committed_fuzz_corpora_do_not_panic() {
         corpus(target).iter().for_each(|octets| body(octets));
     }
 }
+
+#[test]
+fn the_fuzz_targets_would_notice_a_leak() {
+    use fuzz_bodies::oracle::{is_of_a_policy, is_sealed, may_be_clear, may_come_in};
+    let protected = Packet::udp("20.1.1.1", "200.1.1.1", (1, 2), b"thirty octets of different letters");
+    let open = Packet::udp("200.1.1.1", "201.1.1.1", (1, 2), b"data");
+    assert!(!may_be_clear(&protected.frame(), true) && may_be_clear(&open.frame(), false));
+    assert!(!may_be_clear(&protected.clone().six().frame(), false));
+    assert!(!may_come_in(&protected.frame()) && may_come_in(&open.frame()));
+    assert!(is_of_a_policy(&protected.frame()) && !is_of_a_policy(&open.frame()));
+    let register = Packet::new(
+        "200.1.1.1",
+        "201.1.1.1",
+        103,
+        [&[0x21, 0, 0, 0, 0, 0, 0, 0][..], &protected.bytes()].concat(),
+    );
+    assert!(!may_be_clear(&register.frame(), true));
+    // What says that it is ESP, and is not.
+    let put_in = [(VnetHeader::default(), protected.frame())];
+    let unsealed =
+        Packet::new("20.1.1.1", "200.1.1.1", 50, [&[0; 16][..], &protected.bytes(), &[0; 8]].concat());
+    assert!(!is_sealed(&unsealed.frame(), &put_in) && !is_sealed(&protected.frame(), &[]));
+    let other = Packet::new("20.1.1.1", "200.1.1.1", 50, vec![7; 80]);
+    assert!(is_sealed(&other.frame(), &put_in));
+}

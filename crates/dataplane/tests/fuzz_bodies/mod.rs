@@ -1,5 +1,7 @@
 //! Bodies of the fuzz targets, shared with the ordinary tests, which replay the corpora.
 
+pub mod oracle;
+
 use std::sync::Arc;
 
 use crypto::esp::{EspSealer, EspSuite, Frame};
@@ -116,7 +118,8 @@ fn frame(packet: &[u8]) -> Vec<u8> {
     [&[2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2][..], &ethertype, packet].concat()
 }
 
-/// Any frames with any offload state leave; what comes out fits the link and what was encrypted is decrypted again.
+/// Any frames with any offload state leave; what comes out fits the link, nothing that a policy protects is in clear, and
+/// what was encrypted is decrypted again.
 pub fn engine_outbound(octets: &[u8]) {
     let mut input = Input(octets);
     let choice = input.octet();
@@ -140,6 +143,16 @@ pub fn engine_outbound(octets: &[u8]) {
     }
     let kind = Kind::of(choice);
     let sent = run(&tables(kind, 1), origin, &frames);
+    let own = matches!(origin, Origin::Egress { own: true, .. });
+    for (destination, bytes) in &sent {
+        match destination {
+            Destination::WireClear => assert!(oracle::may_be_clear(bytes, own), "in clear: {bytes:02x?}"),
+            Destination::WireEsp => assert!(oracle::is_sealed(bytes, &frames), "not sealed: {bytes:02x?}"),
+            // Goes back to who has sent the packet.
+            Destination::IcmpToHost => {}
+            Destination::Inject => panic!("what leaves does not come in"),
+        }
+    }
     let esp: Vec<_> = sent
         .into_iter()
         .filter(|(destination, _)| *destination == Destination::WireEsp)
@@ -153,7 +166,8 @@ pub fn engine_outbound(octets: &[u8]) {
     }
 }
 
-/// Any frames arrive: raw, and with the octets as plaintext of a packet that a member has sealed.
+/// Any frames arrive: raw, of which none comes in that a policy protects, and with the octets as plaintext of a packet that a
+/// member has sealed, of which none comes in that is not of a policy.
 pub fn engine_inbound(octets: &[u8]) {
     let mut input = Input(octets);
     let choice = input.octet();
@@ -165,7 +179,14 @@ pub fn engine_inbound(octets: &[u8]) {
             let length = usize::from(input.octet()) * 4;
             frames.push((VnetHeader::default(), frame(input.take(length))));
         }
-        run(&tables, if choice & 2 != 0 { Origin::Wire } else { Origin::Ingress }, &frames);
+        let origin = if choice & 2 != 0 { Origin::Wire } else { Origin::Ingress };
+        for (destination, bytes) in run(&tables, origin, &frames) {
+            match destination {
+                Destination::Inject => assert!(oracle::may_come_in(&bytes), "came in: {bytes:02x?}"),
+                Destination::IcmpToHost => {}
+                Destination::WireClear | Destination::WireEsp => panic!("what arrives does not leave"),
+            }
+        }
         return;
     }
     let (cipher_key, integrity_key) = kind.keys();
@@ -200,5 +221,8 @@ pub fn engine_inbound(octets: &[u8]) {
         };
         frames.push((VnetHeader::default(), frame(&packet)));
     }
-    run(&tables, Origin::Wire, &frames);
+    for (destination, bytes) in run(&tables, Origin::Wire, &frames) {
+        assert_eq!(destination, Destination::Inject);
+        assert!(oracle::is_of_a_policy(&bytes), "decrypted: {bytes:02x?}");
+    }
 }
