@@ -241,6 +241,7 @@ fn a_routing_instance_is_one_namespace_and_a_vpn_is_in_one_of_them() {
     let twice = said(&g, "interface ge-0/0/1;");
     assert!(twice.contains("interface ge-0/0/1 is also in routing instance `red`"), "{twice}");
     assert!(said(&g, "linux-namespace ../red;").contains("cannot be the name of a network namespace"));
+    assert!(said(&g, "linux-namespace red;").contains("also that of routing instance `red`"));
     let both = |local: &str| said(&format!("{g} {}", gateway("h", local)), "");
     assert!(both("").contains("cannot be told from that of"));
     assert!(both("local-address 10.0.0.2;").contains("cannot be told from that of"));

@@ -39,15 +39,27 @@ impl InstanceId {
 pub struct Instance {
     id: InstanceId,
     namespace: Namespace,
+    /// What its namespace was called when it was opened.
+    called: String,
     links: watch::Receiver<Arc<Links>>,
     data_path: Option<DataPath>,
     _monitor: Monitor,
 }
 
 impl Instance {
-    fn open(id: InstanceId, namespace: Namespace) -> io::Result<Self> {
+    fn open(id: InstanceId, namespace: Namespace, called: &str) -> io::Result<Self> {
         let monitor = Monitor::start(namespace.clone())?;
-        Ok(Self { id, namespace, links: monitor.links(), data_path: None, _monitor: monitor })
+        let called = called.to_owned();
+        Ok(Self { id, namespace, called, links: monitor.links(), data_path: None, _monitor: monitor })
+    }
+
+    /// Detaches from its interfaces.
+    fn close(mut self) {
+        if let Some(data_path) = self.data_path.take()
+            && let Err(error) = self.namespace.within(|| data_path.detach())
+        {
+            tracing::warn!(%error, "cannot detach");
+        }
     }
 
     /// Its number.
@@ -95,7 +107,7 @@ pub struct Instances {
 impl Instances {
     /// The one in which the daemon was started.
     pub fn start() -> io::Result<Self> {
-        let default = Instance::open(InstanceId::DEFAULT, Namespace::home())?;
+        let default = Instance::open(InstanceId::DEFAULT, Namespace::home(), DEFAULT)?;
         let open = BTreeMap::from([(DEFAULT.to_owned(), default)]);
         Ok(Self { open, absent: BTreeMap::new(), last_id: 0 })
     }
@@ -105,17 +117,23 @@ impl Instances {
     pub fn open(&mut self, wanted: &BTreeMap<String, String>) -> bool {
         let mut changed = false;
         for (name, namespace) in wanted {
-            if self.open.get(name).is_some_and(|instance| !instance.namespace.is_called(namespace)) {
-                // Its interfaces go with it; there is nothing left to be detached from.
-                tracing::warn!(instance = name, namespace, "the network namespace is gone");
-                self.open.remove(name);
+            let is_another = |instance: &Instance| !instance.namespace.is_called(namespace);
+            if self.open.get(name).is_some_and(is_another)
+                && let Some(instance) = self.open.remove(name)
+            {
                 changed = true;
+                if instance.called == *namespace {
+                    // Its interfaces go with it; there is nothing left to be detached from.
+                    tracing::warn!(instance = name, namespace, "the network namespace is gone");
+                } else {
+                    instance.close();
+                }
             }
             if self.open.contains_key(name) {
                 continue;
             }
             let id = InstanceId(self.last_id + 1);
-            match Namespace::open(namespace).and_then(|namespace| Instance::open(id, namespace)) {
+            match Namespace::open(namespace).and_then(|it| Instance::open(id, it, namespace)) {
                 Ok(instance) => {
                     self.last_id += 1;
                     self.open.insert(name.clone(), instance);
@@ -141,15 +159,8 @@ impl Instances {
     /// Forgets the instances that are not wanted any more, and detaches from their interfaces.
     pub fn retain(&mut self, wanted: &BTreeMap<String, String>) {
         self.absent.retain(|name, _| wanted.contains_key(name));
-        for (_, mut instance) in
-            self.open.extract_if(.., |name, _| name != DEFAULT && !wanted.contains_key(name))
-        {
-            if let Some(data_path) = instance.data_path.take()
-                && let Err(error) = instance.namespace.within(|| data_path.detach())
-            {
-                tracing::warn!(%error, "cannot detach");
-            }
-        }
+        let is_left = |name: &String, _: &mut Instance| name != DEFAULT && !wanted.contains_key(name);
+        self.open.extract_if(.., is_left).for_each(|(_, instance)| instance.close());
     }
 
     /// Starts the data path of every instance that has none. Returns what started.

@@ -33,6 +33,12 @@ impl Builder {
                 let message = format!("`{}` cannot be the name of a network namespace", instance.namespace);
                 self.error(Kind::BadValue, place.span, &place.path, message, "name it as `ip netns` does");
             }
+            if let Some(other) = instances[..index].iter().find(|other| other.namespace == instance.namespace)
+            {
+                let message =
+                    format!("its network namespace is also that of routing instance `{}`", other.name);
+                self.error(Kind::Duplicate, place.span, &place.path, message, "make one instance of the two");
+            }
             for name in &instance.interfaces {
                 if let Some(other) = instances[..index].iter().find(|other| other.has(name)) {
                     let message = format!("interface {name} is also in routing instance `{}`", other.name);

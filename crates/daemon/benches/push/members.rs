@@ -111,7 +111,8 @@ pub fn register(server: &mut Server, now: Instant, number: u32, path: Path) -> R
                 let message = endpoint.start_phase2(now, id).map_err(|error| anyhow!("{error:?}"))?;
                 exchange = Some(message);
                 let association = endpoint.association(id).context("it was there")?;
-                let encoded = pull::message_1(association, message, &ni, &Identity::key_id(GROUP_ID))?;
+                let group = Identity::key_id(GROUP_ID);
+                let encoded = pull::message_1(association, message, &ni, &group, &[])?;
                 send(&mut endpoint, message, &encoded).map_err(|error| anyhow!("{error:?}"))?;
             }
             (Some(message), Some(reply)) => {

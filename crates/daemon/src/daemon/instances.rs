@@ -19,16 +19,15 @@ const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 impl Daemon {
     /// Opens the instances of a configuration beside those that are open, as far as their namespaces are there.
-    pub(super) fn open_instances(&mut self, model: &Configuration) -> bool {
-        let wanted = wanted(model);
-        self.look_at_instances = (!wanted.is_empty()).then(|| self.clock.now() + LOOK_AGAIN);
-        self.instances.open(&wanted)
+    pub(super) fn open_instances(&mut self, model: &Configuration) {
+        self.instances.open(&wanted(model));
     }
 
     /// Closes the instances that the configuration in force does not have.
     pub(super) fn close_instances(&mut self) {
-        self.instances.retain(&wanted(&self.active.model));
-        self.open_instances(&self.active.model.clone());
+        let wanted = wanted(&self.active.model);
+        self.instances.retain(&wanted);
+        self.look_at_instances = (!wanted.is_empty()).then(|| self.clock.now() + LOOK_AGAIN);
     }
 
     /// Starts the data paths that are not there yet. Returns whether there were any.
@@ -47,7 +46,9 @@ impl Daemon {
 
     /// Sees whether namespaces have come or gone.
     pub(super) fn follow_instances(&mut self) {
-        if !self.open_instances(&self.active.model.clone()) {
+        let wanted = wanted(&self.active.model);
+        self.look_at_instances = (!wanted.is_empty()).then(|| self.clock.now() + LOOK_AGAIN);
+        if !self.instances.open(&wanted) {
             return;
         }
         if self.active.model.member.is_some()
