@@ -21,8 +21,20 @@ pub struct Interfaces {
 pub enum Readiness {
     /// One of its interfaces is up.
     Up,
-    /// None is; the text says why.
+    /// One exists, and none has its link up; the text says which.
+    LinkDown(String),
+    /// None can be used; the text says why.
     Down(String),
+}
+
+impl Readiness {
+    /// Why it cannot.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Up => None,
+            Self::LinkDown(reason) | Self::Down(reason) => Some(reason),
+        }
+    }
 }
 
 impl Interfaces {
@@ -76,17 +88,22 @@ impl Interfaces {
             );
         }
         let mut reasons = Vec::new();
+        let mut exists = false;
         for ExternalInterface { name, device } in interfaces {
             match links.by_name(device) {
                 Some(link) if link.up => return address_readiness(local_address, towards_servers),
-                Some(_) => reasons.push(format!("external interface {name} is down")),
+                Some(_) => {
+                    exists = true;
+                    reasons.push(format!("external interface {name} is down"));
+                }
                 None if *device == name.0 => {
                     reasons.push(format!("external interface {name}: no such device"))
                 }
                 None => reasons.push(format!("external interface {name}: no device {device}")),
             }
         }
-        Readiness::Down(reasons.join("; "))
+        let reason = reasons.join("; ");
+        if exists { Readiness::LinkDown(reason) } else { Readiness::Down(reason) }
     }
 
     /// The first VPN whose `tunnel-mtu` is more than one of its interfaces carries, in words.

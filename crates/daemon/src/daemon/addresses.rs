@@ -56,6 +56,10 @@ impl Daemon {
                     tracing::info!(target: "general", vpn = vpn.name, "external interface is up");
                     member.interface_up(now, &vpn.name, vpn.gateway.local_address);
                 }
+                Readiness::LinkDown(reason) => {
+                    tracing::warn!(target: "general", vpn = vpn.name, reason, "VPN is inactive, its keys are held");
+                    member.link_down(now, &vpn.name);
+                }
                 Readiness::Down(reason) => {
                     tracing::warn!(target: "general", vpn = vpn.name, reason, "VPN is inactive");
                     member.interface_down(now, &vpn.name);

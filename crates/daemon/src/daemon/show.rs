@@ -13,7 +13,6 @@ use super::Daemon;
 use crate::control_socket::{Refusal, Reply, Subject, reply};
 use crate::flows::Flows;
 use crate::instances::{DEFAULT, shown};
-use crate::interfaces::Readiness;
 use crate::protection::{control_selector, engine_time, pairs};
 use crate::scope;
 use crate::sockets::PushCounters;
@@ -191,7 +190,7 @@ impl Daemon {
         warnings.extend(self.durable.iter().flat_map(|durable| durable.warnings(now)));
         warnings.extend(self.protection.warnings());
         for (vpn, readiness) in &self.readiness {
-            if let Readiness::Down(reason) = readiness {
+            if let Some(reason) = readiness.reason() {
                 warnings.push(format!("VPN {vpn} is inactive: {reason}"));
             }
         }
@@ -242,8 +241,8 @@ impl Daemon {
         let mut tunnels =
             self.member.as_ref().map(|member| member.inactive_tunnels(self.clock.now())).unwrap_or_default();
         for tunnel in &mut tunnels {
-            if let Some(Readiness::Down(reason)) = self.readiness.get(&tunnel.vpn) {
-                tunnel.reason.clone_from(reason);
+            if let Some(reason) = self.readiness.get(&tunnel.vpn).and_then(|readiness| readiness.reason()) {
+                reason.clone_into(&mut tunnel.reason);
             }
         }
         tunnels

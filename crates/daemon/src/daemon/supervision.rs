@@ -9,7 +9,6 @@
 use std::time::Duration;
 
 use super::Daemon;
-use crate::interfaces::Readiness;
 use crate::notify;
 
 /// How often the status line is looked at where nobody watches.
@@ -85,7 +84,7 @@ impl Daemon {
             parts.push(format!("{with_keys} of {} VPNs have keys", member.vpns.len()));
         }
         for (vpn, readiness) in &self.readiness {
-            if let Readiness::Down(reason) = readiness {
+            if let Some(reason) = readiness.reason() {
                 parts.push(format!("VPN {vpn} is inactive: {reason}"));
             }
         }

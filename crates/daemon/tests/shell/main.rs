@@ -14,6 +14,7 @@ mod service;
 use std::time::Duration;
 
 use host::{Host, skip, within};
+use push::{AT_MEMBER, spis};
 
 const SERVER: &str = include_str!("server.conf");
 const MEMBER: &str = include_str!("member.conf");
@@ -61,11 +62,29 @@ fn a_member_registers_and_both_ends_show_it() {
     let record = std::fs::read_to_string(member.folder().join("state/member/gvpn.json")).unwrap();
     assert!(record.contains("31.1.1.0/24"), "{record}");
 
-    // The interface goes down: keys are gone; it comes back: registered again.
+    // The link goes down: nothing can be sent, and the keys are held. It comes back: the same keys, and nobody was asked.
+    let keys = spis(&member, AT_MEMBER);
+    for _ in 0..3 {
+        member.ip(&["link", "set", "wan0", "down"]);
+        within(Duration::from_secs(10), || {
+            member.get("/v1/member/inactive-tunnels").contains("wan0 is down")
+                && member.get("/v1/status").contains("wan0 is down")
+        });
+        assert_eq!(spis(&member, AT_MEMBER), keys);
+        member.ip(&["link", "set", "wan0", "up"]);
+        within(Duration::from_secs(20), || member.get("/v1/member/inactive-tunnels").trim() == "[]");
+        assert_eq!(spis(&member, AT_MEMBER), keys);
+    }
+    assert!(member.get(AT_MEMBER).contains("\"pull-succeeded\":1,"), "{}", member.get(AT_MEMBER));
+    // The interface is gone: so are the keys; there is another one of its name: registered again.
     member.ip(&["link", "set", "wan0", "down"]);
-    within(Duration::from_secs(10), || member.get("/v1/member/inactive-tunnels").contains("wan0 is down"));
+    member.ip(&["link", "set", "wan0", "name", "old0"]);
+    within(Duration::from_secs(10), || member.get("/v1/member/inactive-tunnels").contains("no such device"));
+    assert!(spis(&member, AT_MEMBER).is_empty());
+    member.ip(&["link", "set", "old0", "name", "wan0"]);
     member.ip(&["link", "set", "wan0", "up"]);
-    within(Duration::from_secs(20), || member.get("/v1/member/ipsec-security-associations").contains("ESP:"));
+    within(Duration::from_secs(20), || spis(&member, AT_MEMBER) == keys);
+    assert!(member.get(AT_MEMBER).contains("\"pull-succeeded\":2,"), "{}", member.get(AT_MEMBER));
 
     assert!(server.stop() && member.stop());
     assert!(!member.folder().join("gvpnd.sock").exists());

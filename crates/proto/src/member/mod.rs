@@ -10,7 +10,7 @@
 //! ```
 //!
 //! A try is one interval (10 s, less with short lives) of asking one server; after three the next server is asked,
-//! round and round. Unexpired SAs keep working throughout. VPNs whose gateways are the same share phase 1 SAs.
+//! round and round. Unexpired SAs keep working throughout, and are held while a link is down ([`link`]). VPNs whose gateways are the same share phase 1 SAs.
 //!
 //! [`durable`] keeps what a restarted member goes on with.
 //!
@@ -20,6 +20,7 @@
 mod durable;
 mod event;
 mod kek_set;
+mod link;
 mod push;
 mod recovery;
 mod registration;
@@ -141,25 +142,6 @@ impl Member {
         }
     }
 
-    /// The external interface of a VPN is up: it registers, unless it has keys of before a restart. `local_address` is the
-    /// address it has towards the servers where the gateway does not name one.
-    pub fn interface_up(&mut self, now: Instant, vpn: &str, local_address: Option<IpAddr>) {
-        let Some(index) = self.find(vpn) else { return };
-        self.vpns[index].local_address = local_address;
-        if matches!(self.vpns[index].state, State::Down) && !self.resume(now, index) {
-            self.begin_try(now, index);
-        }
-    }
-
-    /// The external interface of a VPN is down: its SAs are cleared, and nothing is tried until it is up again.
-    pub fn interface_down(&mut self, now: Instant, vpn: &str) {
-        let Some(index) = self.find(vpn) else { return };
-        let mut vpn = self.vpns.remove(index);
-        self.stop(&mut vpn, Removal::InterfaceDown);
-        self.vpns.insert(index, vpn);
-        self.forget_unused_connections(now);
-    }
-
     /// The addresses of the machine have changed. A VPN that registered from one that is gone registers again: its server
     /// would send rekeys there. Its SAs go on meanwhile.
     pub fn addresses_changed(&mut self, now: Instant, is_ours: impl Fn(IpAddr) -> bool) {
@@ -167,9 +149,10 @@ impl Member {
         let closed = self.endpoint.forget_addresses(now, is_gone);
         for index in 0..self.vpns.len() {
             let vpn = &mut self.vpns[index];
+            vpn.is_displaced = vpn.pulled_from.is_some_and(is_gone);
             let affected = match &vpn.state {
                 State::Pulling(pull) => closed.contains(&pull.association),
-                State::Registered => vpn.pulled_from.is_some_and(is_gone),
+                State::Registered => vpn.is_displaced,
                 State::Down | State::Connecting(_) | State::Waiting(_) => false,
             };
             if !affected {
@@ -281,6 +264,7 @@ impl Member {
             self.endpoint.end_phase2(pull.association, pull.id);
         }
         vpn.state.step(Trigger::InterfaceDown, State::Down);
+        vpn.is_held = false;
         vpn.restart_tries();
         vpn.last_failure = None;
         vpn.planned = None;

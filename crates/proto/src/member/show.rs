@@ -53,7 +53,8 @@ impl Member {
 
     /// `ipsec inactive-tunnels`.
     pub fn inactive_tunnels(&self, now: Instant) -> Vec<InactiveTunnel> {
-        let inactive = self.vpns.iter().filter(|vpn| vpn.sas.is_empty());
+        let is_down = |vpn: &Vpn| matches!(vpn.state, State::Down);
+        let inactive = self.vpns.iter().filter(|vpn| vpn.sas.is_empty() || is_down(vpn));
         inactive.map(|vpn| inactive_tunnel(now, vpn)).collect()
     }
 

@@ -31,7 +31,7 @@ pub enum Phase {
 pub enum Trigger {
     /// A try begins.
     Begin,
-    /// There are keys of before a restart.
+    /// There are keys of before the link was down, or of before a restart.
     Resumed,
     /// There is a phase 1 SA.
     Established,

@@ -85,6 +85,10 @@ pub(super) struct Vpn {
     pub(super) last_heard: Option<Instant>,
     /// Our address in the last PULL.
     pub(super) pulled_from: Option<IpAddr>,
+    /// That address was gone when addresses changed last.
+    pub(super) is_displaced: bool,
+    /// The link is down, and the data path has the SAs still.
+    pub(super) is_held: bool,
     pub(super) counters: Counters,
     pub(super) last_failure: Option<String>,
     /// The phase 1 SA of the last registration, and how many there were over it.
@@ -121,6 +125,8 @@ impl Vpn {
             joined: BTreeMap::new(),
             last_heard: None,
             pulled_from: None,
+            is_displaced: false,
+            is_held: false,
             counters: Counters::default(),
             last_failure: None,
             pulled_over: None,

@@ -9,6 +9,7 @@ mod durable;
 mod foreign;
 mod fuzz_bodies;
 mod fuzz_steps;
+mod link;
 mod member_restart;
 mod pseudo_time;
 mod push_bodies;
