@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result};
 use crypto::{OsRandom, Random};
 use proto::member::Member;
 
+use super::persistence::Restored;
 use super::{Daemon, ports};
 use crate::agreement::Agreement;
 use crate::configuration::Loaded;
@@ -68,12 +69,14 @@ impl Daemon {
             (Some(server), _) => server.shut_down(now),
             (None, _) => {}
         }
-        if let Some((server, mut durable)) = restored {
+        if let Some(Restored { server, mut durable, local }) = restored {
+            let was_alone = self.keeps_a_file();
             if moves {
                 self.drain();
                 self.close_state();
             }
-            durable.begin();
+            // What is in the file is whole now.
+            durable.begin(now, if was_alone { self.local_state() } else { Ok(local) });
             self.server = Some(server);
             self.durable = Some(durable);
         }

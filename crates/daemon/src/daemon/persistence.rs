@@ -8,8 +8,16 @@ use proto::server::{Server, Settings};
 use super::Daemon;
 use crate::agreement::Agreement;
 use crate::dispatch::Destination;
-use crate::durable::{Durable, Identity, OpenError, Outcome, Output, credentials_directory};
+use crate::durable::{Durable, Identity, LocalState, OpenError, Outcome, Output, credentials_directory};
 use crate::settings;
+
+/// A server that is about to begin, or to go on.
+pub(super) struct Restored {
+    pub(super) server: Server,
+    pub(super) durable: Durable,
+    /// What it kept while it was alone, for others to share.
+    pub(super) local: Option<LocalState>,
+}
 
 impl Daemon {
     /// A server that goes on with what one before it has kept, or with what others share with it. After an error everything is
@@ -19,15 +27,20 @@ impl Daemon {
         settings: Settings,
         configured: Option<&model::Server>,
         random: Box<dyn Random + Send>,
-    ) -> Result<(Server, Durable)> {
+    ) -> Result<Restored> {
         let credentials = credentials_directory();
         let cluster = configured.and_then(|server| Some((settings::cluster(server)?, Agreement::of(server))));
         if let Some((cluster, agreement)) = cluster {
             let open =
                 |identity| Durable::open_cluster(&cluster, agreement, identity, credentials.as_deref());
             let (durable, cooperation) = self.identity().and_then(open).context("cluster-store")?;
+            let local = if self.keeps_a_file() { None } else { self.local_state()? };
+            if let Some(local) = &local {
+                Server::understand(&settings, &local.records())
+                    .with_context(|| format!("state of the key server: {}", local.file().display()))?;
+            }
             let server = Server::cooperating(self.clock.now(), settings, random, cooperation);
-            return Ok((server, durable));
+            return Ok(Restored { server, durable, local });
         }
         let options = &self.command_line;
         let (durable, records) =
@@ -36,7 +49,19 @@ impl Daemon {
         let server = Server::restored(self.clock.now(), settings, random, &records)
             .with_context(|| format!("state of the key server: {}", durable.place()))?;
         tracing::debug!(target: "database", records = records.len(), "state read");
-        Ok((server, durable))
+        Ok(Restored { server, durable, local: None })
+    }
+
+    /// Whether the state of the server is in a file, which it has open.
+    pub(super) fn keeps_a_file(&self) -> bool {
+        self.durable.as_ref().is_some_and(|durable| durable.cluster().is_none())
+    }
+
+    /// What the server kept while it shared nothing, where it has no file open.
+    pub(super) fn local_state(&self) -> Result<Option<LocalState>, OpenError> {
+        let options = &self.command_line;
+        let credentials = credentials_directory();
+        LocalState::find(&options.state_dir, options.state_key.as_deref(), credentials.as_deref())
     }
 
     /// Which server this is, as others of its name are told: the same as long as the daemon lives.

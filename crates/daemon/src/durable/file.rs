@@ -24,7 +24,7 @@ use super::key::Source;
 use super::stamp::{self, Stamp};
 use super::waiting::{MOST_WAITING, Output, Waiting};
 use super::writer::{Writer, Written};
-use super::{LAST_COMMIT, OpenError};
+use super::{LAST_COMMIT, OpenError, local};
 
 /// How soon a commit is tried again that has failed.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
@@ -60,7 +60,10 @@ impl Kept {
         key_file: Option<&Path>,
         credentials: Option<&Path>,
     ) -> Result<(Self, Vec<Record>), OpenError> {
-        let file = state_directory.join("server").join("state.redb");
+        let file = state_directory.join("server").join(local::ALONE);
+        if local::was_moved(&file) {
+            tracing::warn!(target: "database", file = %file.display(), "what this server kept was moved to other servers, who go on with it: it begins with new keys");
+        }
         let source = Source::choose(credentials, key_file, &file);
         let key = source.key(&file, &mut OsRandom::new()?)?;
         if let Some(directory) = file.parent() {

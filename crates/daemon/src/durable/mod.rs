@@ -12,6 +12,7 @@
 mod cluster;
 mod file;
 mod key;
+mod local;
 mod resumption;
 mod stamp;
 mod waiting;
@@ -31,6 +32,7 @@ use crate::agreement::Agreement;
 use writer::Written;
 
 pub use cluster::{ClusterSettings, ClusterState, Connection, Identity, ServerInfo, TlsFiles};
+pub use local::LocalState;
 pub use resumption::{Found, Received, Resumption};
 pub use waiting::Output;
 
@@ -113,11 +115,12 @@ impl Durable {
         Ok((Self::Cluster(Box::new(cluster)), cooperation))
     }
 
-    /// Begins to share, where there is somebody to share with: what is shared comes as an outcome.
-    pub fn begin(&mut self) {
+    /// Begins to share, where there is somebody to share with: what is shared comes as an outcome. `local` is what this server
+    /// kept while it was alone, or why it cannot be read: then nothing is shared.
+    pub fn begin(&mut self, now: Instant, local: Result<Option<LocalState>, OpenError>) {
         match self {
             Self::File(_) => {}
-            Self::Cluster(cluster) => cluster.begin(),
+            Self::Cluster(cluster) => cluster.begin(now, local),
         }
     }
 

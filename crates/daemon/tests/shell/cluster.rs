@@ -371,7 +371,7 @@ fn a_cluster_store_that_cannot_be_used_is_an_error_of_the_commit() {
     if skip() {
         return;
     }
-    let mut site = Site::new("shj");
+    let site = Site::new("shj");
     let good = site.configuration(0, "31.1.0.0/16");
     let refused = |text: &str, words: &str| {
         site.servers[0].rewrite(text);
@@ -387,16 +387,110 @@ fn a_cluster_store_that_cannot_be_used_is_an_error_of_the_commit() {
     refused(&good, "others may read this key");
     fs::set_permissions(key, fs::Permissions::from_mode(0o600)).unwrap();
 
-    // One that runs by itself begins to share, and back.
+    // Nor is what the server kept before passed over in silence.
+    let directory = site.servers[0].folder().join("state/server");
+    fs::create_dir_all(&directory).unwrap();
+    fs::write(directory.join("state.redb"), "something else").unwrap();
+    fs::write(directory.join("state.key"), [7; 32]).unwrap();
+    fs::set_permissions(directory.join("state.key"), fs::Permissions::from_mode(0o600)).unwrap();
+    refused(&good, "state.redb: this is not a state file of gvpnd");
+    assert_eq!(fs::read(directory.join("state.redb")).unwrap(), b"something else");
+}
+
+/// Of the files that a server's own state may be in, those that are there.
+fn state_files(server: &Host) -> Vec<&'static str> {
+    let exists = |name: &&str| server.folder().join("state/server").join(name).exists();
+    ["state.redb", "state.moving.redb", "state.moved.redb"].into_iter().filter(|name| exists(&name)).collect()
+}
+
+#[test]
+fn a_server_that_was_alone_brings_its_keys_into_an_empty_cluster_once() {
+    if skip() {
+        return;
+    }
+    const CLUSTER_POLICY: &str = "31.0.0.0/8";
+    let mut site = Site::new("shv");
+    let commit = |server: &Host, text: &str| {
+        server.rewrite(text);
+        let committed = server.post("/v1/commit", "");
+        assert!(committed.contains("\"success\":true"), "{committed}");
+    };
+    let alone = pushing("").replace("31.1.0.0/16", CLUSTER_POLICY);
     site.servers[0].start(&pushing(""), &[]);
-    let alone = spis(&site.servers[0], AT_SERVER);
     assert_eq!(site.servers[0].get(CLUSTER).trim(), "[]");
-    site.servers[0].rewrite(&good);
-    assert!(site.servers[0].post("/v1/commit", "").contains("\"success\":true"));
-    within(PATIENCE, || site.leads(0) && !spis(&site.servers[0], AT_SERVER).is_empty());
-    assert_ne!(spis(&site.servers[0], AT_SERVER), alone);
-    site.servers[0].rewrite(&pushing(""));
-    assert!(site.servers[0].post("/v1/commit", "").contains("\"success\":true"));
-    assert_eq!(spis(&site.servers[0], AT_SERVER), alone);
+    site.members[0].start(&member_of("10.0.0.2", "10.0.0.1 10.0.0.11"), &[]);
+    within(PATIENCE, || agree(&site.servers[0], &site.members[0]));
+    commit(&site.servers[0], &alone);
+    within(PATIENCE, || {
+        spis(&site.servers[0], AT_SERVER).len() > 1 && agree(&site.servers[0], &site.members[0])
+    });
+    let (keys, kek) = (spis(&site.servers[0], AT_SERVER), site.kek(0));
+    assert_eq!(state_files(&site.servers[0]), ["state.redb"]);
+
+    // It begins to share: the same keys, KEK, count and members, and the file is nobody's any more.
+    commit(&site.servers[0], &site.configuration(0, CLUSTER_POLICY));
+    within(PATIENCE, || site.leads(0));
+    within(PATIENCE, || state_files(&site.servers[0]) == ["state.moved.redb"]);
+    assert_eq!(spis(&site.servers[0], AT_SERVER), keys);
+    assert!(site.kek(0).0 == kek.0 && site.kek(0).1 >= kek.1, "{:?} after {kek:?}", site.kek(0));
+    site.start(1, CLUSTER_POLICY);
+    within(PATIENCE, || spis(&site.servers[1], AT_SERVER) == keys);
+    assert!(site.servers[1].get("/v1/server/registered-members").contains("10.0.0.2"));
+    site.commit(&[1, 0], "31.1.128.0/17");
+    within(PATIENCE, || {
+        spis(&site.servers[0], AT_SERVER).iter().any(|spi| !keys.contains(spi))
+            && agree(&site.servers[0], &site.members[0])
+    });
+    let detail = site.members[0].get(AT_MEMBER);
+    assert!(detail.contains("\"pull-succeeded\":1,") && detail.contains("\"push-failed\":0,"), "{detail}");
+
+    // Alone again it has nothing of that: others go on with it.
+    let shared = spis(&site.servers[1], AT_SERVER);
+    commit(&site.servers[0], &alone);
+    within(PATIENCE, || site.leads(1));
+    assert!(spis(&site.servers[0], AT_SERVER).iter().all(|spi| !shared.contains(spi)));
+    assert_ne!(site.kek(0).0, kek.0);
+    assert!(site.servers[0].log().contains("it begins with new keys"));
+    assert!(shared.iter().all(|spi| spis(&site.servers[1], AT_SERVER).contains(spi)));
+
+    // And what it has made now is not used where something is shared already; it stays.
+    commit(&site.servers[0], &site.configuration(0, "31.1.128.0/17"));
+    within(PATIENCE, || spis(&site.servers[0], AT_SERVER) == spis(&site.servers[1], AT_SERVER));
+    assert!(site.servers[0].log().contains("the servers share keys already"));
+    assert_eq!(state_files(&site.servers[0]), ["state.redb", "state.moved.redb"]);
+    assert!(site.servers.iter_mut().all(Host::stop) && site.members[0].stop());
+}
+
+#[test]
+fn a_move_that_was_broken_off_goes_on_if_nothing_is_shared_and_is_over_if_something_is() {
+    if skip() {
+        return;
+    }
+    let mut site = Site::new("shu");
+    site.servers[0].start(&pushing(""), &[]);
+    let keys = spis(&site.servers[0], AT_SERVER);
+    assert!(site.servers[0].stop());
+    // As after a crash between the renaming and the commit.
+    let directory = site.servers[0].folder().join("state/server");
+    fs::rename(directory.join("state.redb"), directory.join("state.moving.redb")).unwrap();
+    // Alone nobody goes on with it.
+    site.servers[0].start(&pushing(""), &[]);
+    assert!(spis(&site.servers[0], AT_SERVER).iter().all(|spi| !keys.contains(spi)));
+    assert!(site.servers[0].stop());
+    fs::remove_file(directory.join("state.redb")).unwrap();
+
+    site.start(0, "31.1.0.0/16");
+    within(PATIENCE, || site.leads(0));
+    within(PATIENCE, || state_files(&site.servers[0]) == ["state.moved.redb"]);
+    assert_eq!(spis(&site.servers[0], AT_SERVER), keys);
+    site.servers[0].signal("KILL");
+    site.servers[0].wait();
+
+    // As after a crash between the commit and the second renaming.
+    fs::rename(directory.join("state.moved.redb"), directory.join("state.moving.redb")).unwrap();
+    site.start(0, "31.1.0.0/16");
+    within(PATIENCE, || site.leads(0));
+    assert_eq!(spis(&site.servers[0], AT_SERVER), keys);
+    assert_eq!(state_files(&site.servers[0]), ["state.moved.redb"]);
     assert!(site.servers[0].stop());
 }

@@ -67,6 +67,11 @@ impl Departed {
         self.changed.remove(gateway);
     }
 
+    /// Nothing of it is on record.
+    pub(super) fn none_is_stored(&mut self) {
+        self.changed = self.by_gateway.keys().cloned().collect();
+    }
+
     /// What changed, as it is now.
     pub(super) fn take_changed(&mut self) -> Vec<(Arc<str>, Option<Member>)> {
         let changed = std::mem::take(&mut self.changed);

@@ -235,6 +235,12 @@ impl Members {
         self.departed.take_changed();
     }
 
+    /// Nothing that is known is on record.
+    pub(super) fn none_is_stored(&mut self) {
+        self.recorded = false;
+        self.departed.none_is_stored();
+    }
+
     /// KEKs up to `kek` are revoked, and what they brought lives until `until`.
     pub(super) fn revoke(&mut self, kek: u32, until: Instant) {
         self.departed.revoke(kek, until);

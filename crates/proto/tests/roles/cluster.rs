@@ -264,7 +264,7 @@ impl Cluster {
                 self.answers.push((index, number, outcome.is_ok()));
             }
         }
-        let fenced = node.server.standing() == Standing::Leading;
+        let fenced = node.server.standing() != Standing::Following;
         let changes = node.server.take_changes(self.now);
         node.pending.extend(changes.into_iter().map(|change| (self.now, change)));
         if node.connected {
@@ -600,6 +600,52 @@ fn who_waits_for_room_gets_in_when_the_next_leader_knows_that_there_is_some() {
     cluster.up(0);
     cluster.run(60);
     assert!(cluster.member_spis(0).is_empty());
+}
+
+#[test]
+fn what_a_server_kept_while_it_was_alone_is_what_all_go_on_with() {
+    for push in [None, Some(unicast())] {
+        let settings = settings(2, push.clone());
+        let mut cluster = Cluster::new(2, 2, &settings);
+        // One server that shares nothing: what the harness keeps is its file.
+        cluster.records.clear();
+        cluster.nodes[1] = None;
+        let alone = Server::new(cluster.now, settings.clone(), Box::new(SeededRandom::new(99)));
+        cluster.nodes[0].as_mut().unwrap().server = alone;
+        cluster.up(0);
+        cluster.up(1);
+        cluster.run(3560);
+        let keys = cluster.spis(0);
+        let kek = push.is_some().then(|| cluster.kek(0));
+        assert_eq!((cluster.member_spis(0), cluster.member_spis(1)), (keys.clone(), keys.clone()));
+        let file = cluster.records();
+        let pulls = [cluster.pulls(0), cluster.pulls(1)];
+
+        cluster.records.clear();
+        cluster.leader = None;
+        cluster.start(0, &settings);
+        cluster.start(1, &settings);
+        assert!(cluster.spis(0).is_empty() && cluster.spis(1).is_empty());
+        assert!(Server::understand(&settings, &file).is_ok());
+        cluster.leader = Some(0);
+        cluster.act(0, |server, now| server.adopt(now, &file)).unwrap();
+        assert_eq!((cluster.spis(0), cluster.spis(1)), (keys.clone(), keys));
+        assert_eq!((cluster.listed(0), cluster.listed(1)), (2, 2), "its members are the cluster's");
+        if let Some((spi, sequence)) = kek {
+            assert_eq!(cluster.kek(1).0, spi);
+            assert!(cluster.kek(1).1 >= sequence, "{:?} after {sequence}", cluster.kek(1));
+        }
+        cluster.run(1000);
+        cluster.nodes[0] = None;
+        cluster.elect(1);
+        cluster.run(3000);
+        for (member, pulls) in pulls.into_iter().enumerate() {
+            assert_eq!(cluster.member_spis(member), cluster.spis(1));
+            if push.is_some() {
+                assert_eq!((cluster.refused_pushes(member), cluster.pulls(member)), (0, pulls));
+            }
+        }
+    }
 }
 
 #[test]

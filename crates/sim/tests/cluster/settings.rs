@@ -75,7 +75,8 @@ pub fn server(push: bool) -> server::Settings {
             name: "group".into(),
             id: 1,
             gateways: (0..MEMBERS).map(name).collect(),
-            member_threshold: None,
+            // There is room for all, but a follower must ask for it.
+            member_threshold: Some(MEMBERS as u32),
             activation_time_delay: Duration::from_secs(5),
             multicast_group: None,
             id_length: LengthWidth::One,

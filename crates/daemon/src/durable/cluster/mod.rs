@@ -15,6 +15,7 @@
 
 mod differences;
 mod identity;
+mod moving;
 mod open;
 mod records;
 
@@ -28,7 +29,7 @@ use store::{Change, Epoch, SharedEvent, Term};
 
 use super::stamp::{self, Stamp};
 use super::waiting::{MOST_WAITING, Output, Waiting};
-use super::{LAST_COMMIT, OpenError};
+use super::{LAST_COMMIT, LocalState, OpenError};
 use open::{About, Connected};
 use records::Records;
 
@@ -125,6 +126,10 @@ pub struct Cluster {
     in_flight: Option<InFlight>,
     next: Waiting,
     changes: BTreeMap<String, Option<Secret>>,
+    /// What this server kept while it was alone, as long as it may have to be shared.
+    local: Option<LocalState>,
+    /// It is what the server leads with, and not committed yet.
+    adopted: bool,
     released: VecDeque<Output>,
     state: ClusterState,
     said_at: Option<Instant>,
@@ -152,6 +157,8 @@ impl Cluster {
             in_flight: None,
             next: Waiting::default(),
             changes: BTreeMap::new(),
+            local: None,
+            adopted: false,
             released: VecDeque::new(),
             state: ClusterState {
                 name: cooperation.name.to_string(),
@@ -213,7 +220,7 @@ impl Cluster {
                 self.state.elections_won += 1;
                 self.enter(now, Connection::Leading);
                 self.compare();
-                server.lead(now);
+                self.lead(now, server);
             }
             SharedEvent::Following(leader) => {
                 if self.term.take().is_some() {
@@ -236,11 +243,6 @@ impl Cluster {
             SharedEvent::CutOff(reason) => self.cut_off(now, reason, server),
         }
         self.advance(now);
-    }
-
-    /// Begins to connect.
-    pub(super) fn begin(&mut self) {
-        self.connected.begin();
     }
 
     /// The server was given other settings, and forgot the keys if it does not make them.
@@ -309,6 +311,7 @@ impl Cluster {
         self.said_at = None;
         server.set_isolated(false);
         self.enter(now, Connection::Following(None));
+        self.look_at_local();
         self.follow(now, server);
         tracing::info!(target: "high-availability", records = self.records.len(), store = self.state.store, "what the servers share was read");
     }
@@ -322,6 +325,7 @@ impl Cluster {
                 Err(()) => return self.part(now, &change.place, OTHER_VERSION, server),
             }
         }
+        self.look_at_local();
         if let Err(error) = server.hear(now, &heard) {
             self.part(now, &error.place, &error.error.to_string(), server);
         }
@@ -331,6 +335,10 @@ impl Cluster {
         let Some(asked) = self.in_flight.take_if(|asked| asked.id == id) else { return };
         for change in &asked.changes {
             self.records.wrote(&change.place, change.content.as_ref());
+        }
+        if self.adopted && self.records.has_keys() {
+            self.adopted = false;
+            self.local_is_shared();
         }
         self.release(now, asked.waiting);
     }
@@ -376,6 +384,7 @@ impl Cluster {
         let dropped = asked + next;
         self.state.dropped += dropped as u64;
         self.changes.clear();
+        self.adopted = false;
         if dropped > 0 {
             tracing::warn!(target: "high-availability", datagrams = dropped, "not sent: another server may have gone on without them");
         }
@@ -418,10 +427,13 @@ impl Cluster {
             let waiting = std::mem::take(&mut self.next);
             return self.release(now, waiting);
         }
-        let changes: Vec<Change> = std::mem::take(&mut self.changes)
+        let mut changes: Vec<Change> = std::mem::take(&mut self.changes)
             .into_iter()
             .map(|(place, content)| Change { place, content })
             .collect();
+        // What is too much for one transaction is taken in parts: without its keys nobody goes on with a group, while
+        // members come again.
+        changes.sort_by_key(|change| !change.place.ends_with("/keys"));
         self.last_id += 1;
         let asked = self
             .connected

@@ -92,6 +92,11 @@ impl Records {
         all
     }
 
+    /// Whether there are keys of any group: then there is something to go on with.
+    pub(super) fn has_keys(&self) -> bool {
+        self.known.keys().any(|place| place.ends_with("/keys"))
+    }
+
     pub(super) fn len(&self) -> usize {
         self.known.len()
     }

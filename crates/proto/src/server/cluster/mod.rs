@@ -185,6 +185,30 @@ impl Server {
         );
     }
 
+    /// Whether records of a server that was alone can be understood, as far as its groups are configured.
+    ///
+    /// # Errors
+    /// The first one that cannot.
+    pub fn understand(settings: &Settings, records: &[Record]) -> Result<(), RestoreError> {
+        let wanted = settings.groups.iter().map(|group| group.id).collect();
+        read_records(Instant::ORIGIN, &wanted, records).map(|_| ())
+    }
+
+    /// It was elected, and nothing is shared yet: it goes on with what a server that was alone has kept, and tells all of
+    /// it to be written.
+    ///
+    /// # Errors
+    /// A record that cannot be understood. The server does not lead then.
+    pub fn adopt(&mut self, now: Instant, records: &[Record]) -> Result<(), RestoreError> {
+        self.follow(now, records)?;
+        self.lead(now);
+        for group in &mut self.groups {
+            group.members.none_is_stored();
+            group.note_keys_changed();
+        }
+        Ok(())
+    }
+
     /// Forgets the registrations in progress: answers that were made and did not leave must not leave when they are asked for
     /// again. Members begin anew.
     pub fn forget_unfinished(&mut self) {
