@@ -108,5 +108,5 @@ impl LocalState {
 /// Whether the state of a server that is about to begin afresh was moved into a cluster.
 pub(super) fn was_moved(file: &Path) -> bool {
     let is_there = |name: &&str| file.with_file_name(name).exists();
-    !file.exists() && [MOVING, MOVED].iter().any(|name| is_there(&name))
+    !file.exists() && [MOVING, MOVED].iter().any(is_there)
 }

@@ -400,7 +400,7 @@ fn a_cluster_store_that_cannot_be_used_is_an_error_of_the_commit() {
 /// Of the files that a server's own state may be in, those that are there.
 fn state_files(server: &Host) -> Vec<&'static str> {
     let exists = |name: &&str| server.folder().join("state/server").join(name).exists();
-    ["state.redb", "state.moving.redb", "state.moved.redb"].into_iter().filter(|name| exists(&name)).collect()
+    ["state.redb", "state.moving.redb", "state.moved.redb"].into_iter().filter(exists).collect()
 }
 
 #[test]
