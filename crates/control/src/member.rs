@@ -182,7 +182,11 @@ impl PushRejections {
             ("not-decryptable", "the encrypted part is not a whole number of blocks", self.not_decryptable),
             ("malformed", "what it decrypts to cannot be read", self.malformed),
             ("duplicate", "a copy of a message that was accepted", self.duplicate),
-            ("old-sequence", "the sequence number is not greater than the last one", self.old_sequence),
+            (
+                "old-sequence",
+                "older than the last one that was accepted, or than the last registration",
+                self.old_sequence,
+            ),
             ("bad-signature", "the signature is not the server's", self.bad_signature),
             ("unknown-attribute", "an attribute that must not be read over", self.unknown_attribute),
             ("bad-policy", "the policy or its keys are not acceptable", self.bad_policy),

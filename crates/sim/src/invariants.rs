@@ -7,7 +7,7 @@
 //! consecutive retry periods before the senders' switch; nobody may send with a key that an owed member lacks."
 //!
 //! - A *retry period* is what the timeline lets a member wait before it tries again: min(10 s, F/12), the longest of the
-//!   group's TEKs if they differ; 10 s for a member that never had a key.
+//!   group's TEKs if they differ; 10 s for a member that never had a key. Periods are counted as they were when they passed.
 //! - *Could pass* is decided by what the network did, not by its rates: in that period both were running and reachable
 //!   throughout, and each way, of the datagrams that were sent, at least one passed ([`Touch`](crate::touch)). A period
 //!   in which nobody sent anything is a good one: silence is no excuse.

@@ -42,12 +42,20 @@ impl Touch {
         self.period
     }
 
-    /// The retry period is another from now on. What was good stays so.
+    /// The retry period is another from now on. What was good stays so, and was no more periods than it was: who could try
+    /// every ten seconds has not had twenty tries in them because he may try twice a second now.
     pub(crate) fn change_period(&mut self, now: Instant, period: Duration) {
-        if self.period != period {
-            self.close_periods(now);
-            self.period = period;
+        if self.period == period {
+            return;
         }
+        self.close_periods(now);
+        if period < self.period {
+            let good = (self.begun - self.good_since).as_micros() / self.period.as_micros();
+            self.begun = now;
+            self.good_since = now - Duration::from_micros((good * period.as_micros()) as u64);
+            (self.sent, self.passed) = ([false; 2], [false; 2]);
+        }
+        self.period = period;
     }
 
     /// A datagram was sent.
@@ -118,6 +126,15 @@ mod tests {
         assert_eq!(touch().periods_since(at(39), at(0)), 3);
         assert_eq!(touch().periods_since(at(40), at(0)), 4);
         assert_eq!(touch().periods_since(at(40), at(11)), 2);
+    }
+
+    #[test]
+    fn good_periods_are_as_many_as_they_were_when_the_next_ones_are_shorter() {
+        let mut touch = touch();
+        touch.change_period(at(35), Duration::from_secs(1));
+        assert_eq!(touch.periods_since(at(37), at(0)), 3 + 2, "the one that was running is none");
+        touch.change_period(at(37), Duration::from_secs(2));
+        assert_eq!(touch.periods_since(at(37), at(0)), 2);
     }
 
     #[test]

@@ -38,7 +38,7 @@ use crate::record::{self, Input, Output, Written};
 use crate::time::Instant;
 
 /// Layout of the state. One of another layout is not read: a registration costs less than understanding it would.
-const LAYOUT: u8 = 2;
+const LAYOUT: u8 = 3;
 
 /// What is kept of one VPN.
 struct Kept {
@@ -381,7 +381,8 @@ fn write_kek(output: &mut Output, now: Instant, held: &HeldKek) {
     record::write_kek(output, &held.kek);
     output.counted(held.verifying.to_spki_der());
     output.moment(now, held.ends);
-    output.optional_moment(now, held.pulled);
+    output.moment(now, held.since);
+    output.optional_moment(now, held.renewed);
     output.duration(held.timeline.lifetime);
     output.optional_duration(held.heartbeat);
     output.optional_address(held.multicast);
@@ -396,14 +397,16 @@ fn read_kek(input: &mut Input<'_>) -> Result<HeldKek> {
     let verifying = VerifyingKey::from_wire(input.counted("public key")?);
     let verifying = verifying.map_err(|_| input.error("public key"))?;
     let ends = input.moment("expiry")?;
-    let pulled = input.optional_moment("PULL")?;
+    let since = input.moment("arrival")?;
+    let renewed = input.optional_moment("PULL")?;
     let lifetime = input.duration("lifetime")?;
     let heartbeat = input.optional_duration("heartbeat")?;
     Ok(HeldKek {
         kek,
         verifying,
         index: 0,
-        pulled,
+        since,
+        renewed,
         ends,
         timeline: timeline(lifetime),
         heartbeat,

@@ -40,18 +40,12 @@ pub(super) struct HeldKek {
     pub(super) pushes: u64,
     /// Pushes accepted of late.
     pub(super) recent: Recent,
-    /// When a PULL brought it, if it did not come by push.
-    pub(super) pulled: Option<Instant>,
+    /// When it came.
+    pub(super) since: Instant,
+    /// When the first PULL came that brought a newer one, which may be gone by now.
+    pub(super) renewed: Option<Instant>,
     /// Where in the window of re-registration this member stands.
     pub(super) fraction: u32,
-}
-
-/// A PULL that brought a new KEK.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Renewal {
-    /// Number of the KEK.
-    pub(super) kek: u32,
-    pub(super) at: Instant,
 }
 
 /// The KEKs of one VPN.
@@ -151,6 +145,10 @@ impl KekSet {
             //# Sequence number of 1.
             Origin::Push { .. } => 0,
         };
+        let since = match origin {
+            Origin::Pull { came, .. } => came,
+            Origin::Push { .. } => told,
+        };
         let held = HeldKek {
             heartbeat: received.heartbeat.or_else(|| under.and_then(|under| under.heartbeat)),
             server: under.map_or(server, |under| under.server),
@@ -163,15 +161,16 @@ impl KekSet {
             sequence: sequence.max(known),
             pushes: 0,
             recent: Recent::default(),
-            pulled: match origin {
-                Origin::Pull { came, .. } => Some(came),
-                Origin::Push { .. } => None,
-            },
+            since,
+            renewed: None,
             fraction,
         };
         if self.held.len() == KEKS {
             let first = self.held.remove(0);
             self.retire(&first);
+        }
+        if matches!(origin, Origin::Pull { .. }) {
+            self.held.iter_mut().for_each(|older| older.renewed = older.renewed.or(Some(since)));
         }
         self.held.push(held);
         true
@@ -206,18 +205,14 @@ impl KekSet {
         self.forget(|_| true);
     }
 
-    /// Forgets those with a smaller number.
-    pub(super) fn clear_before(&mut self, number: u32) {
-        self.forget(|held| held.index < number);
+    /// Forgets those that came before.
+    pub(super) fn clear_before(&mut self, moment: Instant) {
+        self.forget(|held| held.since < moment);
     }
 
-    /// The first PULL that brought a newer KEK than this one.
-    pub(super) fn renewed_since(&self, spi: KekSpi) -> Option<Renewal> {
-        let number = self.get(spi)?.index;
-        let newer = self.held.iter().filter(|held| held.index > number);
-        newer
-            .filter_map(|held| Some(Renewal { kek: held.index, at: held.pulled? }))
-            .min_by_key(|renewal| renewal.kek)
+    /// When the first PULL came that brought a newer KEK than this one.
+    pub(super) fn renewed_since(&self, spi: KekSpi) -> Option<Instant> {
+        self.get(spi)?.renewed
     }
 
     /// Forgets those whose life is over. Returns how many.

@@ -124,6 +124,13 @@ impl Member {
             Ok(judged) => judged,
             Err(error) => return Err(self.unacceptable_push(now, index, &error)),
         };
+        // Under a KEK that was succeeded the present one comes along: without it, this was sent before there was one, and
+        // took longer than a registration under the new one. Nothing else tells its age.
+        let is_alone =
+            judged.deletions.is_empty() && judged.offer.as_ref().is_some_and(|offer| offer.kek.is_none());
+        if is_alone && self.vpns[index].keks.renewed_since(spi).is_some() {
+            return Err(PushError::Superseded);
+        }
         if let Some(offer) = &judged.offer
             && let Err(error) = self.vpns[index].sas.has_room_for(offer)
         {
@@ -249,7 +256,7 @@ impl Member {
                 Deletion::Tek(_) | Deletion::EveryTek => {
                     let meant = |held: &Held| match *deletion {
                         Deletion::Tek(spi) => held.sa.spi == spi,
-                        _ => renewed.is_none_or(|renewed| held.since < renewed.at),
+                        _ => renewed.is_none_or(|renewed| held.since < renewed),
                     };
                     let removed = vpn.sas.remove(now, meant);
                     foreign += u64::from(removed.spis.is_empty() && matches!(deletion, Deletion::Tek(_)));
@@ -259,9 +266,10 @@ impl Member {
                     self.removed(index, removed.spis, Removal::Deleted);
                 }
                 Deletion::Kek(spi) => foreign += u64::from(!vpn.keks.remove(spi)),
-                Deletion::EveryKek => {
-                    vpn.keks.clear_before(renewed.map_or(u32::MAX, |renewed| renewed.kek));
-                }
+                Deletion::EveryKek => match renewed {
+                    Some(renewed) => vpn.keks.clear_before(renewed),
+                    None => vpn.keks.clear(),
+                },
                 Deletion::Other(_) => {}
             }
         }
@@ -486,7 +494,7 @@ fn count(rejections: &mut PushRejections, error: &PushError) {
         PushError::NotDecryptable(_) => &mut rejections.not_decryptable,
         PushError::Malformed(_) => &mut rejections.malformed,
         PushError::Duplicate => &mut rejections.duplicate,
-        PushError::OldSequence { .. } => &mut rejections.old_sequence,
+        PushError::OldSequence { .. } | PushError::Superseded => &mut rejections.old_sequence,
         PushError::Signature => &mut rejections.bad_signature,
         PushError::UnknownAttribute(_) => &mut rejections.unknown_attribute,
         PushError::Policy => &mut rejections.bad_policy,

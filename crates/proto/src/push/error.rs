@@ -32,6 +32,10 @@ pub enum PushError {
         /// The greatest one accepted under this KEK.
         last: u32,
     },
+    /// It comes under a KEK whose successor a PULL has brought since, and does not bring that one along: it is older than
+    /// what the PULL told.
+    #[error("older than the PULL that brought the successor of its KEK")]
+    Superseded,
     /// The signature is not the server's.
     #[error("the signature is wrong")]
     Signature,
@@ -55,7 +59,7 @@ impl PushError {
         ("not-decryptable", "the encrypted part is not a whole number of blocks"),
         ("malformed", "what it decrypts to cannot be read"),
         ("duplicate", "a copy of a push that was accepted"),
-        ("old-sequence", "the sequence number is not greater than the last one"),
+        ("old-sequence", "older than the last one that was accepted, or than the last registration"),
         ("bad-signature", "the signature is not the server's"),
         ("unknown-attribute", "an attribute that is not known and must not be read over"),
         ("bad-policy", "the policy or its keys are not acceptable"),
@@ -71,7 +75,7 @@ impl PushError {
             Self::NotDecryptable(_) => 3,
             Self::Malformed(_) => 4,
             Self::Duplicate => 5,
-            Self::OldSequence { .. } => 6,
+            Self::OldSequence { .. } | Self::Superseded => 6,
             Self::Signature => 7,
             Self::UnknownAttribute(_) => 8,
             Self::Policy => 9,

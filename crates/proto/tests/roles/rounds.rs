@@ -114,3 +114,60 @@ fn it_is_told_so_under_the_new_kek_once_the_one_that_the_server_knows_of_has_end
     assert_eq!(world.registered(0), registered + 1, "{:#?}", world.member_log);
     assert_eq!(world.member_spis(0), world.server_spis());
 }
+
+#[test]
+fn a_push_that_is_older_than_the_pull_which_brought_the_successor_of_its_kek_changes_nothing() {
+    let mut world = world(1, unicast());
+    let mut pushes = 0;
+    world.set_network(move |seen| {
+        if !seen.label.starts_with("push") {
+            return Fate::Deliver;
+        }
+        pushes += 1;
+        if pushes == 1 { Fate::Late(seconds(20)) } else { Fate::Lose }
+    });
+    let changed = |group: &mut proto::server::GroupSettings| {
+        group.push = Some(unicast());
+        group.ipsec_sas[0].policies = vec![policy(8)];
+    };
+    configure(&mut world, settings_with(1, changed));
+    world.run(Duration::from_millis(10));
+    // A new KEK, of which the member learns by registering only.
+    world.act(|world, now| world.server().evict(now, None, Eviction::Graceful)).unwrap();
+    world.act(|world, now| world.members[0].reregister(now, "vpn-1"));
+    world.run(seconds(5));
+    assert_eq!(world.members[0].kek_security_associations(world.now).len(), 2);
+    let before = world.member_spis(0);
+    world.run(seconds(20));
+    assert_eq!(world.member_spis(0), before);
+    let told = world.member_log.iter().any(|entry| entry.to_string().contains("older than the PULL"));
+    assert!(told, "{:#?}", world.member_log);
+}
+
+#[test]
+fn a_late_delete_of_everything_spares_what_the_first_registration_after_it_brought() {
+    let mut world = world(1, unicast());
+    let mut pushes = 0;
+    world.set_network(move |seen| {
+        if !seen.label.starts_with("push") {
+            return Fate::Deliver;
+        }
+        pushes += 1;
+        if pushes == 1 { Fate::Late(seconds(30)) } else { Fate::Lose }
+    });
+    world.act(|world, now| world.server().evict(now, None, Eviction::Now)).unwrap();
+    world.act(|world, now| world.members[0].reregister(now, "vpn-1"));
+    world.run(seconds(5));
+    // The KEK of that registration is gone before the Delete comes, and so is everything that tells of it but itself.
+    world.set_network(|_| Fate::Deliver);
+    world.act(|world, now| world.server().evict(now, None, Eviction::Graceful)).unwrap();
+    world.run(seconds(20));
+    assert_eq!(world.registered(0), 3);
+    assert_eq!(world.member_spis(0).len(), 3);
+    world.run(seconds(10));
+    assert_eq!(
+        world.member_spis(0),
+        world.server_spis(),
+        "only the key of before the first eviction is gone"
+    );
+}
