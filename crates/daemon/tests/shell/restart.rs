@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::host::{Host, skip, within};
 use super::push::{AT_MEMBER, AT_SERVER, PATIENCE, pushing, spis};
-use super::{MEMBER, pair};
+use super::{MEMBER, SERVER, pair};
 
 fn sealed(member: &Host) -> PathBuf {
     member.folder().join("member.sealed")
@@ -29,6 +29,39 @@ fn registered(name: &str) -> (Host, Host, String) {
 
 fn has_pulled(member: &Host, times: u32) -> bool {
     member.get(AT_MEMBER).contains(&format!("\"pull-succeeded\":{times},"))
+}
+
+/// What a machine that is suspended does to a process: it stands still, and the clock by which lives are counted goes on.
+#[test]
+fn who_slept_past_the_life_of_its_keys_has_none_of_them_and_goes_on() {
+    if skip() {
+        return;
+    }
+    let configuration = SERVER
+        .replace("group-vpn {", "group-vpn { test-lifetimes;")
+        .replace("lifetime-seconds 240;", "lifetime-seconds 60;");
+    let (mut server, mut member) = pair("shrz");
+    server.start(&configuration, &[]);
+    member.start(&MEMBER.replace("group-vpn {", "group-vpn { test-lifetimes;"), &[]);
+    within(PATIENCE, || have_the_same_keys(&server, &member));
+    let life = Duration::from_secs(120);
+    let gone = |keys: &[String], now: &[String]| now.iter().all(|spi| !keys.contains(spi));
+
+    let keys = spis(&member, AT_MEMBER);
+    member.signal("STOP");
+    within(life, || gone(&keys, &spis(&server, AT_SERVER)));
+    member.signal("CONT");
+    within(PATIENCE, || have_the_same_keys(&server, &member) && gone(&keys, &spis(&member, AT_MEMBER)));
+
+    let keys = spis(&server, AT_SERVER);
+    server.signal("STOP");
+    within(life, || gone(&keys, &spis(&member, AT_MEMBER)));
+    server.signal("CONT");
+    within(PATIENCE, || have_the_same_keys(&server, &member) && gone(&keys, &spis(&server, AT_SERVER)));
+    for host in [&server, &member] {
+        assert!(!host.log().contains("panicked"), "{}", host.log());
+    }
+    assert!(server.stop() && member.stop());
 }
 
 #[test]

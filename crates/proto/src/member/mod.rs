@@ -10,7 +10,8 @@
 //! ```
 //!
 //! A try is one interval (10 s, less with short lives) of asking one server; after three the next server is asked,
-//! round and round. Unexpired SAs keep working throughout, and are held while a link is down ([`link`]). VPNs whose gateways are the same share phase 1 SAs.
+//! round and round. Unexpired SAs keep working throughout, and are held while a link is down ([`link`]). VPNs whose gateways
+//! are the same share phase 1 SAs.
 //!
 //! [`durable`] keeps what a restarted member goes on with.
 //!
