@@ -176,7 +176,7 @@ int gvpn_ingress(struct __sk_buff *skb)
 	struct classification c, quoted = {};
 	enum route route;
 	struct packet p;
-	bool known, mine;
+	bool mine;
 
 	/* Frames to the Ethernet address of others are seen in promiscuous mode; the kernel drops them. */
 	if (skb->mark == MARK_INJECT || is_tagged(skb) || skb->pkt_type == PACKET_OTHERHOST)
@@ -186,7 +186,7 @@ int gvpn_ingress(struct __sk_buff *skb)
 	interface = bpf_map_lookup_elem(&interfaces, &index);
 	if (!interface)
 		return TC_ACT_SHOT;
-	if (!read_packet(skb, &p)) {
+	if (!read_esp((void *)(long)skb->data, (void *)(long)skb->data_end, &p) && !read_packet(skb, &p)) {
 		count(index, COUNTER_UNREADABLE_DROPPED);
 		return TC_ACT_SHOT;
 	}
@@ -194,16 +194,20 @@ int gvpn_ingress(struct __sk_buff *skb)
 
 	if (is_link_local_multicast(&p))
 		return TC_ACT_UNSPEC;
-	classify(&p, &p.outer, &c);
-	if (p.is_error)
-		classify(&p, &p.quoted, &quoted);
 
 	/*
 	 * Rows 2, 3, 6: for the engine. The fragments of one packet must all go the same way, and only the first has an
-	 * SPI; but ESP of ours has the addresses of the inner packet, so it always is a candidate.
+	 * SPI; but ESP of ours has the addresses of the inner packet, so it always is a candidate. Whole ESP of ours is what
+	 * there is most of, and its prefixes are not asked for.
 	 */
-	known = is_known_spi(index, p.spi) && (p.protocol == PROTOCOL_ESP || p.is_error);
-	mine = p.protocol == PROTOCOL_ESP && p.is_fragment ? c.candidate : known;
+	mine = is_known_spi(index, p.spi) && (p.protocol == PROTOCOL_ESP || p.is_error);
+	if (!mine || p.is_fragment) {
+		classify(&p, &p.outer, &c);
+		if (p.is_error)
+			classify(&p, &p.quoted, &quoted);
+		if (p.protocol == PROTOCOL_ESP && p.is_fragment)
+			mine = c.candidate;
+	}
 
 	/* Rows 4, 8: ESP of an SPI we do not know, or clear, where a policy might want our ESP. */
 	if (!mine) {

@@ -35,8 +35,11 @@ use crate::sys::packet::SendBatch;
 const BATCH: usize = 64;
 /// Octets that a super-frame may have, with its headers.
 const LARGEST_FRAME: usize = VnetHeader::LENGTH + ETHERNET_HEADER + 8 + 65536;
-/// Octets of a batch. A batch ends when less than a super-frame's room is left.
-const ARENA: usize = 16 * LARGEST_FRAME;
+/// Octets of a batch, a super-frame at the end apart: input, output and the wire's memory are then in the second-level
+/// cache together, and a full batch of ESP still fits.
+const BATCH_OCTETS: usize = 128 * 1024;
+/// A batch ends when less than a super-frame's room is left.
+const ARENA: usize = BATCH_OCTETS + LARGEST_FRAME;
 /// Batches from one TAP before the others get their turn.
 const TURNS: usize = 8;
 /// When a device's queue was full, the lane tries again after so long.
