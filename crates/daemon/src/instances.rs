@@ -156,11 +156,11 @@ impl Instances {
         changed
     }
 
-    /// Forgets the instances that are not wanted any more, and detaches from their interfaces.
-    pub fn retain(&mut self, wanted: &BTreeMap<String, String>) {
+    /// Forgets the instances that are not wanted any more, and detaches from their interfaces. Returns whether there were any.
+    pub fn retain(&mut self, wanted: &BTreeMap<String, String>) -> bool {
         self.absent.retain(|name, _| wanted.contains_key(name));
         let is_left = |name: &String, _: &mut Instance| name != DEFAULT && !wanted.contains_key(name);
-        self.open.extract_if(.., is_left).for_each(|(_, instance)| instance.close());
+        self.open.extract_if(.., is_left).map(|(_, instance)| instance.close()).count() > 0
     }
 
     /// Starts the data path of every instance that has none. Returns what started.

@@ -23,10 +23,12 @@ impl Daemon {
         self.instances.open(&wanted(model));
     }
 
-    /// Closes the instances that the configuration in force does not have.
+    /// Closes the instances that the configuration in force does not have, and their sockets.
     pub(super) fn close_instances(&mut self) {
         let wanted = wanted(&self.active.model);
-        self.instances.retain(&wanted);
+        if self.instances.retain(&wanted) {
+            self.listen_in_instances();
+        }
         self.look_at_instances = (!wanted.is_empty()).then(|| self.clock.now() + LOOK_AGAIN);
     }
 
@@ -58,13 +60,17 @@ impl Daemon {
             tracing::error!(error = format!("{error:#}"), "data path");
         }
         self.publish();
-        if let Err(error) = self.sockets.listen(&self.instances.namespaces(), &ports(&self.active.model)) {
-            tracing::error!(%error, "sockets of routing instances");
-        }
+        self.listen_in_instances();
         self.sockets.set_routes(Routes::new(&self.active.model, &self.instances));
         self.join_groups();
         self.follow_addresses();
         self.tell_readiness();
+    }
+
+    fn listen_in_instances(&mut self) {
+        if let Err(error) = self.sockets.listen(&self.instances.namespaces(), &ports(&self.active.model)) {
+            tracing::error!(%error, "sockets of routing instances");
+        }
     }
 
     /// Whether a datagram came by another instance than the one its addresses belong to. Groups are joined only where
