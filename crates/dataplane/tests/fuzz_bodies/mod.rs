@@ -15,16 +15,25 @@ const GCM: EspSuite = EspSuite::Gcm { key: GcmKeyLen::Bits128 };
 const CIPHER_KEY: [u8; 20] = [1; 20];
 const INTEGRITY_KEY: [u8; 20] = [2; 20];
 
-/// What the first octet of the input chooses of the key.
+/// What the first octet of the input chooses of the VPN.
 #[derive(Clone, Copy)]
 struct Kind {
     suite: EspSuite,
     is_timed: bool,
+    registration: Registration,
+    binding: Binding,
 }
 
 impl Kind {
     fn of(choice: u8) -> Self {
-        Self { suite: if choice & 0x10 != 0 { GCM } else { CBC }, is_timed: choice & 0x20 != 0 }
+        let registered = choice & 0x40 == 0;
+        let service_set = Binding::ServiceSet { forward_mismatch: choice & 0x04 != 0 };
+        Self {
+            suite: if choice & 0x10 != 0 { GCM } else { CBC },
+            is_timed: choice & 0x20 != 0,
+            registration: if registered { Registration::Registered } else { Registration::NotYet },
+            binding: if choice & 0x80 != 0 { service_set } else { Binding::Zone },
+        }
     }
 
     fn keys(self) -> (&'static [u8], &'static [u8]) {
@@ -60,8 +69,8 @@ fn tables(kind: Kind, own_sender: u32) -> Tables {
     let vpn = Vpn {
         name: "fuzz".into(),
         interfaces: vec![WAN],
-        binding: Binding::Zone,
-        registration: Registration::Registered,
+        binding: kind.binding,
+        registration: kind.registration,
         df_bit: DfBit::Copy,
         tunnel_mtu: None,
         // Most random addresses are protected.
