@@ -71,6 +71,7 @@ impl Daemon {
         }
         if let Some(Restored { server, mut durable, local }) = restored {
             let was_alone = self.keeps_a_file();
+            self.abandon_evictions();
             if moves {
                 self.drain();
                 self.close_state();

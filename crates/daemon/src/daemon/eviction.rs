@@ -34,6 +34,9 @@ impl Daemon {
         let outcome = match follows {
             false => self.evict_here(now, filter),
             true => match self.ask_leader(filter) {
+                Ok((_, groups)) if groups.is_empty() => {
+                    reply(&EvictionReply { now: filter.now, ..Default::default() })
+                }
                 Ok((number, groups)) => {
                     let outcome = EvictionReply { now: filter.now, by: None, groups: Vec::new() };
                     let open = groups.into_iter().collect();
@@ -66,6 +69,13 @@ impl Daemon {
             let mut forwarded = self.forwarded.remove(position);
             forwarded.outcome.by = self.durable.as_ref().and_then(|durable| durable.cluster()?.leader());
             forwarded.answer(None);
+        }
+    }
+
+    /// Another server takes the place of the one that asked: it would not know the answer for one of its own questions.
+    pub(super) fn abandon_evictions(&mut self) {
+        for forwarded in self.forwarded.drain(..) {
+            forwarded.answer(Some("the key server was configured anew before an answer came".to_owned()));
         }
     }
 
