@@ -116,22 +116,16 @@ impl Kek {
             hash: settings.signing_key.kind().implied_hash().unwrap_or(settings.hash),
             acknowledgement: settings.is_unicast().then_some(AcknowledgementPrf::Sha256),
         };
-        Self {
+        let made = Remembered {
             index,
-            verifying_key: settings.signing_key.verifying_key(),
-            acknowledgement_keys: AcknowledgementKeys::derive(AcknowledgementPrf::Sha256, &shared),
-            shared,
             state: KekState::Current,
-            sequence: 0,
-            reserved: ahead,
-            reserves: false,
-            ahead,
-            pushes: 0,
+            shared,
+            reserved: 0,
             expires: now + settings.lifetime,
             forget_at: now + settings.lifetime + span + KEPT_FOR_ACKNOWLEDGEMENTS,
-            runs: Vec::new(),
             settings,
-        }
+        };
+        Self { reserved: ahead, ..Self::restored(made, ahead) }
     }
 
     /// The KEK that was kept. Every number that may have been used counts as used.
