@@ -15,6 +15,7 @@
 //!   those that end last for their `ipsec-sa` has only Rlo left, and not before the key was made. A member without any
 //!   TEK has to ask at once, from when its interface came up or its keys were cleared; one whose server has taken them all
 //!   back (Delete), within the spread J.
+//!   A key that its server will not succeed counts for that only while the member holds nothing else: it was not told.
 //! - Three periods are enough for the two round trips of GROUPKEY-PULL under a phase 1 SA that both ends have held all
 //!   that time. A member without one needs three round trips more, and two tries to find out that the server has
 //!   forgotten the one it has: [`PERIODS_WITH_PHASE_1`].
@@ -43,7 +44,7 @@
 //!
 //! Nothing in a GROUPKEY-PUSH of RFC 6407 tells its age, so a member that has missed the rounds counts the lives in one that
 //! an attacker brings later from its arrival. What such a member holds may end as much later as that push was old
-//! (`Watched::held_back`), and never more: everything else that it holds is judged as ever.
+//! (`Watched::held_back`), TEK or KEK, and never more: everything else that it holds is judged as ever.
 //!
 //! # A server that starts anew
 //!
@@ -249,7 +250,8 @@ impl<'a> Court<'a> {
         let host = &self.parties.members[member];
         for kek in host.role.kek_security_associations(host.local(self.now)) {
             let end = self.keys.end_of_kek([kek.initiator_cookie.0, kek.responder_cookie.0]);
-            if end.is_none_or(|end| end + READING < self.now) {
+            let late = READING + self.watched[member].held_back;
+            if end.is_none_or(|end| end + late < self.now) {
                 return Err(format!("member {member} holds a KEK whose end was {end:?}"));
             }
         }
@@ -268,20 +270,24 @@ impl<'a> Court<'a> {
     }
 
     /// When a member has to ask its server at the latest, with what it holds.
+    ///
+    /// For a key that its server will not succeed it does not ask, unless it has nothing else: then it was not told.
     fn asks_at(&self, watched: &Watched) -> Instant {
         let mut last: Vec<(&str, Instant)> = Vec::new();
+        let mut retired = None;
         for sa in watched.data_path.live(self.now) {
             let Some(key) = self.keys.find(sa.spi) else { continue };
+            let asks = sa.ends - Timeline::pull(key.lifetime).reregister_until;
             if key.retired {
+                retired = retired.max(Some(asks));
                 continue;
             }
-            let asks = sa.ends - Timeline::pull(key.lifetime).reregister_until;
             match last.iter_mut().find(|(name, _)| *name == &*key.sa) {
                 Some((_, at)) => *at = asks.max(*at),
                 None => last.push((&key.sa, asks)),
             }
         }
-        last.into_iter().map(|(_, at)| at).min().unwrap_or_default()
+        last.into_iter().map(|(_, at)| at).min().or(retired).unwrap_or_default()
     }
 
     /// How old the oldest phase 1 SA is that both ends hold.

@@ -61,7 +61,7 @@ struct Kek {
     ends: Instant,
     /// As its server showed it last, and when that was. It does not show one that is revoked.
     sequence_number: u32,
-    shown: Instant,
+    shown: Option<Instant>,
     /// Pushes that have left under it, in all lives of its server.
     pushes: u32,
     /// A digest of the last one: it may go out in several batches.
@@ -211,6 +211,8 @@ impl Keys {
     /// Looks at the KEKs of a server.
     pub(crate) fn learn_keks(&mut self, now: Instant, host: &Host<Server>) -> Result<(), String> {
         let local = host.local(now);
+        // One that is revoked is not shown any more, and what it deletes goes out under it all the same.
+        self.keks.values_mut().filter(|known| known.shown == Some(now)).for_each(|known| known.shown = None);
         for kek in host.role.kek_security_associations(local) {
             let detail = kek.detail.ok_or("a KEK without detail")?;
             let end = host.clock.world(local + Duration::from_secs(detail.lifetime_remaining_secs)) + READING;
@@ -219,14 +221,14 @@ impl Keys {
             let known = self.keks.entry(cookies).or_insert(Kek {
                 ends: end,
                 sequence_number: number,
-                shown: now,
+                shown: None,
                 pushes: 0,
                 last: 0,
             });
             if number < known.sequence_number {
                 return Err(format!("the sequence number of a KEK went back to {number}"));
             }
-            (known.ends, known.sequence_number, known.shown) = (known.ends.min(end), number, now);
+            (known.ends, known.sequence_number, known.shown) = (known.ends.min(end), number, Some(now));
         }
         Ok(())
     }
@@ -239,7 +241,7 @@ impl Keys {
         let last = digest(&[datagram]);
         known.pushes += u32::from(known.last != last);
         known.last = last;
-        if known.shown == now && known.pushes > known.sequence_number {
+        if known.shown == Some(now) && known.pushes > known.sequence_number {
             return Err(format!(
                 "{} pushes under a KEK whose number is {}",
                 known.pushes, known.sequence_number

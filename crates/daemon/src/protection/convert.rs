@@ -74,24 +74,13 @@ pub fn engine_time(instant: proto::time::Instant) -> Instant {
 
 /// The engine's form of a selector.
 pub fn selector_of_wire(selector: &wire::Selector) -> Selector {
-    Selector {
-        source: selector.source.trunc(),
-        destination: selector.destination.trunc(),
-        source_port: selector.source_port,
-        destination_port: selector.destination_port,
-        protocol: selector.protocol,
-    }
+    Selector { source: selector.source.trunc(), destination: selector.destination.trunc(), ..*selector }
 }
 
 /// The engine's form of a selector that was recorded.
 pub(super) fn engine_selector(selector: &control::Selector) -> Selector {
-    Selector {
-        source: selector.source.trunc(),
-        destination: selector.destination.trunc(),
-        source_port: selector.source_port,
-        destination_port: selector.destination_port,
-        protocol: selector.protocol,
-    }
+    let &control::Selector { source, destination, source_port, destination_port, protocol } = selector;
+    selector_of_wire(&Selector { source, destination, source_port, destination_port, protocol })
 }
 
 /// The operator's form of a selector.

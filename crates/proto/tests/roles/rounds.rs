@@ -115,17 +115,20 @@ fn it_is_told_so_under_the_new_kek_once_the_one_that_the_server_knows_of_has_end
     assert_eq!(world.member_spis(0), world.server_spis());
 }
 
+/// Of all pushes only the first one comes, so late.
+fn only_the_first_push(late: Duration) -> impl FnMut(&Seen<'_>) -> Fate {
+    let mut is_first = true;
+    move |seen| match seen.label.starts_with("push") {
+        false => Fate::Deliver,
+        true if std::mem::replace(&mut is_first, false) => Fate::Late(late),
+        true => Fate::Lose,
+    }
+}
+
 #[test]
 fn a_push_that_is_older_than_the_pull_which_brought_the_successor_of_its_kek_changes_nothing() {
     let mut world = world(1, unicast());
-    let mut pushes = 0;
-    world.set_network(move |seen| {
-        if !seen.label.starts_with("push") {
-            return Fate::Deliver;
-        }
-        pushes += 1;
-        if pushes == 1 { Fate::Late(seconds(20)) } else { Fate::Lose }
-    });
+    world.set_network(only_the_first_push(seconds(20)));
     let changed = |group: &mut proto::server::GroupSettings| {
         group.push = Some(unicast());
         group.ipsec_sas[0].policies = vec![policy(8)];
@@ -147,14 +150,7 @@ fn a_push_that_is_older_than_the_pull_which_brought_the_successor_of_its_kek_cha
 #[test]
 fn a_late_delete_of_everything_spares_what_the_first_registration_after_it_brought() {
     let mut world = world(1, unicast());
-    let mut pushes = 0;
-    world.set_network(move |seen| {
-        if !seen.label.starts_with("push") {
-            return Fate::Deliver;
-        }
-        pushes += 1;
-        if pushes == 1 { Fate::Late(seconds(30)) } else { Fate::Lose }
-    });
+    world.set_network(only_the_first_push(seconds(30)));
     world.act(|world, now| world.server().evict(now, None, Eviction::Now)).unwrap();
     world.act(|world, now| world.members[0].reregister(now, "vpn-1"));
     world.run(seconds(5));
