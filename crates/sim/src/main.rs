@@ -15,7 +15,6 @@ usage: sim [--seeds N] [--first SEED] [--members M]    worlds of an hour, 10 to 
        sim --faults [--seeds N] [--first SEED]         a server that dies between keeping and sending, and comes back
        sim ... --pull                                  only worlds whose members pull
        sim ... --threads T                             so many worlds at a time; as many as there are processors if not given
-       sim ... --known SEED                            a seed whose failure is known: told, and an error once it passes
        sim ... --seeds 1 --of MEMBER                   prints what happens to one member";
 
 struct Arguments {
@@ -28,7 +27,6 @@ struct Arguments {
     of: Option<usize>,
     pull: bool,
     threads: u64,
-    known: Vec<u64>,
 }
 
 /// What all worlds together came to.
@@ -64,15 +62,9 @@ fn main() -> ExitCode {
     let Total { seeds, mut failed, lasted, report } = total.into_inner().expect("no thread panicked");
     let (taken, hours) = (begun.elapsed(), lasted.as_secs_f64() / 3600.0);
     println!("{seeds} seeds, {hours:.0} hours of them, in {taken:.1?}: {report}");
-    let passed: Vec<u64> = arguments.known.iter().copied().filter(|seed| !failed.contains(seed)).collect();
-    if !passed.is_empty() {
-        println!("{passed:?} do not fail any more: take them off the list");
-    }
-    let all = failed.len();
-    failed.retain(|seed| !arguments.known.contains(seed));
     failed.sort_unstable();
-    println!("{} failed: {failed:?}; {} more, as is known", failed.len(), all - failed.len());
-    if failed.is_empty() && passed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    println!("{} failed: {failed:?}", failed.len());
+    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn read(mut words: impl Iterator<Item = String>) -> Option<Arguments> {
@@ -86,7 +78,6 @@ fn read(mut words: impl Iterator<Item = String>) -> Option<Arguments> {
         pull: false,
         faults: false,
         threads: 0,
-        known: Vec::new(),
     };
     while let Some(name) = words.next() {
         if name == "--pull" {
@@ -107,7 +98,6 @@ fn read(mut words: impl Iterator<Item = String>) -> Option<Arguments> {
             "--first" => arguments.first = value,
             "--hours" if value > 0 => arguments.hours = value,
             "--threads" if value > 0 => arguments.threads = value,
-            "--known" => arguments.known.push(value),
             "--of" => arguments.of = usize::try_from(value).ok(),
             "--members" if value > 0 => arguments.members = Some(usize::try_from(value).ok()?),
             _ => return None,
