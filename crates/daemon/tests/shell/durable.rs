@@ -235,7 +235,7 @@ fn a_server_that_is_killed_again_and_again_at_any_moment_confuses_nobody() {
     let mut random = OsRandom::new().unwrap();
     let mut known: BTreeMap<u32, Secret> = BTreeMap::new();
     let (started, mut kills) = (Instant::now(), 0);
-    while kills < 100 || started.elapsed() < Duration::from_secs(10) {
+    while kills < 200 || started.elapsed() < Duration::from_secs(10) {
         let mut octets = [0; 2];
         random.fill(&mut octets);
         match kills % 20 {
