@@ -9,6 +9,7 @@
 #include <linux/pkt_cls.h>
 #include <stddef.h>
 
+#include "arrivals.h"
 #include "route.h"
 #include "xdp.h"
 
@@ -227,6 +228,8 @@ int gvpn_ingress(struct __sk_buff *skb)
 			count(index, COUNTER_TRANSIT_ESP);
 		return TC_ACT_UNSPEC;
 	}
+	if (mine && p.protocol == PROTOCOL_ESP && fits_arrival(skb))
+		return to_ring(skb);
 	if (mine)
 		return to_engine(skb, interface, METADATA_WIRE, COUNTER_ESP_TO_ENGINE);
 	if (route == ROUTE_HERE)

@@ -90,6 +90,21 @@ struct peer_key {
 	__u32 address[4]; /* IPv4 as ::ffff:a.b.c.d */
 };
 
+/*
+ * A frame in the ring buffer that leads to the engine. Three sizes of record, so that small frames stay close together; the
+ * TAP takes what is longer.
+ */
+struct arrival {
+	__u32 interface; /* kernel index of the external interface */
+	__u32 length;    /* octets of the frame, from its Ethernet header */
+	__u8 frame[];
+};
+
+#define ARRIVALS_OCTETS (1 << 22)
+#define SMALL_ARRIVAL 240
+#define USUAL_ARRIVAL 1584
+#define LARGE_ARRIVAL 9712
+
 enum counter {
 	COUNTER_LEAVING_TO_ENGINE,
 	COUNTER_ARRIVING_TO_ENGINE,
@@ -100,6 +115,7 @@ enum counter {
 	COUNTER_OTHER_PROTOCOL_DROPPED,
 	COUNTER_REGISTER_TO_ENGINE,
 	COUNTER_UNREADABLE_DROPPED,
+	COUNTER_RING_FULL_DROPPED,
 	COUNTER_COUNT
 };
 

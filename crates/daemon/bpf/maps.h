@@ -72,6 +72,19 @@ struct {
 	__type(value, __u32);
 } wires SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, ARRIVALS_OCTETS);
+} arrivals SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, __u64); /* not zero: the lane sleeps, and wants to be woken */
+} sleeping SEC(".maps");
+
 static __always_inline void count(__u32 interface, enum counter counter)
 {
 	struct counters *counters = bpf_map_lookup_elem(&statistics, &interface);

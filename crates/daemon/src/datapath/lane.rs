@@ -29,6 +29,7 @@ use super::metadata::{self, ETHERNET_HEADER};
 use super::tap::Tap;
 use super::wire::Wire;
 use crate::clock::Clock;
+use crate::sys::arrivals::Arrivals;
 use crate::sys::packet::SendBatch;
 
 /// Frames in a batch. More adds latency, and gains nothing measurable.
@@ -62,6 +63,7 @@ pub(super) struct Port {
 pub(super) struct PortCounters {
     read: AtomicU64,
     rings: AtomicU64,
+    arrivals: AtomicU64,
     foreign: AtomicU64,
     wire: AtomicU64,
     wire_refused: AtomicU64,
@@ -75,6 +77,7 @@ impl PortCounters {
         [
             ("frames-to-engine", &self.read),
             ("received-by-af-xdp", &self.rings),
+            ("received-by-ring-buffer", &self.arrivals),
             ("foreign-frames", &self.foreign),
             ("frames-to-wire", &self.wire),
             ("wire-refused", &self.wire_refused),
@@ -123,12 +126,12 @@ pub(super) struct Lane {
 
 impl Lane {
     /// Starts the thread, in the network namespace of the caller.
-    pub(super) fn start(options: &Options, tables: Arc<Tables>) -> io::Result<Self> {
+    pub(super) fn start(options: &Options, tables: Arc<Tables>, arrivals: Arrivals) -> io::Result<Self> {
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let tables = Arc::new(ArcSwap::new(tables));
         let (orders, receiver) = channel();
         let failure = Arc::new(Mutex::new(None));
-        let mut worker = Worker::new(options, Arc::clone(&tables), receiver, Arc::clone(&wake))?;
+        let mut worker = Worker::new(options, Arc::clone(&tables), arrivals, receiver, Arc::clone(&wake))?;
         let unknown_spi = Arc::clone(&worker.unknown_spi);
         let answers = Arc::clone(&worker.answers);
         let sessions = Arc::clone(worker.engine.sessions());
@@ -213,6 +216,7 @@ struct Worker {
     wake: Arc<OwnedFd>,
     busy_poll: Duration,
     ports: Vec<Port>,
+    arrivals: Arrivals,
     engine: Engine,
     arena: Box<[u8]>,
     output: FrameBuffer,
@@ -228,6 +232,7 @@ impl Worker {
     fn new(
         options: &Options,
         tables: Arc<ArcSwap<Tables>>,
+        arrivals: Arrivals,
         orders: Receiver<Order>,
         wake: Arc<OwnedFd>,
     ) -> io::Result<Self> {
@@ -238,6 +243,7 @@ impl Worker {
             orders,
             wake,
             ports: Vec::new(),
+            arrivals,
             engine: Engine::new(&mut OsRandom::new().map_err(io::Error::other)?),
             arena: vec![0; ARENA].into_boxed_slice(),
             output: FrameBuffer::with_capacity(4 * BATCH, 2 * ARENA),
@@ -252,7 +258,7 @@ impl Worker {
     fn run(&mut self) -> io::Result<()> {
         let mut last_work = Moment::now();
         loop {
-            let mut worked = false;
+            let mut worked = self.serve_arrivals();
             for at in 0..self.ports.len() {
                 worked |= self.serve_tap(at);
                 worked |= self.serve_rings(at);
@@ -273,10 +279,12 @@ impl Worker {
 
     /// Waits until there is something to read or an order.
     fn sleep(&mut self) -> io::Result<()> {
+        self.arrivals.expect_wake();
         let is_waiting = self.ports.iter().any(|port| port.wire.is_waiting());
         let timeout = is_waiting.then_some(FULL_QUEUE_PAUSE);
         let timeout = timeout.map(|pause| Timespec { tv_sec: 0, tv_nsec: pause.subsec_nanos().into() });
-        let mut ready: Vec<PollFd<'_>> = vec![PollFd::new(&*self.wake, PollFlags::IN)];
+        let mut ready: Vec<PollFd<'_>> =
+            vec![PollFd::new(&*self.wake, PollFlags::IN), PollFd::new(&self.arrivals, PollFlags::IN)];
         for port in self.ports.iter().filter(|port| port.lives) {
             ready.push(PollFd::new(&port.tap.file, PollFlags::IN));
             ready.extend(port.wire.readable().map(|ring| PollFd::from_borrowed_fd(ring, PollFlags::IN)));
@@ -285,6 +293,7 @@ impl Worker {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
+        self.arrivals.stay_awake();
         let is_called = !ready[0].revents().is_empty();
         drop(ready);
         if is_called {
@@ -359,6 +368,34 @@ impl Worker {
             if !more {
                 return true;
             }
+        }
+        true
+    }
+
+    /// Works on the ESP that the tc programs have handed over. True: there was something.
+    fn serve_arrivals(&mut self) -> bool {
+        for turn in 0..TURNS {
+            if self.arrivals.receive() == 0 {
+                return turn > 0;
+            }
+            let mut batch = InputBatch::new(InterfaceId(0));
+            for (interface, bytes) in self.arrivals.frames() {
+                // An interface that was just removed has no port.
+                let Some(port) = self.ports.iter().find(|port| port.interface == interface) else { continue };
+                port.counters.read.fetch_add(1, Ordering::Relaxed);
+                port.counters.arrivals.fetch_add(1, Ordering::Relaxed);
+                let (interface, origin) = (InterfaceId(interface), Origin::Wire);
+                batch.frames[batch.count] = FrameIn { interface, origin, vnet: VnetHeader::default(), bytes };
+                batch.count += 1;
+            }
+            let tables = self.tables.load();
+            self.output.clear();
+            let now = now(self.clock);
+            self.engine.process(now, &tables, &batch.frames[..batch.count], &mut self.output);
+            self.note_unknown_spis(&tables);
+            drop(tables);
+            self.arrivals.release();
+            self.send();
         }
         true
     }

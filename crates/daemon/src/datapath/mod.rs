@@ -124,8 +124,10 @@ impl DataPath {
     /// Loads the programs and starts the lane; attaches to nothing before the first [`DataPath::publish`].
     /// Blocks for some milliseconds. All of it is in the network namespace of the calling thread.
     pub fn start(options: Options) -> Result<Self, StartError> {
-        let programs = Programs::load().map_err(StartError::Programs)?;
-        let lane = Lane::start(&options, Arc::new(TablesBuilder::new().build())).map_err(StartError::Lane)?;
+        let mut programs = Programs::load().map_err(StartError::Programs)?;
+        let arrivals = programs.take_arrivals().map_err(StartError::Programs)?;
+        let tables = Arc::new(TablesBuilder::new().build());
+        let lane = Lane::start(&options, tables, arrivals).map_err(StartError::Lane)?;
         let wire_io = options.wire_io;
         Ok(Self { programs, lane, attached: BTreeMap::new(), wire_io, searched: BTreeSet::new() })
     }

@@ -16,6 +16,7 @@ use dataplane::Candidates;
 use ipnet::IpNet;
 
 use super::classification::{Classification, PrefixValue};
+use crate::sys::arrivals::Arrivals;
 
 const OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/gvpn.bpf.o"));
 
@@ -29,7 +30,7 @@ const ALL_LEAVING: u32 = 0x1;
 const ALL_ARRIVING: u32 = 0x2;
 
 /// Counters of the programs, in the order of `enum counter`.
-const COUNTERS: [&str; 9] = [
+const COUNTERS: [&str; 10] = [
     "leaving-to-engine",
     "arriving-to-engine",
     "esp-to-engine",
@@ -39,6 +40,7 @@ const COUNTERS: [&str; 9] = [
     "other-protocol-dropped",
     "pim-register-to-engine",
     "unreadable-dropped",
+    "esp-dropped-ring-full",
 ];
 
 /// Number of a generation of prefixes in the tries. Generations let an interface change from one set to another in one
@@ -229,6 +231,15 @@ impl Programs {
             program.load().map_err(io::Error::other)?;
         }
         Ok(program)
+    }
+
+    /// The ring buffer in which the programs hand ESP over. It can be taken once.
+    pub(super) fn take_arrivals(&mut self) -> io::Result<Arrivals> {
+        let mut descriptor = |name: &str| match self.object.take_map(name) {
+            Some(Map::RingBuf(map) | Map::Array(map)) => map.fd().as_fd().try_clone_to_owned(),
+            _ => Err(io::ErrorKind::NotFound.into()),
+        };
+        Arrivals::open(descriptor("arrivals")?, descriptor("sleeping")?)
     }
 
     /// Sets the SPIs that are the engine's on each of the interfaces.

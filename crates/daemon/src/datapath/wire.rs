@@ -24,12 +24,12 @@ const LINK_HEADERS: usize = 22;
 /// Which sockets carry ESP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WireIo {
-    /// AF_XDP both ways where the driver needs no copies; where it does, AF_XDP to send, and the TAP to receive.
+    /// AF_XDP both ways where the driver needs no copies; where it does, AF_XDP to send, and the ring buffer to receive.
     #[default]
     Auto,
     /// AF_XDP both ways, with copies where the driver needs them.
     Xdp,
-    /// AF_PACKET to send, the TAP to receive.
+    /// AF_PACKET to send, the ring buffer to receive.
     Packet,
 }
 
@@ -100,13 +100,13 @@ impl Wire {
     }
 
     fn rings(interface: &Link, rings: Vec<XskSocket>, receives: bool, why: &str) -> io::Result<Self> {
-        let receive = if receives { "AF_XDP" } else { "TAP" };
+        let receive = if receives { "AF_XDP" } else { "ring buffer" };
         tracing::info!(interface = interface.name, send = "AF_XDP", receive, why, "wire");
         Ok(Self { packet: open_sender(interface.index, None)?, clear: None, rings, receives })
     }
 
     fn packet(interface: &Link, through_qdisc: bool, why: &str) -> io::Result<Self> {
-        tracing::info!(interface = interface.name, send = "AF_PACKET", receive = "TAP", why, "wire");
+        tracing::info!(interface = interface.name, send = "AF_PACKET", receive = "ring buffer", why, "wire");
         let (packet, clear) = if through_qdisc {
             let clear = open_sender(interface.index, Some(CLEAR_MARK))?;
             (open_sender(interface.index, Some(TX_MARK))?, Some(clear))
