@@ -70,13 +70,8 @@ impl Server {
         if self.standing == Standing::Following {
             return Err(EvictionError::Follows);
         }
-        let chosen = self.chosen_groups(group)?;
-        let pulls = chosen.iter().find(|&&index| self.groups[index].settings.push.is_none());
-        if let (Eviction::Now, Some(&index)) = (eviction, pulls) {
-            return Err(EvictionError::Pulls(self.groups[index].settings.name.clone()));
-        }
         let mut notices = Vec::new();
-        for index in chosen {
+        for index in self.chosen_groups(group, eviction)? {
             let group = &mut self.groups[index];
             let done_in = group.replace_keys(now, eviction, &mut *self.random, &mut self.numbers);
             notices.push(EvictionNotice { group: group.settings.name.clone(), done_in });
@@ -87,12 +82,20 @@ impl Server {
         Ok(notices)
     }
 
-    /// One group, or all.
-    pub(super) fn chosen_groups(&self, group: Option<&str>) -> Result<Vec<usize>, EvictionError> {
+    /// One group, or all, if nothing forbids the eviction in any of them.
+    pub(super) fn chosen_groups(
+        &self,
+        group: Option<&str>,
+        eviction: Eviction,
+    ) -> Result<Vec<usize>, EvictionError> {
         let is_chosen = |index: &usize| group.is_none_or(|name| name == self.groups[*index].settings.name);
         let chosen: Vec<usize> = (0..self.groups.len()).filter(is_chosen).collect();
-        match group {
-            Some(name) if chosen.is_empty() => Err(EvictionError::UnknownGroup(name.to_owned())),
+        if let Some(name) = group.filter(|_| chosen.is_empty()) {
+            return Err(EvictionError::UnknownGroup(name.to_owned()));
+        }
+        let pulls = chosen.iter().map(|&index| &self.groups[index].settings).find(|it| it.push.is_none());
+        match (eviction, pulls) {
+            (Eviction::Now, Some(group)) => Err(EvictionError::Pulls(group.name.clone())),
             _ => Ok(chosen),
         }
     }

@@ -63,11 +63,7 @@ impl Server {
         let Some(own) = self.cooperation.clone().filter(|_| !self.isolated) else {
             return Err(EvictionError::CutOff);
         };
-        let chosen = self.chosen_groups(group)?;
-        let pulls = chosen.iter().map(|&index| &self.groups[index].settings).find(|it| it.push.is_none());
-        if let (Eviction::Now, Some(group)) = (eviction, pulls) {
-            return Err(EvictionError::Pulls(group.name.clone()));
-        }
+        let chosen = self.chosen_groups(group, eviction)?;
         self.evictions_asked += 1;
         let number = self.evictions_asked;
         let mut groups = Vec::new();
