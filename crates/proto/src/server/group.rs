@@ -12,7 +12,7 @@ use crypto::Random;
 use super::cluster::{Cooperating, Newcomer};
 use super::event::Event;
 use super::kek::Kek;
-use super::members::{Members, Registration};
+use super::members::Members;
 use super::progress::{Progress, Report};
 use super::rekey::Rekey;
 use super::sender_ids::SenderIds;
@@ -337,15 +337,9 @@ impl Group {
         let rekey = newcomer.offer.rekey;
         let known = self.members.find(newcomer.path.remote).map(|(id, _)| id).filter(|_| listed);
         let id = known.unwrap_or_else(|| {
-            let registration = Registration {
-                path: newcomer.path,
-                server: self.server_name(),
-                ours: newcomer.ours,
-                kek: newcomer.offer.kek,
-                keys_until: newcomer.offer.template.last_expiry(),
-            };
-            self.tell_registration(now, Arc::clone(newcomer.gateway), &registration, rekey);
-            self.members.register(now, Arc::clone(newcomer.gateway), registration)
+            let registered = newcomer.registered(now, self.server_name());
+            self.tell_registration(&registered);
+            self.list_registration(&registered)
         });
         self.statistics.pulls_succeeded += 1;
         self.note_registered(now, id, rekey);

@@ -67,7 +67,7 @@ pub(super) struct Member {
 }
 
 /// A registration, as far as it concerns the list of members.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Registration {
     pub(super) path: Path,
     /// Name of the server that did it.

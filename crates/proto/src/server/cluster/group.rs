@@ -9,12 +9,10 @@ use super::{Cooperation, EvictionOrder, EvictionOutcome};
 use crate::log::{Entry, Facility, Level};
 use crate::policy::SenderIdDownload;
 use crate::server::Change;
-use crate::server::durable::{
-    self, Acknowledged, Content, Found, GroupKeys, Kind, News, RegisteredElsewhere,
-};
+use crate::server::durable::{self, Acknowledged, Content, Found, GroupKeys, Kind, News, Registered};
 use crate::server::group::{Group, Numbers, Offer, Statistics};
-use crate::server::kek::{Kek, RESERVED, current};
-use crate::server::members::{MemberId, Registration};
+use crate::server::kek::{Kek, KekState, RESERVED, Remembered, current};
+use crate::server::members::{MemberId, Registration, only_failures};
 use crate::server::rekey::Subject;
 use crate::server::sender_ids::{SenderIds, Stock};
 use crate::server::settings::{Communication, GroupSettings};
@@ -288,26 +286,10 @@ impl Group {
     }
 
     /// A member registered here while another server makes the keys.
-    pub(in crate::server) fn tell_registration(
-        &mut self,
-        now: Instant,
-        gateway: Arc<str>,
-        registration: &Registration,
-        rekey: u64,
-    ) {
-        let Some(cooperating) = self.cooperating.as_mut().filter(|cooperating| !cooperating.leads) else {
-            return;
-        };
-        cooperating.news.push(News::Registered(RegisteredElsewhere {
-            server: Arc::clone(&registration.server),
-            gateway,
-            path: registration.path,
-            ours: registration.ours,
-            kek: registration.kek,
-            keys_until: registration.keys_until,
-            rekey,
-            at: now,
-        }));
+    pub(in crate::server) fn tell_registration(&mut self, registered: &Registered) {
+        if let Some(cooperating) = self.cooperating.as_mut().filter(|cooperating| !cooperating.leads) {
+            cooperating.news.push(News::Registered(registered.clone()));
+        }
     }
 
     /// An acknowledgement arrived here that proved to be authentic, while another server makes the keys.
@@ -459,11 +441,11 @@ impl Group {
 
     /// KEKs as another server made them: the key that signs becomes ours, and what only concerns how this server sends
     /// stays as it is configured here.
-    fn load_keks(&mut self, now: Instant, keks: Vec<crate::server::kek::Remembered>, numbers: &mut Numbers) {
+    fn load_keks(&mut self, now: Instant, keks: Vec<Remembered>, numbers: &mut Numbers) {
         let mut keks: Vec<_> = keks.into_iter().filter(|kek| kek.forget_at > now).collect();
         numbers.last_kek = keks.iter().map(|kek| kek.index).fold(numbers.last_kek, u32::max);
         if let Some(own) = &mut self.settings.push {
-            let newest = keks.iter().rfind(|kek| kek.state == crate::server::kek::KekState::Current);
+            let newest = keks.iter().rfind(|kek| kek.state == KekState::Current);
             if let Some(newest) = newest
                 && newest.settings.signing_key.kind() == own.signing_key.kind()
             {
@@ -533,12 +515,11 @@ impl Group {
         }
     }
 
-    pub(super) fn take_in_registration(&mut self, now: Instant, registered: RegisteredElsewhere) {
-        let known = self.members.find(registered.path.remote);
+    pub(super) fn take_in_registration(&mut self, now: Instant, registered: Registered) {
+        let Registration { path, server, .. } = &registered.registration;
+        let known = self.members.find(path.remote);
         // It was heard of since: what it holds is known better than the server knew that was cut off.
-        if known.is_some_and(|(_, member)| {
-            member.heard_at > registered.at && !crate::server::members::only_failures(member)
-        }) {
+        if known.is_some_and(|(_, member)| member.heard_at > registered.at && !only_failures(member)) {
             return;
         }
         if self.authorized(&registered.gateway).is_none() {
@@ -548,22 +529,17 @@ impl Group {
                 "a member of no gateway of this group registered at another server",
             )
             .with("gateway", &registered.gateway)
-            .with("peer", registered.path.remote)
-            .with("server", &registered.server);
+            .with("peer", path.remote)
+            .with("server", server);
             return self.log(entry);
         }
         let id = self.list_registration(&registered);
         self.note_registered(now, id, registered.rekey);
     }
 
-    fn list_registration(&mut self, registered: &RegisteredElsewhere) -> MemberId {
-        let registration = Registration {
-            path: registered.path,
-            server: Arc::clone(&registered.server),
-            ours: registered.ours,
-            kek: registered.kek,
-            keys_until: registered.keys_until,
-        };
-        self.members.register(registered.at, Arc::clone(&registered.gateway), registration)
+    /// Puts a member on the list.
+    pub(in crate::server) fn list_registration(&mut self, registered: &Registered) -> MemberId {
+        let Registered { gateway, registration, at, .. } = registered;
+        self.members.register(*at, Arc::clone(gateway), registration.clone())
     }
 }

@@ -7,13 +7,13 @@
 //!
 //! A server that is cut off cannot ask, and goes by the list as it knows it. Nor is it asked for who is on the list already.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::Cooperating;
 use crate::path::Path;
-use crate::server::durable::{News, RegisteredElsewhere};
+use crate::server::durable::{News, Registered};
 use crate::server::group::{Group, Offer};
+use crate::server::members::Registration;
 use crate::time::Instant;
 
 /// A member that is about to register.
@@ -24,6 +24,21 @@ pub(in crate::server) struct Newcomer<'a> {
     pub(in crate::server) ours: bool,
     /// What it is given.
     pub(in crate::server) offer: &'a Offer,
+}
+
+impl Newcomer<'_> {
+    /// Its registration at the server of that name.
+    pub(in crate::server) fn registered(&self, now: Instant, server: Arc<str>) -> Registered {
+        let registration = Registration {
+            path: self.path,
+            server,
+            ours: self.ours,
+            kek: self.offer.kek,
+            keys_until: self.offer.template.last_expiry(),
+        };
+        let gateway = Arc::clone(self.gateway);
+        Registered { gateway, registration, rekey: self.offer.rekey, at: now }
+    }
 }
 
 /// Whether a member may register.
@@ -55,50 +70,37 @@ impl Group {
         }
         let server = self.server_name();
         let Some(cooperating) = &mut self.cooperating else { return Admission::Full };
-        if cooperating.asks_for(remote) {
+        if cooperating.wants_room.contains(&remote) {
             return Admission::Asked;
         }
         if asked {
             return Admission::Full;
         }
-        cooperating.news.push(News::WantsRoom(RegisteredElsewhere {
-            server,
-            gateway: Arc::clone(newcomer.gateway),
-            path: newcomer.path,
-            ours: newcomer.ours,
-            kek: newcomer.offer.kek,
-            keys_until: newcomer.offer.template.last_expiry(),
-            rekey: newcomer.offer.rekey,
-            at: now,
-        }));
+        cooperating.news.push(News::WantsRoom(newcomer.registered(now, server)));
         cooperating.wants_room.insert(remote);
         Admission::Asked
     }
 
     /// The leader is asked for room. If there is some, the member is on the list from now on.
-    pub(super) fn make_room_for(&mut self, now: Instant, newcomer: RegisteredElsewhere) {
-        if self.has_room_for(now, newcomer.path.remote) {
+    pub(super) fn make_room_for(&mut self, now: Instant, newcomer: Registered) {
+        if self.has_room_for(now, newcomer.registration.path.remote) {
             self.take_in_registration(now, newcomer);
         }
     }
 }
 
 impl Cooperating {
-    fn asks_for(&self, remote: SocketAddr) -> bool {
-        self.wants_room.contains(&remote)
-    }
-
     /// The leader was asked for room, by anybody.
     pub(super) fn note_question(&mut self, news: &News) {
         if let News::WantsRoom(newcomer) = news {
-            self.wants_room.insert(newcomer.path.remote);
+            self.wants_room.insert(newcomer.registration.path.remote);
         }
     }
 
     /// It has answered: what it decided is in the list.
     pub(super) fn note_answer(&mut self, news: &News) {
         if let News::WantsRoom(newcomer) = news {
-            self.wants_room.remove(&newcomer.path.remote);
+            self.wants_room.remove(&newcomer.registration.path.remote);
         }
     }
 }

@@ -47,7 +47,7 @@ use crate::record::{Input, Output, Written};
 use crate::time::Instant;
 
 pub(super) use keys::GroupKeys;
-pub(super) use news::{Acknowledged, News, RegisteredElsewhere, write as write_news};
+pub(super) use news::{Acknowledged, News, Registered, write as write_news};
 pub(super) use outcomes::write as write_outcomes;
 pub(super) use statistics::write as write_statistics;
 

@@ -11,6 +11,7 @@ use crate::path::Path;
 use crate::record::{Input, Output};
 use crate::server::cluster::EvictionOrder;
 use crate::server::eviction::Eviction;
+use crate::server::members::Registration;
 use crate::time::Instant;
 
 /// Layout of the record.
@@ -20,7 +21,7 @@ const LAYOUT: u8 = 1;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::server) enum News {
     /// A member registered.
-    Registered(RegisteredElsewhere),
+    Registered(Registered),
     /// Members acknowledged messages, and were authentic.
     Acknowledged(Vec<Acknowledged>),
     /// A server wants sender ids, of this start of the group.
@@ -33,20 +34,14 @@ pub(in crate::server) enum News {
     /// Keys are to be replaced.
     Evict(EvictionOrder),
     /// A member is about to register, if the group has room for it.
-    WantsRoom(RegisteredElsewhere),
+    WantsRoom(Registered),
 }
 
-/// A registration at another server.
+/// A registration as servers tell each other of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::server) struct RegisteredElsewhere {
-    /// Name of the server.
-    pub(in crate::server) server: Arc<str>,
+pub(in crate::server) struct Registered {
     pub(in crate::server) gateway: Arc<str>,
-    pub(in crate::server) path: Path,
-    pub(in crate::server) ours: bool,
-    /// Index of the KEK it was given, 0 for none.
-    pub(in crate::server) kek: u32,
-    pub(in crate::server) keys_until: Instant,
+    pub(in crate::server) registration: Registration,
     /// The last rekey whose outcome it was given.
     pub(in crate::server) rekey: u64,
     pub(in crate::server) at: Instant,
@@ -97,14 +92,15 @@ pub(in crate::server) fn write(news: &News, now: Instant) -> Secret {
     output.into_secret()
 }
 
-fn write_registration(output: &mut Output, now: Instant, registered: &RegisteredElsewhere) {
-    output.text(&registered.server);
+fn write_registration(output: &mut Output, now: Instant, registered: &Registered) {
+    let Registration { path, server, ours, kek, keys_until } = &registered.registration;
+    output.text(server);
     output.text(&registered.gateway);
-    output.socket(registered.path.local);
-    output.socket(registered.path.remote);
-    output.flag(registered.ours);
-    output.u32(registered.kek);
-    output.moment(now, registered.keys_until);
+    output.socket(path.local);
+    output.socket(path.remote);
+    output.flag(*ours);
+    output.u32(*kek);
+    output.moment(now, *keys_until);
     output.u64(registered.rekey);
     output.moment(now, registered.at);
 }
@@ -138,15 +134,15 @@ pub(super) fn read(mut input: Input<'_>) -> Result<News> {
     Ok(news)
 }
 
-fn read_registration(input: &mut Input<'_>) -> Result<RegisteredElsewhere> {
-    Ok(RegisteredElsewhere {
-        server: Arc::from(input.text("server")?),
-        gateway: Arc::from(input.text("gateway")?),
+fn read_registration(input: &mut Input<'_>) -> Result<Registered> {
+    let server = Arc::from(input.text("server")?);
+    let gateway = Arc::from(input.text("gateway")?);
+    let registration = Registration {
         path: Path { local: input.socket("local address")?, remote: input.socket("address")? },
+        server,
         ours: input.flag("vendor id")?,
         kek: input.u32("KEK")?,
         keys_until: input.moment("keys until")?,
-        rekey: input.u64("rekey")?,
-        at: input.moment("registration")?,
-    })
+    };
+    Ok(Registered { gateway, registration, rekey: input.u64("rekey")?, at: input.moment("registration")? })
 }
