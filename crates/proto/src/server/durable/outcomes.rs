@@ -18,8 +18,7 @@ pub(in crate::server) fn write<'a>(outcomes: impl ExactSizeIterator<Item = &'a E
     for EvictionOutcome { asker, number, done_in } in outcomes {
         output.text(asker);
         output.u64(*number);
-        output.flag(done_in.is_some());
-        output.duration(done_in.unwrap_or_default());
+        output.optional_duration(*done_in);
     }
     output.into_secret()
 }
@@ -29,9 +28,11 @@ pub(super) fn read(mut input: Input<'_>) -> Result<Vec<EvictionOutcome>> {
         return Err(input.error("layout"));
     }
     let outcomes = input.list("outcomes", |input| {
-        let (asker, number) = (Arc::from(input.text("server")?), input.u64("number")?);
-        let (is_done, done_in) = (input.flag("done")?, input.duration("time")?);
-        Ok(EvictionOutcome { asker, number, done_in: is_done.then_some(done_in) })
+        Ok(EvictionOutcome {
+            asker: Arc::from(input.text("server")?),
+            number: input.u64("number")?,
+            done_in: input.optional_duration("time")?,
+        })
     })?;
     input.finish()?;
     Ok(outcomes)
