@@ -32,14 +32,12 @@ impl Member {
     /// The link of a VPN's external interface is down: nothing is tried until it is up again. Its SAs are held.
     pub fn link_down(&mut self, now: Instant, vpn: &str) {
         let Some(index) = self.find(vpn) else { return };
-        let vpn = &mut self.vpns[index];
         // One that was never up may have keys of before a restart, which nobody was told to install.
-        if matches!(vpn.state, State::Down) {
+        if matches!(self.vpns[index].state, State::Down) {
             return;
         }
-        if let State::Pulling(pull) = &vpn.state {
-            self.endpoint.end_phase2(pull.association, pull.id);
-        }
+        self.end_pull(index);
+        let vpn = &mut self.vpns[index];
         vpn.state.step(Trigger::InterfaceDown, State::Down);
         vpn.is_held = !vpn.sas.is_empty();
         self.forget_unused_connections(now);
