@@ -62,6 +62,7 @@ pub use endpoint::{ConnectError, Endpoint};
 pub use event::{AssociationId, CloseReason, Event, Failure, Outcome, Phase2Error, Phase2Message};
 pub use half_open::{MAXIMUM_FIRST_MESSAGE, MAXIMUM_HALF_OPEN, MAXIMUM_HALF_OPEN_PER_SOURCE};
 pub use settings::{DeadPeerDetection, DoiChoice, Gateway, Mode, Peer, Proposal, Retransmission, Settings};
+pub(crate) use vendor::push_vendor_ids;
 pub use vendor::{
     OWN_VENDOR_IDS, PeerVendorIds, VENDOR_ID_D3P, VENDOR_ID_DEAD_PEER_DETECTION, VENDOR_ID_GROUPVPN,
 };

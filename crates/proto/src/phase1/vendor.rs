@@ -59,9 +59,11 @@ impl PeerVendorIds {
 //# An IKE peer MUST send the Vendor ID if it wishes to
 //# take part in DPD exchanges.
 pub(super) fn announce(chain: &mut PayloadChain, vendor_ids: &[Vec<u8>]) -> wire::Result<()> {
-    chain.push(&VendorId::from(&VENDOR_ID_DEAD_PEER_DETECTION))?;
-    for vendor_id in vendor_ids {
-        chain.push(&VendorId::from(vendor_id.as_slice()))?;
-    }
-    Ok(())
+    push_vendor_ids(chain, &[VENDOR_ID_DEAD_PEER_DETECTION])?;
+    push_vendor_ids(chain, vendor_ids)
+}
+
+/// Adds vendor ids to a message.
+pub(crate) fn push_vendor_ids(chain: &mut PayloadChain, vendor_ids: &[impl AsRef<[u8]>]) -> wire::Result<()> {
+    vendor_ids.iter().try_for_each(|id| chain.push(&VendorId::from(id.as_ref())).map(drop))
 }

@@ -22,11 +22,11 @@
 mod refusal;
 
 use crypto::{Digest, PrfKey, Secret};
-use wire::isakmp::{Hash, Identification, Identity, MessageId, Nonce, PayloadChain, Payloads, VendorId};
+use wire::isakmp::{Hash, Identification, Identity, MessageId, Nonce, PayloadChain, Payloads};
 use wire::registry::{Doi, GapAttribute, PayloadType};
 use wire::{Error, Violation};
 
-use crate::phase1::{Association, PeerVendorIds};
+use crate::phase1::{Association, PeerVendorIds, push_vendor_ids};
 
 pub use refusal::{NOTIFY_GROUP_FULL, Refusal, notification, refused_exchange};
 
@@ -123,7 +123,7 @@ pub fn message_1(
     //# When used with the GDOI, the DOI-Specific ID Data field MUST be set
     //# to 0.
     rest.push(&Identification::new(group.clone()))?;
-    vendor_ids.iter().try_for_each(|id| rest.push(&VendorId::from(id)).map(drop))?;
+    push_vendor_ids(&mut rest, vendor_ids)?;
     encode(prf, id, &[], &rest)
 }
 
@@ -139,7 +139,7 @@ pub fn message_2(
     let mut rest = PayloadChain::new();
     rest.push(&Nonce::from(nr))?;
     rest.push_raw(PayloadType::SECURITY_ASSOCIATION, sa)?;
-    vendor_ids.iter().try_for_each(|id| rest.push(&VendorId::from(id)).map(drop))?;
+    push_vendor_ids(&mut rest, vendor_ids)?;
     encode(prf, id, &[ni], &rest)
 }
 
