@@ -8,7 +8,7 @@ use crate::clock::Clock;
 use crate::command_line::CommandLine;
 use crate::configuration::Loaded;
 use crate::datapath::{DataPath, Options, Publication, StopBehaviour, WireIo};
-use crate::instances::{DEFAULT, shown};
+use crate::instances::shown;
 use crate::interfaces::Interfaces;
 use crate::lock::{Lock, LockError};
 use crate::namespace::Namespace;
@@ -46,7 +46,7 @@ pub fn close(command_line: &CommandLine, loaded: &Loaded) -> Result<()> {
         let errors = data_path.publish(Publication { tables: &tables, links: &links, peers: &peers });
         data_path.stop(StopBehaviour::Closed)?;
         outcome.errors.extend(errors.iter().map(ToString::to_string));
-        let name = |link: &Link| shown(instance.unwrap_or(DEFAULT), &link.name);
+        let name = |link: &Link| shown(instance, &link.name);
         outcome.interfaces.extend(interfaces.links(instance, &links).map(name));
         Ok(())
     };

@@ -10,7 +10,7 @@ use config::model::{Configuration, Vpn};
 use control::{FlowSession, FlowWing, SessionKind};
 use dataplane::{GroupSa, Instant, Session};
 
-use crate::instances::{DEFAULT, shown};
+use crate::instances::shown;
 use crate::interfaces::Interfaces;
 use crate::netlink::Links;
 use crate::protection::Protection;
@@ -186,13 +186,13 @@ impl Flows<'_> {
     /// The external interface of a session, by the name that the configuration has for it.
     fn external(&self, session: &Session) -> String {
         let link = self.links.by_index(session.interface.0);
-        link.map_or("N/A".to_owned(), |link| shown(self.instance.unwrap_or(DEFAULT), &link.name))
+        link.map_or("N/A".to_owned(), |link| shown(self.instance, &link.name))
     }
 
     /// The interface that leads to a host on one of our links.
     fn inside(&self, address: IpAddr) -> String {
         let link = self.links.iter().find(|link| link.addresses.iter().any(|net| net.contains(&address)));
-        link.map_or("N/A".to_owned(), |link| shown(self.instance.unwrap_or(DEFAULT), &link.name))
+        link.map_or("N/A".to_owned(), |link| shown(self.instance, &link.name))
     }
 }
 

@@ -26,13 +26,14 @@ pub struct InstanceId(u32);
 impl InstanceId {
     /// The instance in which the daemon was started.
     pub const DEFAULT: InstanceId = InstanceId(0);
+
+    /// An instance whose namespace is not there: nothing can be sent in it.
+    pub const ABSENT: InstanceId = InstanceId(u32::MAX);
+
     /// A number that no other opening of an instance has.
     pub fn number(self) -> u64 {
         self.0.into()
     }
-
-    /// An instance whose namespace is not there: nothing can be sent in it.
-    pub const ABSENT: InstanceId = InstanceId(u32::MAX);
 }
 
 /// One routing instance whose namespace is there.
@@ -207,24 +208,25 @@ impl Instances {
     }
 
     /// The instance of a number, with its name.
-    pub fn by_id(&self, id: InstanceId) -> Option<(&str, &Instance)> {
+    pub fn by_id(&self, id: InstanceId) -> Option<(Option<&str>, &Instance)> {
         self.iter().find(|(_, instance)| instance.id == id)
     }
 
-    /// Why an instance is not there.
-    pub fn reason(&self, name: &str) -> String {
+    /// Why the instance of a name is not there.
+    pub fn reason(&self, name: Option<&str>) -> String {
+        let name = name.unwrap_or(DEFAULT);
         let reason = self.absent.get(name).map_or("it is not open", String::as_str);
         format!("routing instance {name}: {reason}")
     }
 
-    /// Names and instances.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Instance)> {
-        self.open.iter().map(|(name, instance)| (name.as_str(), instance))
+    /// Names and instances; the default one is `None`.
+    pub fn iter(&self) -> impl Iterator<Item = (Option<&str>, &Instance)> {
+        self.open.iter().map(|(name, instance)| (unless_default(name), instance))
     }
 
     /// The same, to be changed.
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = (&str, &mut Instance)> {
-        self.open.iter_mut().map(|(name, instance)| (name.as_str(), instance))
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (Option<&str>, &mut Instance)> {
+        self.open.iter_mut().map(|(name, instance)| (unless_default(name), instance))
     }
 
     /// Whether every data path goes round.
@@ -266,10 +268,14 @@ impl Instances {
     }
 }
 
-/// An interface of an instance, for operators.
-pub fn shown(instance: &str, interface: &str) -> String {
+fn unless_default(name: &str) -> Option<&str> {
+    Some(name).filter(|name| *name != DEFAULT)
+}
+
+/// An interface of an instance, for operators; `None` is the default one.
+pub fn shown(instance: Option<&str>, interface: &str) -> String {
     match instance {
-        DEFAULT => interface.to_owned(),
-        _ => format!("{instance}/{interface}"),
+        None => interface.to_owned(),
+        Some(instance) => format!("{instance}/{interface}"),
     }
 }

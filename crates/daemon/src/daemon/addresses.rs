@@ -45,8 +45,8 @@ impl Daemon {
                     let local = vpn.gateway.local_address;
                     self.interfaces.readiness(&vpn.name, local, &data.links(), &control.links())
                 }
-                (None, _) => Readiness::Down(self.instances.reason(data.unwrap_or_default())),
-                (_, None) => Readiness::Down(self.instances.reason(control.unwrap_or_default())),
+                (None, _) => Readiness::Down(self.instances.reason(data)),
+                (_, None) => Readiness::Down(self.instances.reason(control)),
             };
             if self.readiness.get(&vpn.name) == Some(&readiness) {
                 continue;

@@ -10,7 +10,7 @@ use proto::log::{Entry, Facility, Level};
 
 use super::{ATTACH_AGAIN, Daemon, peers, ports};
 use crate::datapath::{Options, Publication};
-use crate::instances::{DEFAULT, InstanceId, shown};
+use crate::instances::{DEFAULT, shown};
 use crate::netlink::Links;
 use crate::sockets::{Datagram, Routes};
 
@@ -80,7 +80,7 @@ impl Daemon {
         if belongs_to == datagram.instance || datagram.path.local.ip().is_multicast() {
             return false;
         }
-        let name = |id: InstanceId| self.instances.by_id(id).map_or("?", |(name, _)| name).to_owned();
+        let name = |id| self.instances.by_id(id).map_or("?", |(name, _)| name.unwrap_or(DEFAULT)).to_owned();
         let entry =
             Entry::new(Level::Debug, Facility::General, "a datagram came by another routing instance")
                 .with("path", datagram.path)
@@ -105,8 +105,7 @@ impl Daemon {
             self.instances.iter_mut().filter(|(_, instance)| instance.data_path().is_some())
         {
             let links = instance.links();
-            let known_as = (name != DEFAULT).then_some(name);
-            let tables = self.protection.tables(&self.active.model, &self.interfaces, known_as, &links);
+            let tables = self.protection.tables(&self.active.model, &self.interfaces, name, &links);
             let publication = Publication { tables: &Arc::new(tables), links: &links, peers: &peers };
             problems.extend(instance.publish(publication).iter().map(|error| {
                 let interface = shown(name, &error.interface);

@@ -48,10 +48,8 @@ impl Daemon {
         let name = InterfaceName(interface.to_owned());
         let instance = self.active.model.instance_of(&name);
         let device = self.active.model.linux_device(&name).unwrap_or_else(|| name.0.clone());
-        let instance = self
-            .instances
-            .get(instance)
-            .ok_or_else(|| SendError::Absent(self.instances.reason(instance.unwrap_or_default())))?;
+        let instance =
+            self.instances.get(instance).ok_or_else(|| SendError::Absent(self.instances.reason(instance)))?;
         let (id, links) = (instance.id(), instance.links());
         let outgoing = || multicast::outgoing(&links, &device, group.ip());
         let Outgoing { mut source, looped } = instance.namespace().within(outgoing)??;

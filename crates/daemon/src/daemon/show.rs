@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::Daemon;
 use crate::control_socket::{Refusal, Reply, Subject, reply};
 use crate::flows::Flows;
-use crate::instances::{DEFAULT, shown};
+use crate::instances::shown;
 use crate::protection::{control_selector, engine_time, pairs};
 use crate::scope;
 use crate::sockets::PushCounters;
@@ -71,7 +71,7 @@ impl Daemon {
                         configuration: &self.active.model,
                         protection: &self.protection,
                         interfaces: &self.interfaces,
-                        instance: (name != DEFAULT).then_some(name),
+                        instance: name,
                         numbers_from: instance.id().number() << 40,
                         links: &instance.links(),
                         now,
@@ -219,7 +219,7 @@ impl Daemon {
                 .map(|((name, device, instance), vpns)| {
                     let links = self.links_of(instance);
                     let link = links.by_name(&device);
-                    let device = shown(instance.unwrap_or(DEFAULT), &device);
+                    let device = shown(instance, &device);
                     let failed =
                         self.attach_problems.iter().any(|problem| problem.contains(&format!(" {device}:")));
                     let protects = self.instances.get(instance).is_some_and(|it| it.data_path().is_some());
