@@ -11,11 +11,12 @@ use dataplane::{
     Binding, Counters, DefaultPolicy, DfBit, GroupSa, Instant, InterfaceId, Policy, PseudoClock,
     Registration, SaSettings, Selector, SenderIdLength, SenderIds, ServiceFilter, Tables, TablesBuilder, Vpn,
 };
+use proto::control_selector;
 use proto::member::{self, Direction};
 use proto::pseudo_time::AntiReplay;
 
-pub use convert::{control_selector, engine_time, pairs, selector_of_wire};
 use convert::{direction, engine_selector, service_filters};
+pub use convert::{engine_time, pairs, selector_of_wire};
 
 use crate::durable::Received;
 use crate::interfaces::Interfaces;

@@ -4,8 +4,9 @@ use config::model::{Addresses, Application, Applications, Configuration};
 use control::DynamicPolicy;
 use dataplane::{Selector, scope_contains};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use proto::control_selector;
 
-use crate::protection::{Protection, control_selector};
+use crate::protection::Protection;
 
 /// A zone pair that a VPN is bound to.
 pub struct Scope {

@@ -18,6 +18,8 @@ mod show;
 pub mod time;
 pub mod timeline;
 
+pub use show::selector as control_selector;
+
 use path::Path;
 use time::Instant;
 

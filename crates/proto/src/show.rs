@@ -139,7 +139,7 @@ pub(crate) fn anti_replay(window: Option<Duration>) -> AntiReplay {
 }
 
 /// The same selector in the words of the control socket.
-pub(crate) fn selector(selector: &Selector) -> control::Selector {
+pub fn selector(selector: &Selector) -> control::Selector {
     control::Selector {
         source: selector.source,
         destination: selector.destination,

@@ -7,13 +7,14 @@ use control::{
     RekeyMessages, SaCounters, SaStatistics, Selector, ServerStatistics, Spi, Status,
 };
 use dataplane::{AddressPair, Counters, DropReason, PassReason, Traffic};
+use proto::control_selector;
 use serde::Serialize;
 
 use super::Daemon;
 use crate::control_socket::{Refusal, Reply, Subject, reply};
 use crate::flows::Flows;
 use crate::instances::shown;
-use crate::protection::{control_selector, engine_time, pairs};
+use crate::protection::{engine_time, pairs};
 use crate::scope;
 use crate::sockets::PushCounters;
 

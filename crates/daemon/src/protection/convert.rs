@@ -82,14 +82,3 @@ pub(super) fn engine_selector(selector: &control::Selector) -> Selector {
     let &control::Selector { source, destination, source_port, destination_port, protocol } = selector;
     selector_of_wire(&Selector { source, destination, source_port, destination_port, protocol })
 }
-
-/// The operator's form of a selector.
-pub fn control_selector(selector: &Selector) -> control::Selector {
-    control::Selector {
-        source: selector.source,
-        destination: selector.destination,
-        source_port: selector.source_port,
-        destination_port: selector.destination_port,
-        protocol: selector.protocol,
-    }
-}
