@@ -52,19 +52,14 @@ mod tests {
 
     #[test]
     fn one_process_holds_a_state_directory_and_its_next_life_has_the_same_identity() {
-        let scratch =
-            |name: &str| std::env::temp_dir().join(format!("gvpnd-identity-{name}-{}", std::process::id()));
-        let (one, other) = (scratch("one"), scratch("other"));
-        let first = Identity::take(&one).unwrap();
-        let refused = Identity::take(&one).unwrap_err().to_string();
+        let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let first = Identity::take(one.path()).unwrap();
+        let refused = Identity::take(one.path()).unwrap_err().to_string();
         assert!(refused.contains("another gvpnd uses this state"), "{refused}");
         let name = first.name();
         assert!(name.is_some());
-        assert_ne!(Identity::take(&other).unwrap().name(), name);
+        assert_ne!(Identity::take(other.path()).unwrap().name(), name);
         drop(first);
-        assert_eq!(Identity::take(&one).unwrap().name(), name);
-        for directory in [one, other] {
-            std::fs::remove_dir_all(directory).unwrap();
-        }
+        assert_eq!(Identity::take(one.path()).unwrap().name(), name);
     }
 }
