@@ -13,6 +13,13 @@ pub struct ServerDifference {
     pub difference: Difference,
 }
 
+impl ServerDifference {
+    /// Whether both are about one group at one server, whatever differs there.
+    fn is_about_the_same(&self, other: &ServerDifference) -> bool {
+        self.server == other.server && self.difference.group_id == other.difference.group_id
+    }
+}
+
 impl Cluster {
     /// Compares what the servers tell with what we do, and logs what is new. It is known then whose configuration counts.
     pub(super) fn compare(&mut self) {
@@ -30,13 +37,10 @@ impl Cluster {
             let ServerDifference { server, difference } = new;
             tracing::warn!(target: "high-availability", group = difference.group, server, differs = %difference.kind, counts = self.whose_counts(server), "key servers are configured differently");
         }
-        let groups = |all: &[ServerDifference]| -> Vec<(String, u32)> {
-            all.iter().map(|it| (it.server.clone(), it.difference.group_id)).collect()
-        };
-        let remaining = groups(&self.state.differences);
-        for (gone, place) in before.iter().zip(groups(&before)) {
+        for gone in before {
             let is_there = self.state.servers.iter().any(|info| info.name == gone.server);
-            if is_there && !remaining.contains(&place) {
+            let differs = self.state.differences.iter().any(|it| it.is_about_the_same(&gone));
+            if is_there && !differs {
                 tracing::info!(target: "high-availability", group = gone.difference.group, server = gone.server, "key servers are configured alike again");
             }
         }
