@@ -81,13 +81,8 @@ impl Kept {
         let store = reopen()?;
         let boot = stamp::boot_id();
         let now = Stamp::now(boot);
-        let mut records = Vec::new();
-        for (place, content) in store.load()? {
-            let Some((written, content)) = Stamp::split(&content) else {
-                return Err(OpenError::Layout(file, place));
-            };
-            records.push(Record { place, content, age: now.since(&written) });
-        }
+        let record = |(place, written, content)| Record { place, content, age: now.since(&written) };
+        let records = stamp::load(&store, &file)?.into_iter().map(record).collect();
         let writer = Writer::start(store, reopen).map_err(OpenError::Thread)?;
         let durable = Self {
             file,

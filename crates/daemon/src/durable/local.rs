@@ -55,12 +55,7 @@ impl LocalState {
         let source = Source::choose(credentials, key_file, &directory.join(ALONE));
         let mut random = OsRandom::new()?;
         let key = source.key(&path, &mut random)?;
-        let mut records = Vec::new();
-        for (place, content) in Embedded::open(&path, key, Box::new(random))?.load()? {
-            let (written, content) =
-                Stamp::split(&content).ok_or_else(|| OpenError::Layout(path.clone(), place.clone()))?;
-            records.push((place, written, content));
-        }
+        let records = stamp::load(&Embedded::open(&path, key, Box::new(random))?, &path)?;
         Ok((!records.is_empty()).then_some(Self { directory, name, records }))
     }
 

@@ -8,10 +8,14 @@
 //! can set. Only across a reboot the wall clock must serve. Both are in microseconds.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crypto::Secret;
 use rustix::time::{ClockId, clock_gettime};
+use store::Embedded;
+
+use super::OpenError;
 
 /// Layout of what stands before the content of the role.
 const LAYOUT: u8 = 1;
@@ -102,6 +106,15 @@ impl Stamp {
         };
         (*layout == LAYOUT).then(|| (stamp, Secret::from_slice(content)))
     }
+}
+
+/// Reads all records of a file that `store` has open, each with the moment at which it was written.
+pub(super) fn load(store: &Embedded, file: &Path) -> Result<Vec<(String, Stamp, Secret)>, OpenError> {
+    let split = |(place, octets): (String, Secret)| match Stamp::split(&octets) {
+        Some((written, content)) => Ok((place, written, content)),
+        None => Err(OpenError::Layout(file.to_owned(), place)),
+    };
+    store.load()?.into_iter().map(split).collect()
 }
 
 /// Which run of the kernel this is.
