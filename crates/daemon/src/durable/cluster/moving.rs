@@ -41,10 +41,8 @@ impl Cluster {
 
     /// What this server kept is of no use where the servers share something already.
     pub(super) fn look_at_local(&mut self) {
-        if self.adopted || !self.records.has_keys() {
-            return;
-        }
-        let Some(local) = self.local.take() else { return };
+        let is_useless = |_: &mut LocalState| !self.adopted && self.records.has_keys();
+        let Some(local) = self.local.take_if(is_useless) else { return };
         let file = local.file().display().to_string();
         tracing::warn!(target: "high-availability", file, "the servers share keys already: what this server kept while it was alone is not used");
         // It may be what they share.
