@@ -15,6 +15,7 @@ use wire::isakmp::Identity;
 use wire::registry::{Doi, IdType};
 
 use crate::durable::{ClusterSettings, TlsFiles};
+use crate::instances::DEFAULT;
 
 /// The port of GDOI.
 pub const GDOI_PORT: u16 = 848;
@@ -100,7 +101,7 @@ pub fn member(configured: &model::Member) -> member::Settings {
                 model::GroupIdForm::Ipv4Address => member::GroupIdForm::Ipv4Address,
             },
             df_bit: vpn.df_bit.as_str().to_owned(),
-            routing_instance: vpn.gateway.routing_instance.clone().unwrap_or_else(|| "default".to_owned()),
+            routing_instance: vpn.gateway.routing_instance.clone().unwrap_or_else(|| DEFAULT.to_owned()),
             recovery_probe: vpn.recovery_probe,
             heartbeat_threshold: vpn.heartbeat_threshold.into(),
             sender_ids: LANES + SPARES,
