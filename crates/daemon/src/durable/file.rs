@@ -11,18 +11,18 @@
 //! When a commit fails, nothing of the server leaves until it has succeeded, and nothing is said to the server either:
 //! [`Kept::lets_in`]. It is as if it were down; the member role and the data path go on.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crypto::{OsRandom, Random, Secret};
+use crypto::{OsRandom, Random};
 use proto::server::{Record, Server};
 use proto::time::Instant;
 use store::Embedded;
 
 use super::key::Source;
 use super::stamp::{self, Stamp};
-use super::waiting::{MOST_WAITING, Output, Waiting};
+use super::waiting::{Gathered, MOST_WAITING, Output, Waiting};
 use super::writer::{Writer, Written};
 use super::{LAST_COMMIT, OpenError, local};
 
@@ -39,9 +39,8 @@ pub struct Kept {
     writer: Writer,
     /// What waits for the commit that is under way, if one is.
     in_flight: Option<Waiting>,
-    /// What waits for the one after it.
-    next: Waiting,
-    changes: BTreeMap<String, Option<Secret>>,
+    /// What is gathered for the one after it.
+    next: Gathered,
     released: VecDeque<Output>,
     failure: Option<Failure>,
 }
@@ -89,8 +88,7 @@ impl Kept {
             boot,
             writer,
             in_flight: None,
-            next: Waiting::default(),
-            changes: BTreeMap::new(),
+            next: Gathered::default(),
             released: VecDeque::new(),
             failure: None,
         };
@@ -99,11 +97,7 @@ impl Kept {
 
     /// Takes everything that the server has to send and to keep. What depends on nothing unwritten is released at once.
     pub(super) fn collect(&mut self, now: Instant, server: &mut Server, buffer: &mut Vec<u8>) {
-        self.next.collect(now, server, buffer);
-        let changes = server.take_changes(now);
-        if !changes.is_empty() {
-            Stamp::now(self.boot).gather(changes, &mut self.changes);
-        }
+        self.next.collect(now, self.boot, server, buffer);
         self.advance(now);
     }
 
@@ -130,12 +124,9 @@ impl Kept {
                 self.release(now, waiting);
             }
             Err(error) => {
-                // What came later is newer.
-                for change in outcome.changes {
-                    self.changes.entry(change.place).or_insert(change.content);
-                }
-                waiting.append(std::mem::take(&mut self.next));
-                self.next = waiting;
+                self.next.put_back(outcome.changes);
+                waiting.append(self.next.take_waiting());
+                self.next.waiting = waiting;
                 self.note_failure(now, error);
             }
         }
@@ -155,7 +146,7 @@ impl Kept {
     /// Whether the server may be told anything: time, datagrams, commands.
     pub(super) fn lets_in(&self) -> bool {
         let in_flight = self.in_flight.as_ref().map_or(0, |waiting| waiting.len());
-        self.failure.is_none() && in_flight + self.next.len() < MOST_WAITING
+        self.failure.is_none() && in_flight + self.next.waiting.len() < MOST_WAITING
     }
 
     /// What the operator should know.
@@ -180,14 +171,12 @@ impl Kept {
         if self.in_flight.is_some() || self.failure.as_ref().is_some_and(|failure| failure.try_at > now) {
             return;
         }
-        let waiting = std::mem::take(&mut self.next);
-        if self.changes.is_empty() {
+        let waiting = self.next.take_waiting();
+        if self.next.changes.is_empty() {
             return self.release(now, waiting);
         }
-        let changes = std::mem::take(&mut self.changes);
-        let changes = changes.into_iter().map(|(place, content)| store::Change { place, content }).collect();
         self.in_flight = Some(waiting);
-        self.writer.commit(changes);
+        self.writer.commit(self.next.take_changes());
     }
 
     fn release(&mut self, now: Instant, waiting: Waiting) {

@@ -1,12 +1,16 @@
 //! What the server sends, while it waits for what it depends on.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use crypto::Secret;
 use proto::Role as _;
 use proto::path::Path;
 use proto::server::{PushBatch, Server};
 use proto::time::Instant;
+use store::Change;
+
+use super::stamp::Stamp;
 
 /// What waited longer is not sent any more, as if the network had lost it: it tells times that count from when it was made.
 const OUTDATED: Duration = Duration::from_secs(3);
@@ -33,7 +37,7 @@ pub(super) struct Waiting {
 
 impl Waiting {
     /// Takes everything that the server has to send.
-    pub(super) fn collect(&mut self, now: Instant, server: &mut Server, buffer: &mut Vec<u8>) {
+    fn collect(&mut self, now: Instant, server: &mut Server, buffer: &mut Vec<u8>) {
         let before = self.outputs.len();
         while let Some(path) = server.poll_transmit(buffer) {
             self.outputs.push_back(Output::Datagram(path, buffer.clone()));
@@ -63,5 +67,48 @@ impl Waiting {
         }
         released.append(&mut self.outputs);
         0
+    }
+}
+
+/// What is gathered for the next commit: what is to be kept, and what waits for that.
+#[derive(Default)]
+pub(super) struct Gathered {
+    pub(super) waiting: Waiting,
+    /// Contents by place; `None` removes a record.
+    pub(super) changes: BTreeMap<String, Option<Secret>>,
+}
+
+impl Gathered {
+    /// Takes everything that the server has to send and to keep. `boot` is the present run of the kernel.
+    pub(super) fn collect(
+        &mut self,
+        now: Instant,
+        boot: Option<[u8; 16]>,
+        server: &mut Server,
+        buffer: &mut Vec<u8>,
+    ) {
+        self.waiting.collect(now, server, buffer);
+        let changes = server.take_changes(now);
+        if !changes.is_empty() {
+            Stamp::now(boot).gather(changes, &mut self.changes);
+        }
+    }
+
+    /// What the next commit is to write.
+    pub(super) fn take_changes(&mut self) -> Vec<Change> {
+        let changes = std::mem::take(&mut self.changes).into_iter();
+        changes.map(|(place, content)| Change { place, content }).collect()
+    }
+
+    /// What waits for the next commit.
+    pub(super) fn take_waiting(&mut self) -> Waiting {
+        std::mem::take(&mut self.waiting)
+    }
+
+    /// Takes back what was not written. What came later is newer.
+    pub(super) fn put_back(&mut self, changes: Vec<Change>) {
+        for Change { place, content } in changes {
+            self.changes.entry(place).or_insert(content);
+        }
     }
 }

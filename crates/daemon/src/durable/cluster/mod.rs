@@ -28,7 +28,7 @@ use proto::time::Instant;
 use store::{Change, Epoch, SharedEvent, Term};
 
 use super::stamp::{self, Stamp};
-use super::waiting::{MOST_WAITING, Output, Waiting};
+use super::waiting::{Gathered, MOST_WAITING, Output, Waiting};
 use super::{LAST_COMMIT, LocalState, OpenError};
 use open::{About, Connected};
 use records::Records;
@@ -124,8 +124,7 @@ pub struct Cluster {
     records: Records,
     last_id: u64,
     in_flight: Option<InFlight>,
-    next: Waiting,
-    changes: BTreeMap<String, Option<Secret>>,
+    next: Gathered,
     /// What this server kept while it was alone, as long as it may have to be shared.
     local: Option<LocalState>,
     /// It is what the server leads with, and not committed yet.
@@ -155,8 +154,7 @@ impl Cluster {
             records: Records::default(),
             last_id: 0,
             in_flight: None,
-            next: Waiting::default(),
-            changes: BTreeMap::new(),
+            next: Gathered::default(),
             local: None,
             adopted: false,
             released: VecDeque::new(),
@@ -182,11 +180,7 @@ impl Cluster {
     }
 
     pub(super) fn collect(&mut self, now: Instant, server: &mut Server, buffer: &mut Vec<u8>) {
-        self.next.collect(now, server, buffer);
-        let changes = server.take_changes(now);
-        if !changes.is_empty() {
-            Stamp::now(self.boot).gather(changes, &mut self.changes);
-        }
+        self.next.collect(now, self.boot, server, buffer);
         self.advance(now);
     }
 
@@ -261,7 +255,7 @@ impl Cluster {
 
     pub(super) fn lets_in(&self) -> bool {
         let in_flight = self.in_flight.as_ref().map_or(0, |asked| asked.waiting.len());
-        in_flight + self.next.len() < MOST_WAITING
+        in_flight + self.next.waiting.len() < MOST_WAITING
     }
 
     pub(super) fn warnings(&self, now: Instant) -> Vec<String> {
@@ -349,12 +343,9 @@ impl Cluster {
         if self.term.take().is_some() {
             self.give_up(now, server);
         } else {
-            let mut dropped = std::mem::take(&mut self.next).len();
+            let mut dropped = self.next.take_waiting().len();
             if let Some(asked) = self.in_flight.take() {
-                // What came later is newer.
-                for change in asked.changes {
-                    self.changes.entry(change.place).or_insert(change.content);
-                }
+                self.next.put_back(asked.changes);
                 dropped += asked.waiting.len();
             }
             // It was made by a server that did not know yet how much it had missed.
@@ -380,10 +371,9 @@ impl Cluster {
     /// This server led, and what it has not heard of as taken is as if it had never been.
     fn give_up(&mut self, now: Instant, server: &mut Server) {
         let asked = self.in_flight.take().map(|asked| asked.waiting.len()).unwrap_or_default();
-        let next = std::mem::take(&mut self.next).len();
+        let next = std::mem::take(&mut self.next).waiting.len();
         let dropped = asked + next;
         self.state.dropped += dropped as u64;
-        self.changes.clear();
         self.adopted = false;
         if dropped > 0 {
             tracing::warn!(target: "high-availability", datagrams = dropped, "not sent: another server may have gone on without them");
@@ -396,7 +386,7 @@ impl Cluster {
         let in_flight = self.in_flight.iter().flat_map(|asked| &asked.changes);
         let pending: BTreeMap<String, Option<Secret>> =
             in_flight.map(|change| (change.place.clone(), change.content.clone())).collect();
-        let pending = pending.iter().chain(&self.changes);
+        let pending = pending.iter().chain(&self.next.changes);
         let all = self.records.all(Stamp::now(self.boot), pending);
         if let Err(error) = server.follow(now, &all) {
             self.part(now, &error.place, &error.error.to_string(), server);
@@ -419,18 +409,11 @@ impl Cluster {
         if self.in_flight.is_some() {
             return;
         }
-        let Some(epoch) = self.epoch else {
-            let waiting = std::mem::take(&mut self.next);
+        let Some(epoch) = self.epoch.filter(|_| !self.next.changes.is_empty()) else {
+            let waiting = self.next.take_waiting();
             return self.release(now, waiting);
         };
-        if self.changes.is_empty() {
-            let waiting = std::mem::take(&mut self.next);
-            return self.release(now, waiting);
-        }
-        let mut changes: Vec<Change> = std::mem::take(&mut self.changes)
-            .into_iter()
-            .map(|(place, content)| Change { place, content })
-            .collect();
+        let mut changes = self.next.take_changes();
         // What is too much for one transaction is taken in parts: without its keys nobody goes on with a group, while
         // members come again.
         changes.sort_by_key(|change| !change.place.ends_with("/keys"));
@@ -441,10 +424,9 @@ impl Cluster {
             .map(|shared| shared.commit(epoch, self.last_id, changes.clone(), self.term));
         if asked != Some(Ok(())) {
             // One commit is asked for at a time, so there is room; without a far end nothing is ever taken.
-            self.changes.extend(changes.into_iter().map(|change| (change.place, change.content)));
-            return;
+            return self.next.put_back(changes);
         }
-        let waiting = std::mem::take(&mut self.next);
+        let waiting = self.next.take_waiting();
         self.in_flight = Some(InFlight { id: self.last_id, changes, waiting });
     }
 
