@@ -2,7 +2,7 @@
 /* Comparison of packets with the prefixes, SPIs and peers that the daemon published. */
 #pragma once
 
-#include "packet.h"
+#include "lanes.h"
 
 struct classification {
 	bool candidate;
@@ -139,13 +139,16 @@ static __always_inline bool is_link_control(const struct packet *p)
 }
 
 /* Hands the frame to the engine. Where the TAP is gone, with the daemon that made it, the kernel drops the frame. */
-static __always_inline int to_engine(struct __sk_buff *skb, const struct interface *interface, __u8 metadata,
-				     enum counter counter)
+static __always_inline int to_engine(struct __sk_buff *skb, const struct interface *interface, const struct packet *p,
+				     __u8 metadata, enum counter counter)
 {
 	__u8 source[ETH_ALEN] = { METADATA_MAGIC_0, METADATA_MAGIC_1, METADATA_MAGIC_2,
 				  METADATA_MAGIC_3, METADATA_MAGIC_4, metadata };
 
 	count(skb->ifindex, counter);
+	/* gvpn_lane reads it. */
+	if (lanes > 1)
+		bpf_set_hash(skb, lane_hash(p->is_error ? &p->quoted : &p->outer));
 	if (bpf_skb_store_bytes(skb, ETH_ALEN, source, sizeof(source), 0) < 0)
 		return TC_ACT_SHOT;
 	return bpf_redirect(interface->tap, 0);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * The three tc programs of the data path, and the XDP program of the interfaces where AF_XDP receives. Row numbers are those of docs/datapath.md.
+ * The three tc programs of the data path, the program that spreads a TAP's queues over the lanes, and the XDP program of the
+ * interfaces where AF_XDP receives. Row numbers are those of docs/datapath.md.
  *
  * They decide what prefix maps can express exactly and send the rest to the engine by redirecting it to the interface's
  * TAP. They outlive the daemon; the TAP does not: what would have gone to the engine is then dropped.
@@ -124,7 +125,7 @@ int gvpn_egress(struct __sk_buff *skb)
 		}
 		if ((data.candidate && !data.excluded) || (!own && c.candidate) || interface->flags & INTERFACE_ALL_LEAVING) {
 			count(index, COUNTER_REGISTER_TO_ENGINE);
-			return to_engine(skb, interface, own ? METADATA_OWN : 0, COUNTER_LEAVING_TO_ENGINE);
+			return to_engine(skb, interface, &p, own ? METADATA_OWN : 0, COUNTER_LEAVING_TO_ENGINE);
 		}
 		return TC_ACT_UNSPEC;
 	}
@@ -165,7 +166,7 @@ int gvpn_egress(struct __sk_buff *skb)
 	/* Row 9, where no policy can match and clear is the default */
 	if (!own && !injected && !c.candidate && !quoted.candidate && !(interface->flags & INTERFACE_ALL_LEAVING))
 		return TC_ACT_UNSPEC;
-	return to_engine(skb, interface, (own ? METADATA_OWN : 0) | (injected ? METADATA_INJECTED : 0),
+	return to_engine(skb, interface, &p, (own ? METADATA_OWN : 0) | (injected ? METADATA_INJECTED : 0),
 			 COUNTER_LEAVING_TO_ENGINE);
 }
 
@@ -229,12 +230,12 @@ int gvpn_ingress(struct __sk_buff *skb)
 		return TC_ACT_UNSPEC;
 	}
 	if (mine && p.protocol == PROTOCOL_ESP && fits_arrival(skb))
-		return to_ring(skb);
+		return to_ring(skb, &p);
 	if (mine)
-		return to_engine(skb, interface, METADATA_WIRE, COUNTER_ESP_TO_ENGINE);
+		return to_engine(skb, interface, &p, METADATA_WIRE, COUNTER_ESP_TO_ENGINE);
 	if (route == ROUTE_HERE)
 		return TC_ACT_UNSPEC;
-	return to_engine(skb, interface, p.protocol == PROTOCOL_ESP ? METADATA_WIRE : METADATA_INGRESS,
+	return to_engine(skb, interface, &p, p.protocol == PROTOCOL_ESP ? METADATA_WIRE : METADATA_INGRESS,
 			 COUNTER_ARRIVING_TO_ENGINE);
 }
 
@@ -249,4 +250,11 @@ int gvpn_inject(struct __sk_buff *skb)
 		return TC_ACT_SHOT;
 	skb->mark = MARK_INJECT;
 	return bpf_redirect(*interface, BPF_F_INGRESS);
+}
+
+/* On the TAP: which queue, and so which lane, gets a frame. The kernel takes the remainder. */
+SEC("socket")
+int gvpn_lane(struct __sk_buff *skb)
+{
+	return skb->hash;
 }

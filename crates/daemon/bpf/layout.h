@@ -100,6 +100,15 @@ struct arrival {
 	__u8 frame[];
 };
 
+/* Threads of the daemon that serve packets; each has a ring buffer, and a queue of every TAP. */
+#define MOST_LANES 16
+
+/* A line of its own for each lane: whether it sleeps, and wants to be woken. */
+struct sleeper {
+	__u64 asleep;
+	__u64 rest[7];
+};
+
 #define ARRIVALS_OCTETS (1 << 22)
 #define SMALL_ARRIVAL 240
 #define USUAL_ARRIVAL 1584

@@ -72,18 +72,25 @@ struct {
 	__type(value, __u32);
 } wires SEC(".maps");
 
-struct {
+struct ring {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, ARRIVALS_OCTETS);
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, MOST_LANES);
+	__type(key, __u32); /* lane */
+	__array(values, struct ring);
 } arrivals SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, MOST_LANES);
 	__uint(map_flags, BPF_F_MMAPABLE);
-	__type(key, __u32);
-	__type(value, __u64); /* not zero: the lane sleeps, and wants to be woken */
-} sleeping SEC(".maps");
+	__type(key, __u32); /* lane */
+	__type(value, struct sleeper);
+} sleepers SEC(".maps");
 
 static __always_inline void count(__u32 interface, enum counter counter)
 {

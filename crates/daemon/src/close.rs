@@ -41,7 +41,8 @@ pub fn close(command_line: &CommandLine, loaded: &Loaded) -> Result<()> {
     let mut close = |instance: Option<&str>| -> Result<()> {
         let links = Links::read().context("reading links")?;
         let tables = Arc::new(protection.tables(&loaded.model, &interfaces, instance, &links));
-        let options = Options { wire_io: WireIo::Packet, ..Options::at(Clock::start()) };
+        // It serves nothing: one lane, whose ring is all that remains.
+        let options = Options { wire_io: WireIo::Packet, lanes: 1, ..Options::at(Clock::start()) };
         let mut data_path = DataPath::start(options).context("data path")?;
         let errors = data_path.publish(Publication { tables: &tables, links: &links, peers: &peers });
         data_path.stop(StopBehaviour::Closed)?;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
-use crate::datapath::WireIo;
+use crate::datapath::{MOST_LANES, WireIo, usual_lanes};
 
 /// Group VPN daemon: key server, group member, or both, as its configuration says. Runs in the foreground.
 #[derive(Parser, Debug)]
@@ -62,6 +62,17 @@ pub struct CommandLine {
     /// How long the data path looks for more packets before it sleeps, in microseconds: less delay for a whole core's time
     #[arg(long, value_name = "MICROSECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=1_000_000))]
     pub busy_poll: u64,
+
+    /// Threads that work on packets; if not said, one for each core that the process may use, at most 16
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=MOST_LANES as i64))]
+    pub lanes: Option<u16>,
+}
+
+impl CommandLine {
+    /// Threads that work on packets.
+    pub fn lanes(&self) -> u16 {
+        self.lanes.unwrap_or_else(usual_lanes)
+    }
 }
 
 #[cfg(test)]

@@ -20,8 +20,6 @@ use crate::instances::DEFAULT;
 /// The port of GDOI.
 pub const GDOI_PORT: u16 = 848;
 
-/// Lanes of the data path, each of which sends with a sender id of its own.
-pub const LANES: u16 = 1;
 /// Further sender ids, for when a count ends and for restarts.
 const SPARES: u16 = 3;
 
@@ -81,8 +79,8 @@ pub fn cluster(configured: &model::Server) -> Option<ClusterSettings> {
 #[error("group {0} has no key that signs its rekeys")]
 pub struct NoSigningKey(pub String);
 
-/// Settings of the member.
-pub fn member(configured: &model::Member) -> member::Settings {
+/// Settings of the member, whose data path has so many lanes: each sends with a sender id of its own.
+pub fn member(configured: &model::Member, lanes: u16) -> member::Settings {
     // A checked configuration has VPNs of one gateway agree about its phase 1: the first stands for all.
     let mut gateways: Vec<member::GatewaySettings> = Vec::new();
     let mut vpns = Vec::new();
@@ -104,7 +102,7 @@ pub fn member(configured: &model::Member) -> member::Settings {
             routing_instance: vpn.gateway.routing_instance.clone().unwrap_or_else(|| DEFAULT.to_owned()),
             recovery_probe: vpn.recovery_probe,
             heartbeat_threshold: vpn.heartbeat_threshold.into(),
-            sender_ids: LANES + SPARES,
+            sender_ids: lanes + SPARES,
             paired_policies_only: vpn.paired_policies_only,
             rsa_bare_hash: vpn.rsa_bare_hash,
         });
@@ -389,7 +387,7 @@ mod tests {
         }"#;
         let candidate = config::read(text, &[]);
         let model = candidate.model.unwrap_or_else(|| panic!("{:#?}", candidate.findings));
-        let settings = member(&model.member.unwrap());
+        let settings = member(&model.member.unwrap(), 2);
         let habits: Vec<_> = settings
             .gateways
             .iter()

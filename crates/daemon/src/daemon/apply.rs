@@ -81,7 +81,9 @@ impl Daemon {
             self.server = Some(server);
             self.durable = Some(durable);
         }
-        match (&mut self.member, loaded.model.member.as_ref().map(settings::member)) {
+        let lanes = self.command_line.lanes();
+        let settings = loaded.model.member.as_ref().map(|member| settings::member(member, lanes));
+        match (&mut self.member, settings) {
             (Some(member), Some(settings)) => member.configure(now, settings),
             (None, Some(settings)) => {
                 self.member = Some(Member::new(now, settings, member_random));

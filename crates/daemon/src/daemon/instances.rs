@@ -37,6 +37,7 @@ impl Daemon {
         let options = Options {
             wire_io: self.command_line.wire_io,
             busy_poll: Duration::from_micros(self.command_line.busy_poll),
+            lanes: self.command_line.lanes(),
             ..Options::at(self.clock)
         };
         let started = self.instances.start_data_paths(options).context("data path")?;

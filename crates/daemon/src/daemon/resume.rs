@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::Daemon;
 use crate::durable::{Received, Resumption};
-use crate::settings::LANES;
 
 /// What was received of other senders is kept so often: after a crash, what came since could be replayed.
 const KEEP_WINDOWS: Duration = Duration::from_secs(2);
@@ -120,7 +119,7 @@ impl Daemon {
     pub(super) fn begin_sending(&mut self, vpn: &str) {
         self.recovery.watch_sender_ids();
         self.kept.keep_windows_at.get_or_insert_with(|| tokio::time::Instant::now() + KEEP_WINDOWS);
-        self.grant_sender_ids(vpn, LANES.into());
+        self.grant_sender_ids(vpn, self.command_line.lanes().into());
     }
 
     /// Lets lanes send with spare sender ids. Returns how many there were. That they are used is kept before.

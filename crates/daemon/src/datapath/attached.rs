@@ -6,14 +6,15 @@ use std::sync::Arc;
 use dataplane::{InterfaceId, Tables};
 
 use super::classification::Classification;
-use super::lane::{Lane, Order, Port, PortCounters};
+use super::lane::{Port, PortCounters};
+use super::lanes::Lanes;
 use super::programs::{InterfaceEntry, Programs, Table};
 use super::tap::{self, Tap};
 use super::tc::{self, Hook};
 use super::wire::{self, Wire, WireIo};
 use crate::netlink::Link;
 
-/// What was made for one external interface. The TAP and the sockets are the lane's.
+/// What was made for one external interface. The TAP and the sockets are the lanes'.
 pub(super) struct Attached {
     link: Link,
     entry: InterfaceEntry,
@@ -28,7 +29,7 @@ impl Attached {
     /// Makes the TAP and fills the maps, so that the programs find everything from the first packet on.
     pub(super) fn prepare(
         programs: &mut Programs,
-        lane: &Lane,
+        lanes: &Lanes,
         link: &Link,
         tables: &Tables,
         wire_io: WireIo,
@@ -39,12 +40,12 @@ impl Attached {
                 "only interfaces with Ethernet headers can be external",
             ));
         }
-        let tap = Tap::create(link, &programs.inject)?;
-        let mut wire = Wire::open(link, wire_io)?;
-        let wires = receive_by(programs, link, &mut wire)?;
+        let Tap { queues, index: tap, has_datagram_frames } = Tap::create(link, programs, lanes.count())?;
+        let mut sockets = Wire::open(link, wire_io, lanes.count())?;
+        let wires = receive_by(programs, link, &mut sockets)?;
         let counters = Arc::<PortCounters>::default();
         let (table, classification) = store(programs, link, tables)?;
-        let entry = InterfaceEntry { wires, ..entry(tap.index, table, &classification, link, tables) };
+        let entry = InterfaceEntry { wires, ..entry(tap, table, &classification, link, tables) };
         let attached = Self {
             link: link.clone(),
             entry,
@@ -53,8 +54,16 @@ impl Attached {
             wire_io,
             hooked: false,
         };
-        let port = Port { interface: link.index, mac: link.mac, tap, wire, counters, lives: true };
-        let made = programs.set_interface(link.index, entry).and_then(|()| lane.order(Order::Add(port)));
+        let ports = queues.into_iter().zip(sockets).map(|(tap, wire)| Port {
+            interface: link.index,
+            mac: link.mac,
+            tap,
+            has_datagram_frames,
+            wire,
+            counters: Arc::clone(&counters),
+            lives: true,
+        });
+        let made = programs.set_interface(link.index, entry).and_then(|()| lanes.add(ports));
         if let Err(error) = made {
             attached.forget(programs);
             return Err(error);
@@ -84,7 +93,7 @@ impl Attached {
     pub(super) fn update(
         &mut self,
         programs: &mut Programs,
-        lane: &Lane,
+        lanes: &Lanes,
         link: &Link,
         tables: &Tables,
     ) -> io::Result<()> {
@@ -92,12 +101,12 @@ impl Attached {
         if wire::bypasses(&self.link) != wire::bypasses(link) {
             // First without AF_XDP: a queue is bound to one socket at a time.
             programs.unwire(link.index);
-            lane.replace_wire(link.index, link.mac, Wire::open(link, WireIo::Packet)?)?;
-            let mut wire = Wire::open(link, self.wire_io)?;
-            wires = receive_by(programs, link, &mut wire)?;
-            lane.replace_wire(link.index, link.mac, wire)?;
+            lanes.replace_wires(link.index, link.mac, Wire::open(link, WireIo::Packet, lanes.count())?)?;
+            let mut sockets = Wire::open(link, self.wire_io, lanes.count())?;
+            wires = receive_by(programs, link, &mut sockets)?;
+            lanes.replace_wires(link.index, link.mac, sockets)?;
         } else if self.link.mac != link.mac {
-            lane.order(Order::Rename { interface: link.index, mac: link.mac })?;
+            lanes.rename(link.index, link.mac)?;
         }
         self.link = link.clone();
 
@@ -142,22 +151,24 @@ impl Attached {
         !tap::exists(self.entry.tap)
     }
 
-    /// The lane's counters.
+    /// The lanes' counters.
     pub(super) fn counters(&self) -> impl Iterator<Item = (&'static str, u64)> {
         self.counters.iter()
     }
 }
 
 /// Attaches the XDP program where the sockets want to receive; where that fails, they are exchanged for such as do not.
-fn receive_by(programs: &mut Programs, link: &Link, wire: &mut Wire) -> io::Result<u32> {
-    if !wire.receives {
+fn receive_by(programs: &mut Programs, link: &Link, sockets: &mut Vec<Wire>) -> io::Result<u32> {
+    if sockets.iter().all(|wire| !wire.receives) {
         return Ok(0);
     }
-    match programs.wire(link.index, wire.receiving()) {
+    match programs.wire(link.index, wire::receiving(sockets)) {
         Ok(wires) => Ok(wires),
         Err(error) => {
-            wire.close_rings();
-            *wire = Wire::without_receiving(link, &error)?;
+            let lanes = sockets.len();
+            // A queue is bound to one socket at a time.
+            sockets.clear();
+            *sockets = Wire::without_receiving(link, &error, lanes)?;
             Ok(0)
         }
     }

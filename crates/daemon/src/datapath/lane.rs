@@ -1,10 +1,11 @@
-//! The lane: a thread with the packet engine, between the TAPs and the wire sockets.
+//! A lane: a thread with a packet engine, between its queues of the TAPs, its ring of arrivals and its wire sockets.
 //!
 //! It goes round the TAPs and wire sockets as long as there is something, a batch from each: lets the engine work on it and
 //! sends what comes out. It sleeps only when a whole round has found nothing; while it is awake nobody wakes it, which
 //! spares the kernel a wake-up for every packet. Everything it needs is reserved before; per packet there is only the read
 //! of a TAP or the write to it.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,7 +27,6 @@ use tokio::sync::Notify;
 use super::Options;
 use super::icmp::HostSender;
 use super::metadata::{self, ETHERNET_HEADER};
-use super::tap::Tap;
 use super::wire::Wire;
 use crate::clock::Clock;
 use crate::sys::arrivals::Arrivals;
@@ -46,19 +46,22 @@ const TURNS: usize = 8;
 /// When a device's queue was full, the lane tries again after so long.
 const FULL_QUEUE_PAUSE: Duration = Duration::from_micros(500);
 
-/// One external interface, as the lane serves it.
+/// One external interface, as a lane serves it.
 #[derive(Debug)]
 pub(super) struct Port {
     pub(super) interface: u32,
     pub(super) mac: [u8; 6],
-    pub(super) tap: Tap,
+    /// The lane's queue of the TAP.
+    pub(super) tap: File,
+    /// The TAP takes UDP super-frames.
+    pub(super) has_datagram_frames: bool,
     pub(super) wire: Wire,
     pub(super) counters: Arc<PortCounters>,
     /// The TAP can be read. It cannot once somebody has deleted the device; a new one comes with the next publication.
     pub(super) lives: bool,
 }
 
-/// What the lane counts for one interface.
+/// What the lanes count for one interface.
 #[derive(Debug, Default)]
 pub(super) struct PortCounters {
     read: AtomicU64,
@@ -100,10 +103,21 @@ pub(super) enum Order {
     Rewire { interface: u32, mac: [u8; 6], wire: Wire, done: Sender<()> },
     /// Closes TAP and sockets of an interface, then drops `done`.
     Remove { interface: u32, done: Sender<()> },
+    /// There are other tables: a lane without packets is not to keep the keys of the former ones.
+    Follow,
     /// Shows that the thread goes round.
     Answer,
     /// Ends the thread.
     Stop,
+}
+
+/// What all lanes have in common.
+#[derive(Clone)]
+pub(super) struct Shared {
+    /// The engines' tables, exchanged by the control side.
+    pub(super) tables: Arc<ArcSwap<Tables>>,
+    /// Told when ESP with an unknown SPI was dropped that a policy matches.
+    pub(super) unknown_spi: Arc<Notify>,
 }
 
 /// Handle of the thread.
@@ -111,48 +125,37 @@ pub(super) struct Lane {
     orders: Sender<Order>,
     wake: Arc<OwnedFd>,
     thread: Option<JoinHandle<()>>,
-    /// The engine's tables, exchanged by the control side.
-    pub(super) tables: Arc<ArcSwap<Tables>>,
     failure: Arc<Mutex<Option<io::Error>>>,
     /// Answers given.
     answers: Arc<AtomicU64>,
     /// Answers asked for.
     asked: u64,
-    /// Told when ESP with an unknown SPI was dropped that a policy matches.
-    pub(super) unknown_spi: Arc<Notify>,
     /// The engine's sessions.
     pub(super) sessions: Arc<SessionTable>,
 }
 
 impl Lane {
-    /// Starts the thread, in the network namespace of the caller.
-    pub(super) fn start(options: &Options, tables: Arc<Tables>, arrivals: Arrivals) -> io::Result<Self> {
+    /// Starts the thread, in the network namespace of the caller. `name` is what `top -H` shows.
+    pub(super) fn start(
+        name: String,
+        options: &Options,
+        shared: Shared,
+        arrivals: Arrivals,
+    ) -> io::Result<Self> {
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-        let tables = Arc::new(ArcSwap::new(tables));
         let (orders, receiver) = channel();
         let failure = Arc::new(Mutex::new(None));
-        let mut worker = Worker::new(options, Arc::clone(&tables), arrivals, receiver, Arc::clone(&wake))?;
-        let unknown_spi = Arc::clone(&worker.unknown_spi);
+        let mut worker = Worker::new(options, shared, arrivals, receiver, Arc::clone(&wake))?;
         let answers = Arc::clone(&worker.answers);
         let sessions = Arc::clone(worker.engine.sessions());
         let reported = Arc::clone(&failure);
-        let thread = Builder::new().name("lane".into()).spawn(move || {
+        let thread = Builder::new().name(name).spawn(move || {
             if let Err(error) = worker.run() {
-                tracing::error!(%error, "the data path's lane ended; the interfaces are closed");
+                tracing::error!(%error, "a lane of the data path ended; the interfaces are closed");
                 *reported.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
             }
         })?;
-        Ok(Self {
-            orders,
-            wake,
-            thread: Some(thread),
-            tables,
-            failure,
-            answers,
-            asked: 0,
-            unknown_spi,
-            sessions,
-        })
+        Ok(Self { orders, wake, thread: Some(thread), failure, answers, asked: 0, sessions })
     }
 
     /// Gives an order. An error means that the thread has ended.
@@ -211,7 +214,7 @@ impl Drop for Lane {
 
 struct Worker {
     clock: Clock,
-    tables: Arc<ArcSwap<Tables>>,
+    shared: Shared,
     orders: Receiver<Order>,
     wake: Arc<OwnedFd>,
     busy_poll: Duration,
@@ -225,13 +228,12 @@ struct Worker {
     answers: Arc<AtomicU64>,
     /// ESP with an unknown SPI that was dropped so far, over all VPNs.
     unknown_spis: u64,
-    unknown_spi: Arc<Notify>,
 }
 
 impl Worker {
     fn new(
         options: &Options,
-        tables: Arc<ArcSwap<Tables>>,
+        shared: Shared,
         arrivals: Arrivals,
         orders: Receiver<Order>,
         wake: Arc<OwnedFd>,
@@ -239,7 +241,7 @@ impl Worker {
         Ok(Self {
             clock: options.clock,
             busy_poll: options.busy_poll,
-            tables,
+            shared,
             orders,
             wake,
             ports: Vec::new(),
@@ -251,7 +253,6 @@ impl Worker {
             hosts: HostSender::open()?,
             answers: Arc::default(),
             unknown_spis: 0,
-            unknown_spi: Arc::default(),
         })
     }
 
@@ -286,7 +287,7 @@ impl Worker {
         let mut ready: Vec<PollFd<'_>> =
             vec![PollFd::new(&*self.wake, PollFlags::IN), PollFd::new(&self.arrivals, PollFlags::IN)];
         for port in self.ports.iter().filter(|port| port.lives) {
-            ready.push(PollFd::new(&port.tap.file, PollFlags::IN));
+            ready.push(PollFd::new(&port.tap, PollFlags::IN));
             ready.extend(port.wire.readable().map(|ring| PollFd::from_borrowed_fd(ring, PollFlags::IN)));
         }
         match poll(&mut ready, timeout.as_ref()) {
@@ -312,7 +313,7 @@ impl Worker {
             match order {
                 Order::Add(port) => {
                     // The kernel is the same for all of them.
-                    self.engine.merge_datagrams(port.tap.has_datagram_frames);
+                    self.engine.merge_datagrams(port.has_datagram_frames);
                     self.ports.push(port);
                 }
                 Order::Rename { interface, mac } => {
@@ -330,6 +331,10 @@ impl Worker {
                 Order::Remove { interface, done } => {
                     self.ports.retain(|port| port.interface != interface);
                     drop(done);
+                }
+                Order::Follow => {
+                    let tables = self.shared.tables.load();
+                    self.engine.process(now(self.clock), &tables, &[], &mut self.output);
                 }
                 Order::Answer => _ = self.answers.fetch_add(1, Ordering::Relaxed),
                 Order::Stop => return Ok(false),
@@ -355,7 +360,7 @@ impl Worker {
                 }
             };
             if !input.is_empty() {
-                let tables = self.tables.load();
+                let tables = self.shared.tables.load();
                 self.output.clear();
                 let now = now(self.clock);
                 self.engine.process(now, &tables, &input.frames[..input.count], &mut self.output);
@@ -379,16 +384,19 @@ impl Worker {
                 return turn > 0;
             }
             let mut batch = InputBatch::new(InterfaceId(0));
+            let mut counted = (0, 0);
             for (interface, bytes) in self.arrivals.frames() {
-                // An interface that was just removed has no port.
-                let Some(port) = self.ports.iter().find(|port| port.interface == interface) else { continue };
-                port.counters.read.fetch_add(1, Ordering::Relaxed);
-                port.counters.arrivals.fetch_add(1, Ordering::Relaxed);
+                if counted.0 != interface {
+                    self.count_arrivals(counted);
+                    counted = (interface, 0);
+                }
+                counted.1 += 1;
                 let (interface, origin) = (InterfaceId(interface), Origin::Wire);
                 batch.frames[batch.count] = FrameIn { interface, origin, vnet: VnetHeader::default(), bytes };
                 batch.count += 1;
             }
-            let tables = self.tables.load();
+            self.count_arrivals(counted);
+            let tables = self.shared.tables.load();
             self.output.clear();
             let now = now(self.clock);
             self.engine.process(now, &tables, &batch.frames[..batch.count], &mut self.output);
@@ -398,6 +406,14 @@ impl Worker {
             self.send();
         }
         true
+    }
+
+    /// Counts frames of an interface once for a run of them: the counters are shared by all lanes.
+    fn count_arrivals(&self, (interface, frames): (u32, u64)) {
+        if let Some(port) = self.ports.iter().find(|port| port.interface == interface) {
+            port.counters.read.fetch_add(frames, Ordering::Relaxed);
+            port.counters.arrivals.fetch_add(frames, Ordering::Relaxed);
+        }
     }
 
     /// Works on what AF_XDP has received. True: there was something.
@@ -431,7 +447,7 @@ impl Worker {
                 port.counters.read.fetch_add(read, Ordering::Relaxed);
                 port.counters.rings.fetch_add(read, Ordering::Relaxed);
                 port.counters.foreign.fetch_add(foreign, Ordering::Relaxed);
-                let tables = self.tables.load();
+                let tables = self.shared.tables.load();
                 self.output.clear();
                 let now = now(self.clock);
                 self.engine.process(now, &tables, &batch.frames[..batch.count], &mut self.output);
@@ -447,7 +463,7 @@ impl Worker {
     fn note_unknown_spis(&mut self, tables: &Tables) {
         let unknown_spis = unknown_spis(tables);
         if std::mem::replace(&mut self.unknown_spis, unknown_spis) < unknown_spis {
-            self.unknown_spi.notify_one();
+            self.shared.unknown_spi.notify_one();
         }
     }
 
@@ -520,7 +536,7 @@ fn read_batch<'a>(port: &Port, arena: &'a mut [u8]) -> io::Result<(InputBatch<'a
         if batch.count == BATCH || rest.len() < LARGEST_FRAME {
             break true;
         }
-        let length = match rustix::io::read(&port.tap.file, &mut *rest) {
+        let length = match rustix::io::read(&port.tap, &mut *rest) {
             Ok(length) => length,
             Err(Errno::AGAIN) => break false,
             Err(Errno::INTR) => continue,
@@ -550,7 +566,7 @@ fn read_batch<'a>(port: &Port, arena: &'a mut [u8]) -> io::Result<(InputBatch<'a
 
 /// Writes one frame to the TAP, whose program lets it enter by the external interface.
 fn inject(port: &Port, frame: &FrameOut<'_>) {
-    match rustix::io::write(&port.tap.file, frame.bytes_with_vnet_header()) {
+    match rustix::io::write(&port.tap, frame.bytes_with_vnet_header()) {
         Ok(_) => port.counters.injected.fetch_add(1, Ordering::Relaxed),
         Err(error) => {
             tracing::trace!(%error, interface = port.interface, "the TAP refused a frame");

@@ -1,4 +1,4 @@
-//! The data path on Linux: tc programs, TAPs, wire sockets and the lane that runs the packet engine.
+//! The data path on Linux: tc programs, TAPs, wire sockets and the lanes that run the packet engine.
 //!
 //! ```text
 //! DataPath::start(Options) ─→ publish(Publication) … ─→ stop(StopBehaviour)
@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dataplane::{InterfaceId, Tables, TablesBuilder};
+use dataplane::{InterfaceId, Tables};
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
@@ -24,6 +24,7 @@ mod attached;
 mod classification;
 mod icmp;
 mod lane;
+mod lanes;
 mod marks;
 mod metadata;
 mod programs;
@@ -32,9 +33,10 @@ mod tc;
 mod wire;
 
 use attached::Attached;
-use lane::Lane;
+use lanes::Lanes;
 use programs::Programs;
 
+pub use programs::MOST_LANES;
 pub use wire::WireIo;
 
 pub use marks::{CLEAR_MARK, CONTROL_MARK, INJECT_MARK, TX_MARK};
@@ -46,15 +48,22 @@ pub struct Options {
     pub clock: Clock,
     /// Which sockets carry ESP.
     pub wire_io: WireIo,
-    /// How long the lane looks for more packets before it sleeps: less delay for a whole core's time. Zero: never.
+    /// How long a lane looks for more packets before it sleeps: less delay for a whole core's time. Zero: never.
     pub busy_poll: Duration,
+    /// Threads that work on packets, from 1 to [`MOST_LANES`].
+    pub lanes: u16,
 }
 
 impl Options {
     /// The usual, by this clock.
     pub fn at(clock: Clock) -> Self {
-        Self { clock, wire_io: WireIo::Auto, busy_poll: Duration::ZERO }
+        Self { clock, wire_io: WireIo::Auto, busy_poll: Duration::ZERO, lanes: usual_lanes() }
     }
+}
+
+/// A lane for each core that this process may use.
+pub fn usual_lanes() -> u16 {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MOST_LANES.into()) as u16)
 }
 
 /// Everything the data path goes by, as of now.
@@ -103,17 +112,17 @@ pub enum StartError {
     /// The kernel refused the tc programs.
     #[error("cannot load the tc programs (CAP_BPF and CAP_NET_ADMIN are needed): {0}")]
     Programs(#[source] io::Error),
-    /// The lane could not start.
-    #[error("cannot start the lane (CAP_NET_RAW is needed): {0}")]
+    /// A lane could not start.
+    #[error("cannot start the lanes (CAP_NET_RAW is needed): {0}")]
     Lane(#[source] io::Error),
 }
 
-/// The running data path: programs in the kernel, one TAP per external interface, a thread with the engine.
+/// The running data path: programs in the kernel, one TAP per external interface, threads with an engine each.
 ///
 /// Dropping it without [`DataPath::stop`] is like a crash: closed.
 pub struct DataPath {
     programs: Programs,
-    lane: Lane,
+    lanes: Lanes,
     attached: BTreeMap<u32, Attached>,
     wire_io: WireIo,
     /// Interfaces that were found free of a predecessor's programs, or have ours.
@@ -121,21 +130,21 @@ pub struct DataPath {
 }
 
 impl DataPath {
-    /// Loads the programs and starts the lane; attaches to nothing before the first [`DataPath::publish`].
+    /// Loads the programs and starts the lanes; attaches to nothing before the first [`DataPath::publish`].
     /// Blocks for some milliseconds. All of it is in the network namespace of the calling thread.
     pub fn start(options: Options) -> Result<Self, StartError> {
-        let mut programs = Programs::load().map_err(StartError::Programs)?;
-        let arrivals = programs.take_arrivals().map_err(StartError::Programs)?;
-        let tables = Arc::new(TablesBuilder::new().build());
-        let lane = Lane::start(&options, tables, arrivals).map_err(StartError::Lane)?;
+        let count = options.lanes.clamp(1, MOST_LANES);
+        let mut programs = Programs::load(count).map_err(StartError::Programs)?;
+        let arrivals = programs.make_arrivals(count).map_err(StartError::Programs)?;
+        let lanes = Lanes::start(&options, arrivals).map_err(StartError::Lane)?;
         let wire_io = options.wire_io;
-        Ok(Self { programs, lane, attached: BTreeMap::new(), wire_io, searched: BTreeSet::new() })
+        Ok(Self { programs, lanes, attached: BTreeMap::new(), wire_io, searched: BTreeSet::new() })
     }
 
     /// Makes all of this valid: to be called after every change of any of it. Attaches to interfaces that are new,
-    /// updates maps, hands the tables to the engine, detaches from interfaces that are external no longer.
+    /// updates maps, hands the tables to the engines, detaches from interfaces that are external no longer.
     ///
-    /// Returns the interfaces that it failed for, each on every call until it succeeds; the others are served. Where the
+    /// Returns the interfaces that it failed for, each on every call until it succeeds; the others are served. Where a
     /// lane has ended that is all of them, for good.
     #[must_use]
     pub fn publish(&mut self, publication: Publication<'_>) -> Vec<AttachError> {
@@ -144,7 +153,7 @@ impl DataPath {
         let mut errors = Vec::new();
 
         // A packet that the maps send to the engine finds the new tables there, or the old ones: both judge exactly.
-        self.lane.tables.store(Arc::clone(tables));
+        self.lanes.publish(tables);
         let indices: Vec<u32> = wanted.iter().map(|id| id.0).collect();
         let stored = self.programs.set_spis(&indices, &tables.known_spis());
         let stored = stored.and(self.programs.set_peers(peers));
@@ -165,18 +174,18 @@ impl DataPath {
 
     /// Told, often, while ESP with an unknown SPI is dropped that a policy matches. The VPNs' counters say whose.
     pub fn unknown_spi(&self) -> Arc<Notify> {
-        Arc::clone(&self.lane.unknown_spi)
+        self.lanes.unknown_spi()
     }
 
-    /// Whether the lane goes round: it has answered the question of the call before.
+    /// Whether the lanes go round: each has answered the question of the call before.
     #[must_use]
     pub fn answers(&mut self) -> bool {
-        self.lane.answers()
+        self.lanes.answers()
     }
 
     /// The flows that policies protect, as they are at `now`.
     pub fn sessions(&self, now: dataplane::Instant) -> Vec<dataplane::Session> {
-        self.lane.sessions.snapshot(now)
+        self.lanes.sessions(now)
     }
 
     /// Counters since the start, by interface; the engine's own are in the tables.
@@ -190,7 +199,7 @@ impl DataPath {
             .collect()
     }
 
-    /// Ends the lane, and leaves the interfaces closed or detached.
+    /// Ends the lanes, and leaves the interfaces closed or detached.
     pub fn stop(mut self, behaviour: StopBehaviour) -> io::Result<()> {
         match behaviour {
             StopBehaviour::Closed => Ok(()),
@@ -202,30 +211,30 @@ impl DataPath {
         }
     }
 
-    /// Ends the lane, and detaches from its interfaces. What other daemons have attached stays.
+    /// Ends the lanes, and detaches from its interfaces. What other daemons have attached stays.
     pub fn detach(mut self) {
         self.detach_unless(|_| false);
     }
 
     fn attach_or_update(&mut self, link: &Link, tables: &Tables) -> io::Result<()> {
-        self.lane.check()?;
+        self.lanes.check()?;
         // Somebody deleted the TAP: begin again; the programs stay attached, and closed, meanwhile.
         if self.attached.get(&link.index).is_some_and(Attached::has_lost_its_tap)
             && let Some(lost) = self.attached.remove(&link.index)
         {
             tracing::warn!(interface = link.name, "somebody deleted the TAP; making it again");
-            self.lane.remove(link.index);
+            self.lanes.remove(link.index);
             lost.forget(&mut self.programs);
         }
         let attached = match self.attached.entry(link.index) {
             Entry::Occupied(entry) => {
                 let attached = entry.into_mut();
-                attached.update(&mut self.programs, &self.lane, link, tables)?;
+                attached.update(&mut self.programs, &self.lanes, link, tables)?;
                 attached
             }
             Entry::Vacant(entry) => {
-                let (programs, lane) = (&mut self.programs, &self.lane);
-                entry.insert(Attached::prepare(programs, lane, link, tables, self.wire_io)?)
+                let (programs, lanes) = (&mut self.programs, &self.lanes);
+                entry.insert(Attached::prepare(programs, lanes, link, tables, self.wire_io)?)
             }
         };
         attached.hook(&self.programs)
@@ -239,7 +248,7 @@ impl DataPath {
                 tracing::warn!(%error, interface = index, "cannot detach");
             }
             if let Some(attached) = self.attached.remove(&index) {
-                self.lane.remove(index);
+                self.lanes.remove(index);
                 attached.forget(&mut self.programs);
                 tracing::info!(interface = attached.name(), "detached");
             }

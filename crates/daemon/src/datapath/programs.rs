@@ -8,10 +8,11 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
-use aya::maps::{HashMap, Map, MapData, MapError, PerCpuHashMap, XskMap};
+use aya::maps::{ArrayOfMaps, HashMap, Map, MapData, MapError, PerCpuHashMap, XskMap};
 use aya::programs::xdp::XdpLinkId;
-use aya::programs::{SchedClassifier, Xdp, XdpMode};
-use aya::{Ebpf, Pod};
+use aya::programs::{SchedClassifier, SocketFilter, Xdp, XdpMode};
+use aya::{Ebpf, EbpfLoader, Pod};
+use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_RINGBUF;
 use dataplane::Candidates;
 use ipnet::IpNet;
 
@@ -22,6 +23,8 @@ const OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/gvp
 
 /// AF_XDP sockets that an interface can have (`bpf/layout.h`).
 pub(super) const QUEUES_PER_INTERFACE: u32 = 16;
+/// Lanes that there can be (`bpf/layout.h`).
+pub const MOST_LANES: u16 = 16;
 /// External interfaces that can have AF_XDP sockets (`bpf/maps.h`).
 const INTERFACES_WITH_WIRES: u32 = 256;
 const XDP_PROGRAM: &str = "gvpn_wire";
@@ -93,6 +96,8 @@ pub(super) struct Programs {
     pub(super) ingress: OwnedFd,
     /// Written to a TAP by the daemon.
     pub(super) inject: OwnedFd,
+    /// Chooses the queue of a TAP.
+    pub(super) lane: OwnedFd,
     interfaces: HashMap<MapData, u32, [u64; 4]>,
     taps: HashMap<MapData, u32, u32>,
     prefixes4: LpmTrie<MapData, [u32; 2], PrefixValue>,
@@ -113,9 +118,12 @@ pub(super) struct Programs {
 }
 
 impl Programs {
-    /// Loads everything into the kernel; attaches nothing.
-    pub(super) fn load() -> io::Result<Self> {
-        let mut object = Ebpf::load(OBJECT).map_err(io::Error::other)?;
+    /// Loads everything into the kernel; attaches nothing. There are to be so many lanes, from 1 to [`MOST_LANES`].
+    pub(super) fn load(lanes: u16) -> io::Result<Self> {
+        let lanes = u32::from(lanes);
+        let mut loader = EbpfLoader::new();
+        let mut object =
+            loader.override_global("lanes", &lanes, true).load(OBJECT).map_err(io::Error::other)?;
         let mut program = |name: &str| -> io::Result<OwnedFd> {
             let program = object.program_mut(name).ok_or(io::ErrorKind::NotFound)?;
             let program: &mut SchedClassifier = program.try_into().map_err(io::Error::other)?;
@@ -124,10 +132,15 @@ impl Programs {
         };
         let (egress, ingress, inject) =
             (program("gvpn_egress")?, program("gvpn_ingress")?, program("gvpn_inject")?);
+        let lane = object.program_mut("gvpn_lane").ok_or(io::ErrorKind::NotFound)?;
+        let lane: &mut SocketFilter = lane.try_into().map_err(io::Error::other)?;
+        lane.load().map_err(io::Error::other)?;
+        let lane = lane.fd().map_err(io::Error::other)?.as_fd().try_clone_to_owned()?;
         Ok(Self {
             egress,
             ingress,
             inject,
+            lane,
             interfaces: map(&mut object, "interfaces")?,
             taps: map(&mut object, "taps")?,
             prefixes4: map(&mut object, "prefixes4")?,
@@ -233,13 +246,20 @@ impl Programs {
         Ok(program)
     }
 
-    /// The ring buffer in which the programs hand ESP over. It can be taken once.
-    pub(super) fn take_arrivals(&mut self) -> io::Result<Arrivals> {
-        let mut descriptor = |name: &str| match self.object.take_map(name) {
-            Some(Map::RingBuf(map) | Map::Array(map)) => map.fd().as_fd().try_clone_to_owned(),
-            _ => Err(io::ErrorKind::NotFound.into()),
+    /// Makes the ring buffers in which the programs hand ESP over, one for each lane.
+    pub(super) fn make_arrivals(&mut self, lanes: u16) -> io::Result<Vec<Arrivals>> {
+        let mut rings: ArrayOfMaps<MapData> = map(&mut self.object, "arrivals")?;
+        let Some(Map::Array(sleepers)) = self.object.take_map("sleepers") else {
+            return Err(io::ErrorKind::NotFound.into());
         };
-        Arrivals::open(descriptor("arrivals")?, descriptor("sleeping")?)
+        let make = |lane: u16| {
+            let ring =
+                aya_obj::Map::new_from_params(BPF_MAP_TYPE_RINGBUF as u32, 0, 0, Arrivals::OCTETS as u32, 0);
+            let ring = MapData::create(ring, "arrivals", None).map_err(io::Error::other)?;
+            rings.set(lane.into(), &ring, 0).map_err(io::Error::other)?;
+            Arrivals::open(ring.fd().as_fd().try_clone_to_owned()?, sleepers.fd(), lane.into())
+        };
+        (0..lanes).map(make).collect()
     }
 
     /// Sets the SPIs that are the engine's on each of the interfaces.

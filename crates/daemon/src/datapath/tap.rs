@@ -12,6 +12,7 @@ use rtnetlink::packet_route::link::{
 
 use rustix::net::{AddressFamily, SocketType};
 
+use super::programs::Programs;
 use super::tc::{self, Hook};
 use crate::netlink::{Link, RouteSocket};
 use crate::sys::tun::{TapDevice, create_tap};
@@ -26,8 +27,8 @@ const INDEX_ATTEMPTS: usize = 8;
 /// A TAP that is up, with its program attached. It vanishes with this value, or with the process.
 #[derive(Debug)]
 pub(super) struct Tap {
-    /// Reads and writes are one frame behind a virtio-net header each, and never block.
-    pub(super) file: File,
+    /// One for each lane. Reads and writes are one frame behind a virtio-net header each, and never block.
+    pub(super) queues: Vec<File>,
     /// Kernel index.
     pub(super) index: u32,
     /// It takes UDP super-frames.
@@ -35,11 +36,11 @@ pub(super) struct Tap {
 }
 
 impl Tap {
-    /// Makes the TAP of an external interface; frames written to it go through `inject`.
-    pub(super) fn create(interface: &Link, inject: impl AsFd) -> io::Result<Self> {
+    /// Makes the TAP of an external interface, with a queue for each lane.
+    pub(super) fn create(interface: &Link, programs: &Programs, lanes: usize) -> io::Result<Self> {
         let name = name(&interface.name, interface.index);
-        let (TapDevice { file, has_datagram_frames }, index) = create(&name)?;
-        tc::attach(index, Hook::Ingress, inject, "gvpn_inject")?;
+        let (TapDevice { queues, has_datagram_frames }, index) = create(&name, lanes, &programs.lane)?;
+        tc::attach(index, Hook::Ingress, &programs.inject, "gvpn_inject")?;
         // The device drops what its ring has no room for; a queueing discipline before it only costs time.
         tc::set_noqueue(index)?;
         let mut socket = RouteSocket::open()?;
@@ -57,7 +58,7 @@ impl Tap {
             vec![LinkAttribute::Mtu(MTU), LinkAttribute::TxQueueLen(QUEUE_LENGTH)],
             true,
         )?;
-        Ok(Self { file, index, has_datagram_frames })
+        Ok(Self { queues, index, has_datagram_frames })
     }
 }
 
@@ -82,12 +83,12 @@ const NAME_PREFIX: &str = "gvpn-";
 
 /// The attached programs redirect to the TAP's index even when it is gone. An index that the kernel might give to another
 /// device later would lead clear packets there: so it is drawn from a range that the kernel does not count up to.
-fn create(name: &str) -> io::Result<(TapDevice, u32)> {
+fn create(name: &str, queues: usize, steering: impl AsFd) -> io::Result<(TapDevice, u32)> {
     let mut last_error = io::ErrorKind::AlreadyExists.into();
     for _ in 0..INDEX_ATTEMPTS {
         let random = RandomState::new().build_hasher().finish() as u32;
         let index = 0x4000_0000 | random >> 2;
-        match create_tap(name, index) {
+        match create_tap(name, index, queues, &steering) {
             Ok(device) => return Ok((device, index)),
             // The index is taken; a taken name is EBUSY.
             Err(error) if error.raw_os_error() == Some(libc::EEXIST) => last_error = error,

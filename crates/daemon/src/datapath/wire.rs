@@ -46,74 +46,98 @@ impl std::str::FromStr for WireIo {
     }
 }
 
-/// Sockets of one interface.
+/// A lane's sockets of one interface.
 #[derive(Debug)]
 pub(super) struct Wire {
     packet: OwnedFd,
     /// A second socket only where the egress program has to tell clear frames from ESP.
     clear: Option<OwnedFd>,
-    /// AF_XDP: one for each receive queue, or one that only sends. The first sends.
+    /// AF_XDP: for each of the lane's receive queues one, or one that only sends, or none. The first sends.
     pub(super) rings: Vec<XskSocket>,
     /// The rings receive, once the XDP program is attached.
     pub(super) receives: bool,
 }
 
 impl Wire {
-    /// Opens the sockets that suit the interface, and says in the log which these are and why.
-    pub(super) fn open(interface: &Link, io: WireIo) -> io::Result<Self> {
+    /// Opens the sockets that suit the interface, for each lane, and says in the log which these are and why.
+    pub(super) fn open(interface: &Link, io: WireIo, lanes: usize) -> io::Result<Vec<Self>> {
         if !bypasses(interface) {
             let why = format!("the queueing discipline {} is honoured", interface.qdisc);
-            return Self::packet(interface, true, &why);
+            return Self::packet(interface, true, &why, lanes);
         }
         if io == WireIo::Packet {
-            return Self::packet(interface, false, "so it was asked for");
+            return Self::packet(interface, false, "so it was asked for", lanes);
         }
         if interface.mtu as usize + LINK_HEADERS > LARGEST_FRAME {
-            return Self::packet(interface, false, "its frames are too long for AF_XDP");
+            return Self::packet(interface, false, "its frames are too long for AF_XDP", lanes);
         }
         // Without copies first: nothing is faster. A frame whose VLAN tag the device has taken off looks to XDP as if it
         // were the interface's own, so interfaces with VLAN devices above do not receive by it.
         let why = if has_devices_above(interface.index) {
             "there are VLAN devices or the like above".into()
         } else {
-            match open_rings(interface, CopyMode::ZeroCopy, true) {
-                Ok(rings) => return Self::rings(interface, rings, true, "zero-copy"),
+            match open_rings(interface, CopyMode::ZeroCopy, true, lanes) {
+                Ok(rings) => return Self::rings(interface, rings, true, "zero-copy", lanes),
                 Err(error) if io == WireIo::Auto => format!("zero-copy: {error}"),
-                Err(_) => match open_rings(interface, CopyMode::Copy, true) {
-                    Ok(rings) => return Self::rings(interface, rings, true, "native copy mode"),
+                Err(_) => match open_rings(interface, CopyMode::Copy, true, lanes) {
+                    Ok(rings) => return Self::rings(interface, rings, true, "native copy mode", lanes),
                     Err(error) => format!("copy mode: {error}"),
                 },
             }
         };
-        match open_rings(interface, CopyMode::Copy, false) {
-            Ok(rings) => Self::rings(interface, rings, false, &why),
-            Err(error) => Self::packet(interface, false, &format!("AF_XDP: {error}")),
+        match open_rings(interface, CopyMode::Copy, false, lanes) {
+            Ok(rings) => Self::rings(interface, rings, false, &why, lanes),
+            Err(error) => Self::packet(interface, false, &format!("AF_XDP: {error}"), lanes),
         }
     }
 
     /// The same without AF_XDP to receive: the XDP program could not be attached.
-    pub(super) fn without_receiving(interface: &Link, why: &io::Error) -> io::Result<Self> {
-        match open_rings(interface, CopyMode::Copy, false) {
-            Ok(rings) => Self::rings(interface, rings, false, &why.to_string()),
-            Err(error) => Self::packet(interface, false, &format!("{why}; AF_XDP: {error}")),
+    pub(super) fn without_receiving(
+        interface: &Link,
+        why: &io::Error,
+        lanes: usize,
+    ) -> io::Result<Vec<Self>> {
+        match open_rings(interface, CopyMode::Copy, false, lanes) {
+            Ok(rings) => Self::rings(interface, rings, false, &why.to_string(), lanes),
+            Err(error) => Self::packet(interface, false, &format!("{why}; AF_XDP: {error}"), lanes),
         }
     }
 
-    fn rings(interface: &Link, rings: Vec<XskSocket>, receives: bool, why: &str) -> io::Result<Self> {
+    /// Spreads the queues over the lanes. A lane that gets none sends by AF_PACKET.
+    fn rings(
+        interface: &Link,
+        rings: Vec<XskSocket>,
+        receives: bool,
+        why: &str,
+        lanes: usize,
+    ) -> io::Result<Vec<Self>> {
         let receive = if receives { "AF_XDP" } else { "ring buffer" };
-        tracing::info!(interface = interface.name, send = "AF_XDP", receive, why, "wire");
-        Ok(Self { packet: open_sender(interface.index, None)?, clear: None, rings, receives })
+        let queues = rings.len();
+        tracing::info!(interface = interface.name, send = "AF_XDP", receive, queues, lanes, why, "wire");
+        let bare = |_| {
+            let packet = open_sender(interface.index, None)?;
+            Ok(Self { packet, clear: None, rings: Vec::new(), receives })
+        };
+        let mut wires = (0..lanes).map(bare).collect::<io::Result<Vec<Self>>>()?;
+        for (queue, ring) in rings.into_iter().enumerate() {
+            wires[queue % lanes].rings.push(ring);
+        }
+        Ok(wires)
     }
 
-    fn packet(interface: &Link, through_qdisc: bool, why: &str) -> io::Result<Self> {
-        tracing::info!(interface = interface.name, send = "AF_PACKET", receive = "ring buffer", why, "wire");
-        let (packet, clear) = if through_qdisc {
-            let clear = open_sender(interface.index, Some(CLEAR_MARK))?;
-            (open_sender(interface.index, Some(TX_MARK))?, Some(clear))
-        } else {
-            (open_sender(interface.index, None)?, None)
+    fn packet(interface: &Link, through_qdisc: bool, why: &str, lanes: usize) -> io::Result<Vec<Self>> {
+        let receive = "ring buffer";
+        tracing::info!(interface = interface.name, send = "AF_PACKET", receive, lanes, why, "wire");
+        let open = |_| {
+            let (packet, clear) = if through_qdisc {
+                let clear = open_sender(interface.index, Some(CLEAR_MARK))?;
+                (open_sender(interface.index, Some(TX_MARK))?, Some(clear))
+            } else {
+                (open_sender(interface.index, None)?, None)
+            };
+            Ok(Self { packet, clear, rings: Vec::new(), receives: false })
         };
-        Ok(Self { packet, clear, rings: Vec::new(), receives: false })
+        (0..lanes).map(open).collect()
     }
 
     /// Sends ESP of the engine. `batch` is memory for the call.
@@ -150,21 +174,17 @@ impl Wire {
         }
     }
 
-    /// Gives the queues free.
-    pub(super) fn close_rings(&mut self) {
-        self.rings.clear();
-        self.receives = false;
-    }
-
-    /// Descriptors that become readable when ESP arrives, in the order of the queues.
-    pub(super) fn receiving(&self) -> impl Iterator<Item = RawFd> {
-        self.rings.iter().filter(|_| self.receives).map(AsRawFd::as_raw_fd)
-    }
-
-    /// The same, to wait for.
+    /// Descriptors that become readable when ESP arrives.
     pub(super) fn readable(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.rings.iter().filter(|_| self.receives).map(AsFd::as_fd)
     }
+}
+
+/// The sockets that receive, of all lanes, in the order of the queues.
+pub(super) fn receiving(wires: &[Wire]) -> impl Iterator<Item = RawFd> {
+    let most = wires.iter().map(|wire| wire.rings.len()).max().unwrap_or(0);
+    let sockets = (0..most).flat_map(|round| wires.iter().filter_map(move |wire| wire.rings.get(round)));
+    sockets.map(AsRawFd::as_raw_fd)
 }
 
 /// No queueing discipline was configured, so frames may go straight to the driver.
@@ -172,8 +192,10 @@ pub(super) fn bypasses(interface: &Link) -> bool {
     DEFAULT_QDISCS.contains(&interface.qdisc.as_str())
 }
 
-fn open_rings(interface: &Link, mode: CopyMode, receives: bool) -> io::Result<Vec<XskSocket>> {
-    let queues = if receives { receive_queues(interface.index).min(QUEUES_PER_INTERFACE) } else { 1 };
+/// A socket for each queue that receives; to send only, one for each lane, as far as there are queues.
+fn open_rings(interface: &Link, mode: CopyMode, receives: bool, lanes: usize) -> io::Result<Vec<XskSocket>> {
+    let most = if receives { QUEUES_PER_INTERFACE } else { lanes as u32 };
+    let queues = receive_queues(interface.index).min(most);
     (0..queues).map(|queue| XskSocket::open(interface.index, queue, mode, receives)).collect()
 }
 

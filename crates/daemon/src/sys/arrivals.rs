@@ -13,6 +13,8 @@ use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 /// Octets of data; `bpf/layout.h` has the same.
 const OCTETS: usize = 1 << 22;
+/// Octets of a lane's `struct sleeper`.
+const SLEEPER: usize = 64;
 /// Frames that one [`Arrivals::receive`] takes at most.
 const BURST: usize = 64;
 /// How many records before its turn the header of one is fetched from the processor that wrote it.
@@ -36,8 +38,9 @@ pub struct Arrivals {
     consumer: Mapping,
     /// The producer's position, and the data behind it.
     producer: Mapping,
-    /// Not zero: wants to be woken.
-    sleeping: Mapping,
+    /// What the lanes say of their sleep.
+    sleepers: Mapping,
+    lane: usize,
     page: usize,
     batch: Vec<Arrival>,
     /// Position behind the last frame taken.
@@ -53,14 +56,18 @@ struct Arrival {
 }
 
 impl Arrivals {
-    /// Maps the ring buffer, and the array with the one word that tells the program whether to wake us.
-    pub fn open(ring: OwnedFd, sleeping: impl AsFd) -> io::Result<Self> {
+    /// Octets of a ring.
+    pub const OCTETS: usize = OCTETS;
+
+    /// Maps the ring buffer, and the array in which each lane tells the program whether to wake it.
+    pub fn open(ring: OwnedFd, sleepers: impl AsFd, lane: usize) -> io::Result<Self> {
         let page = rustix::param::page_size();
         let writable = ProtFlags::READ | ProtFlags::WRITE;
         Ok(Self {
             consumer: Mapping::new(ring.as_fd(), 0, page, writable)?,
             producer: Mapping::new(ring.as_fd(), page as u64, page + 2 * OCTETS, ProtFlags::READ)?,
-            sleeping: Mapping::new(sleeping.as_fd(), 0, page, writable)?,
+            sleepers: Mapping::new(sleepers.as_fd(), 0, page, writable)?,
+            lane,
             ring,
             page,
             batch: Vec::with_capacity(BURST),
@@ -113,12 +120,12 @@ impl Arrivals {
 
     /// From here on the program wakes whoever polls the descriptor. To be called before a look that decides to sleep.
     pub fn expect_wake(&self) {
-        self.sleeping.flag().store(1, Ordering::SeqCst);
+        self.sleepers.flag(self.lane * SLEEPER).store(1, Ordering::SeqCst);
     }
 
     /// Somebody is awake: the program need not tell.
     pub fn stay_awake(&self) {
-        self.sleeping.flag().store(0, Ordering::Relaxed);
+        self.sleepers.flag(self.lane * SLEEPER).store(0, Ordering::Relaxed);
     }
 }
 
@@ -160,10 +167,11 @@ impl Mapping {
         unsafe { self.at(0, size_of::<AtomicUsize>()).cast().as_ref() }
     }
 
-    /// The word that the array's page begins with.
-    fn flag(&self) -> &AtomicU64 {
-        // SAFETY: as for `position`.
-        unsafe { self.at(0, size_of::<AtomicU64>()).cast().as_ref() }
+    /// The word that a lane's part of the array begins with.
+    fn flag(&self, offset: usize) -> &AtomicU64 {
+        assert!(offset.is_multiple_of(align_of::<AtomicU64>()), "aligned");
+        // SAFETY: it is inside and aligned, and the programs only access it atomically.
+        unsafe { self.at(offset, size_of::<AtomicU64>()).cast().as_ref() }
     }
 
     /// Four octets of a record, whose offset is a multiple of four.

@@ -140,6 +140,7 @@ pub fn gateway(
 }
 
 /// The same with ESP carried by certain sockets.
+#[allow(dead_code, reason = "each test program uses a part")]
 pub fn gateway_with(
     network: &Network,
     node: &str,

@@ -237,10 +237,12 @@ pub fn send_raw(
 }
 
 /// What the interfaces of a node see, in both directions.
+#[allow(dead_code, reason = "each test program uses a part")]
 pub struct Capture {
     socket: socket2::Socket,
 }
 
+#[allow(dead_code, reason = "each test program uses a part")]
 impl Capture {
     /// Starts to capture.
     pub fn start(network: &Network, node: &str) -> Self {

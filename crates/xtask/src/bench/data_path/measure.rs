@@ -170,7 +170,7 @@ fn lane_seconds(runner: &Runner, host: &str) -> Result<f64> {
     for pid in pids.split_whitespace() {
         for task in std::fs::read_dir(format!("/proc/{pid}/task"))? {
             let task = task?.path();
-            if std::fs::read_to_string(task.join("comm"))?.trim() == "lane" {
+            if std::fs::read_to_string(task.join("comm"))?.trim().starts_with("lane") {
                 let text = std::fs::read_to_string(task.join("schedstat"))?;
                 let time = text.split_whitespace().next().context("an empty schedstat")?;
                 return Ok(time.parse::<f64>()? / 1e9);
