@@ -7,14 +7,51 @@ use crate::ip::{
 };
 
 const UDP_LENGTH: usize = 8;
-const TCP_FIN_PSH: u8 = 0x09;
-const TCP_CWR: u8 = 0x80;
+/// Bits of the word that begins with the data offset.
+const TCP_FIN_PSH: u16 = 0x09;
+const TCP_CWR: u16 = 0x80;
+
+/// The IP header of the packets that a super-frame is cut into. What they have in common is summed up once: a header that was
+/// just written in pieces is slow to read.
+struct CutHeader<'a> {
+    version: Version,
+    ip: &'a [u8],
+    /// Of IPv4, without length, identification and checksum.
+    sum: u64,
+}
+
+impl<'a> CutHeader<'a> {
+    fn new(version: Version, ip: &'a [u8]) -> Self {
+        let sum = match version {
+            Version::V4 => sum(&ip[..2]) + sum(&ip[6..10]) + sum(&ip[12..]),
+            Version::V6 => 0,
+        };
+        Self { version, ip, sum }
+    }
+
+    /// Writes the header of a packet of `total` octets, which of IPv4 counts the identification on.
+    #[inline]
+    fn write(&self, index: usize, total: usize, out: &mut [u8]) {
+        out.copy_from_slice(self.ip);
+        match self.version {
+            Version::V4 => {
+                let (length, identification) = (total as u16, word(self.ip, 4).wrapping_add(index as u16));
+                put_word(out, 2, length);
+                put_word(out, 4, identification);
+                put_word(out, 10, checksum(self.sum + u64::from(length) + u64::from(identification)));
+            }
+            Version::V6 => set_length(self.version, out, total),
+        }
+    }
+}
 
 /// A TCP super-frame and where to cut it.
 pub(super) struct TcpSegments<'a> {
     packet: &'a [u8],
-    version: Version,
-    ip_length: usize,
+    ip: CutHeader<'a>,
+    tcp: &'a [u8],
+    /// Of pseudo-header and TCP header, without length, sequence number, flags and checksum.
+    sum: u64,
     header_length: usize,
     segment_size: usize,
 }
@@ -35,8 +72,18 @@ impl<'a> TcpSegments<'a> {
         let header_length = ip_length + tcp_length;
         let room =
             largest.checked_sub(header_length).filter(|room| *room > 0).ok_or(DropReason::TooSmallMtu)?;
-        let (version, segment_size) = (packet.version, segment_size.min(room));
-        Ok(Self { packet: packet.bytes, version, ip_length, header_length, segment_size })
+        let ip = &packet.bytes[..ip_length];
+        let tcp = &packet.bytes[ip_length..header_length];
+        let sum = pseudo_header_sum(packet.version, ip, PROTOCOL_TCP, 0)
+            + (sum(&tcp[..4]) + sum(&tcp[8..12]) + sum(&tcp[14..16]) + sum(&tcp[18..]));
+        Ok(Self {
+            packet: packet.bytes,
+            ip: CutHeader::new(packet.version, ip),
+            tcp,
+            sum,
+            header_length,
+            segment_size: segment_size.min(room),
+        })
     }
 
     fn payload_length(&self) -> usize {
@@ -57,30 +104,34 @@ impl<'a> TcpSegments<'a> {
     /// Writes a segment's packet with its checksums.
     pub(super) fn write(&self, index: usize, out: &mut [u8]) {
         let start = index * self.segment_size;
+        let total = out.len();
         let (header, payload) = out.split_at_mut(self.header_length);
-        header.copy_from_slice(&self.packet[..self.header_length]);
         payload.copy_from_slice(&self.packet[self.header_length + start..][..payload.len()]);
-        let (ip, tcp) = header.split_at_mut(self.ip_length);
-        number(self.version, ip, index);
-        set_length(self.version, ip, self.header_length + payload.len());
-        put_long(tcp, 4, long(tcp, 4).wrapping_add(start as u32));
+        let (ip, tcp) = header.split_at_mut(self.ip.ip.len());
+        self.ip.write(index, total, ip);
+        tcp.copy_from_slice(self.tcp);
+        let sequence = long(self.tcp, 4).wrapping_add(start as u32);
+        let mut flags = word(self.tcp, 12);
         if index > 0 {
-            tcp[13] &= !TCP_CWR;
+            flags &= !TCP_CWR;
         }
         if index + 1 < self.count() {
-            tcp[13] &= !TCP_FIN_PSH;
+            flags &= !TCP_FIN_PSH;
         }
-        put_word(tcp, 16, 0);
-        let length = tcp.len() + payload.len();
-        let total = pseudo_header_sum(self.version, ip, PROTOCOL_TCP, length) + sum(tcp) + sum(payload);
-        put_word(tcp, 16, checksum(total));
+        let length = (tcp.len() + payload.len()) as u64;
+        let common = self.sum + length + u64::from(sequence) + u64::from(flags);
+        put_long(tcp, 4, sequence);
+        put_word(tcp, 12, flags);
+        put_word(tcp, 16, checksum(common + sum(payload)));
     }
 }
 
 /// A UDP super-frame: datagrams of equal size, the last perhaps shorter.
 pub(super) struct UdpDatagrams<'a> {
     packet: &'a [u8],
-    version: Version,
+    ip: CutHeader<'a>,
+    /// Of pseudo-header and ports.
+    sum: u64,
     ip_length: usize,
     datagram_size: usize,
 }
@@ -94,8 +145,11 @@ impl<'a> UdpDatagrams<'a> {
         if bad {
             return Err(DropReason::BadSuperFrame);
         }
-        let (version, ip_length) = (packet.version, packet.header_length);
-        Ok(Self { packet: packet.bytes, version, ip_length, datagram_size })
+        let ip_length = packet.header_length;
+        let (ip, udp) = packet.bytes.split_at(ip_length);
+        let sum = pseudo_header_sum(packet.version, ip, PROTOCOL_UDP, 0) + sum(&udp[..4]);
+        let ip = CutHeader::new(packet.version, ip);
+        Ok(Self { packet: packet.bytes, ip, sum, ip_length, datagram_size })
     }
 
     fn payload_length(&self) -> usize {
@@ -116,18 +170,17 @@ impl<'a> UdpDatagrams<'a> {
     /// Writes a datagram's packet with its checksums.
     pub(super) fn write(&self, index: usize, out: &mut [u8]) {
         let header_length = self.ip_length + UDP_LENGTH;
+        let total = out.len();
         let (header, payload) = out.split_at_mut(header_length);
-        header.copy_from_slice(&self.packet[..header_length]);
         let start = header_length + index * self.datagram_size;
         payload.copy_from_slice(&self.packet[start..][..payload.len()]);
         let (ip, udp) = header.split_at_mut(self.ip_length);
-        number(self.version, ip, index);
-        set_length(self.version, ip, header_length + payload.len());
-        let length = UDP_LENGTH + payload.len();
-        put_word(udp, 4, length as u16);
-        put_word(udp, 6, 0);
-        let pseudo = pseudo_header_sum(self.version, ip, PROTOCOL_UDP, length);
-        let value = checksum(pseudo + sum(udp) + sum(payload));
+        self.ip.write(index, total, ip);
+        udp[..4].copy_from_slice(&self.packet[self.ip_length..][..4]);
+        let length = (UDP_LENGTH + payload.len()) as u16;
+        put_word(udp, 4, length);
+        // The length is in the pseudo-header, too.
+        let value = checksum(self.sum + 2 * u64::from(length) + sum(payload));
         put_word(udp, 6, if value == 0 { 0xffff } else { value });
     }
 }
@@ -135,11 +188,4 @@ impl<'a> UdpDatagrams<'a> {
 /// No super-frame is a fragment, and checksums behind a routing header are not those of the addresses shown.
 fn is_plain(packet: &Packet<'_>) -> bool {
     !packet.is_fragment() && packet.fragment_header().is_none() && !packet.is_routed()
-}
-
-/// Counts the identification of IPv4 on.
-fn number(version: Version, ip: &mut [u8], index: usize) {
-    if version == Version::V4 {
-        put_word(ip, 4, word(ip, 4).wrapping_add(index as u16));
-    }
 }
