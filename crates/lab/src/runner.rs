@@ -135,9 +135,10 @@ impl Runner {
     fn act(&mut self, action: &Action) -> Result<()> {
         match action {
             Action::StartFrr(hosts) => self.start_frr(&hosts.hosts),
-            Action::StartGvpnd(hosts) => {
-                self.gvpnd_hosts(&hosts.hosts).into_iter().try_for_each(|h| self.start_gvpnd(&h))
-            }
+            Action::StartGvpnd(daemons) => self
+                .gvpnd_hosts(&daemons.hosts)
+                .into_iter()
+                .try_for_each(|host| self.start_gvpnd(&host, &daemons.arguments)),
             Action::CloseGvpnd(hosts) => {
                 self.gvpnd_hosts(&hosts.hosts).into_iter().try_for_each(|h| self.close_gvpnd(&h))
             }
@@ -222,8 +223,9 @@ impl Runner {
         Ok(command)
     }
 
-    fn start_gvpnd(&mut self, host: &str) -> Result<()> {
+    fn start_gvpnd(&mut self, host: &str, arguments: &[String]) -> Result<()> {
         let mut command = self.gvpnd(host)?;
+        command.args(arguments);
         let log = self.network.run_directory(host).join("gvpnd.log");
         let log = File::options().create(true).append(true).open(log)?;
         command.stdout(log.try_clone()?).stderr(log).stdin(Stdio::null());

@@ -149,7 +149,7 @@ pub enum Action {
     /// Start FRR on every host that has a configuration for it.
     StartFrr(Hosts),
     /// Start gvpnd on hosts.
-    StartGvpnd(Hosts),
+    StartGvpnd(Daemons),
     /// Attach the closed programs (what the boot unit does) on hosts, and start nothing.
     CloseGvpnd(Hosts),
     /// Start strongSwan's charon with a swanctl configuration.
@@ -224,6 +224,18 @@ pub enum Action {
         /// Filters, each with how many packets it must find.
         filters: Vec<Filter>,
     },
+}
+
+/// Hosts whose gvpnd is started; none named means all that have one.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Daemons {
+    /// Names.
+    #[serde(default)]
+    pub hosts: Vec<String>,
+    /// Further arguments of gvpnd.
+    #[serde(default)]
+    pub arguments: Vec<String>,
 }
 
 /// A list of hosts; empty means all that can.
@@ -349,9 +361,9 @@ impl Scenario {
 impl Action {
     fn hosts(&self) -> Vec<&str> {
         match self {
-            Self::StartFrr(hosts) | Self::StartGvpnd(hosts) | Self::CloseGvpnd(hosts) => {
-                hosts.hosts.iter().map(String::as_str).collect()
-            }
+            Self::StartGvpnd(Daemons { hosts, .. })
+            | Self::StartFrr(Hosts { hosts })
+            | Self::CloseGvpnd(Hosts { hosts }) => hosts.iter().map(String::as_str).collect(),
             Self::StopGvpnd { hosts, .. } => hosts.iter().map(String::as_str).collect(),
             Self::Run(command) | Self::Until(command) => vec![&command.host],
             Self::Start { host, .. }

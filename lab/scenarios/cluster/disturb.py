@@ -101,7 +101,9 @@ def all_agree():
     states = [state(host) for host in SERVERS]
     if any(known is None or known["state"] not in ("leading", "following") for known in states):
         return False
-    return len({known["leader"] for known in states}) == 1 and states[0]["leader"] is not None
+    # A follower that waits for a leader names none.
+    leaders = {known.get("leader") for known in states}
+    return len(leaders) == 1 and leaders != {None}
 
 
 def pid(host):
