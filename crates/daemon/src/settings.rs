@@ -20,8 +20,8 @@ use crate::instances::DEFAULT;
 /// The port of GDOI.
 pub const GDOI_PORT: u16 = 848;
 
-/// Further sender ids, for when a count ends and for restarts.
-const SPARES: u16 = 3;
+/// Further sender ids, for when a count ends.
+const SPARES: u16 = 2;
 
 /// Settings of the key server. `key` gives each group that pushes the key that signs its rekeys; `None` where it has
 /// none is the first such group. `epoch` is POSIX time at the origin of the roles' clock.
@@ -102,7 +102,8 @@ pub fn member(configured: &model::Member, lanes: u16) -> member::Settings {
             routing_instance: vpn.gateway.routing_instance.clone().unwrap_or_else(|| DEFAULT.to_owned()),
             recovery_probe: vpn.recovery_probe,
             heartbeat_threshold: vpn.heartbeat_threshold.into(),
-            sender_ids: lanes + SPARES,
+            // A restarted daemon sends with others than before: enough for one restart at least.
+            sender_ids: 2 * lanes + SPARES,
             paired_policies_only: vpn.paired_policies_only,
             rsa_bare_hash: vpn.rsa_bare_hash,
         });

@@ -221,7 +221,7 @@ pub(super) const ROWS: &[Row] = &[
         .meaning("Three consecutive rekeys without acknowledgement remove a member from the active list; without this statement only one that has ever acknowledged, since others may not know how."),
     leaf("security / group-vpn / server / group <name> / sender-id-bits", Words(SENDER_ID_BITS), "Width of a sender identifier")
         .default("16")
-        .meaning("Ciphers in GCM only: each registration takes some of the group's identifiers, of our members one for each core (lane) and three more. When all are given, all keys are replaced at once, as RFC 6407 says; so are they when this statement changes."),
+        .meaning("Ciphers in GCM only: each registration takes some of the group's identifiers, of our members two for each core (lane) and two more. When all are given, all keys are replaced at once, as RFC 6407 says; so are they when this statement changes."),
     leaf("security / group-vpn / server / group <name> / activation-time-delay", Timer { min: 10, max: 900, test_min: 1 }, "Time until a new key is used for sending")
         .default("15"),
     list("security / group-vpn / server / group <name> / ipsec-sa <name>", &[Name(32)], "One traffic key"),
