@@ -71,8 +71,11 @@ fn a_data_path_of_one_lane_works_like_one_of_many() {
     }
     let network = Network::new();
     let clock = Clock::start();
-    let _gateways = [gateway(&network, "ga", clock, 1), gateway(&network, "gb", clock, 1)];
+    let gateways = [gateway(&network, "ga", clock, 1), gateway(&network, "gb", clock, 1)];
     assert!(network.pings("ha", "10.2.0.2"));
     assert!(network.pings("ha", "-s 4000 10.2.0.2"));
     assert!(network.pings("ha", "-f -c 300 10.2.0.2"));
+    // What a ring holds that nobody empties, and what comes after it, is dropped.
+    drop(gateways);
+    assert!(network.is_closed("ha", "-c 2 -i 0.2 10.2.0.2"));
 }

@@ -54,7 +54,11 @@ impl Lanes {
     /// Whether every thread has answered what it was asked last, in which case it is asked again.
     pub(super) fn answers(&mut self) -> bool {
         // All of them are asked, also behind one that does not answer.
-        self.lanes.iter_mut().fold(true, |all, lane| lane.answers() && all)
+        let mut all = true;
+        for lane in &mut self.lanes {
+            all &= lane.answers();
+        }
+        all
     }
 
     /// The sessions of all lanes that live at `now`, in the order they were created. Their numbers are unique.
