@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * ESP that arrived goes to the engine through a ring buffer that its lane shares with us: the frame is copied, and its socket buffer is
- * free again at once, on the processor that made it. Without the daemon the ring fills up, and everything is dropped.
+ * ESP that arrived goes to the engine through a ring buffer that its lane shares with us: the frame is copied, and its socket
+ * buffer is free again at once, on the processor that made it. Without the daemon the ring fills up, and everything is dropped.
  */
 #pragma once
 

@@ -22,8 +22,13 @@ static __always_inline __u32 mix(const __u32 address[4])
 }
 
 /* The same for both directions. */
+static __always_inline __u32 hash_of(const struct addresses *between)
+{
+	return mix(between->source) + mix(between->destination);
+}
+
 static __always_inline __u32 lane_hash(const struct addresses *between)
 {
 	/* With one lane there is nothing to choose. */
-	return lanes > 1 ? mix(between->source) + mix(between->destination) : 0;
+	return lanes > 1 ? hash_of(between) : 0;
 }

@@ -19,11 +19,11 @@ struct answer {
 	__u8 is_ip6, protocol, tos, route;
 };
 
-#define ROUTE_SLOTS_LOG 8
+#define ROUTE_SLOTS 256
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1 << ROUTE_SLOTS_LOG);
+	__uint(max_entries, ROUTE_SLOTS);
 	__type(key, __u32);
 	__type(value, struct answer);
 } answers SEC(".maps");
@@ -75,8 +75,7 @@ static __always_inline bool is_between(const struct addresses *one, const struct
  */
 static __always_inline enum route find_route(void *context, __u32 interface, const struct packet *p)
 {
-	const __u32 *to = p->outer.destination;
-	__u32 slot = ((to[0] ^ to[1] ^ to[2] ^ to[3] ^ p->outer.source[0]) * 0x9e3779b1u) >> (32 - ROUTE_SLOTS_LOG);
+	__u32 slot = hash_of(&p->outer) % ROUTE_SLOTS;
 	__u64 tick = bpf_jiffies64();
 	struct answer *answer = bpf_map_lookup_elem(&answers, &slot);
 
