@@ -147,7 +147,7 @@ impl Lane {
         let failure = Arc::new(Mutex::new(None));
         let mut worker = Worker::new(options, shared, arrivals, receiver, Arc::clone(&wake))?;
         let answers = Arc::clone(&worker.answers);
-        let sessions = Arc::clone(worker.engine.sessions());
+        let sessions = Arc::clone(worker.judge.engine.sessions());
         let reported = Arc::clone(&failure);
         let thread = Builder::new().name(name).spawn(move || {
             if let Err(error) = worker.run() {
@@ -213,21 +213,40 @@ impl Drop for Lane {
 }
 
 struct Worker {
-    clock: Clock,
-    shared: Shared,
     orders: Receiver<Order>,
     wake: Arc<OwnedFd>,
     busy_poll: Duration,
     ports: Vec<Port>,
     arrivals: Arrivals,
-    engine: Engine,
+    judge: Judge,
     arena: Box<[u8]>,
-    output: FrameBuffer,
     batch: SendBatch,
     hosts: HostSender,
     answers: Arc<AtomicU64>,
+}
+
+/// The engine with what each batch of it needs, and what it made of the last one.
+struct Judge {
+    clock: Clock,
+    shared: Shared,
+    engine: Engine,
+    output: FrameBuffer,
     /// ESP with an unknown SPI that was dropped so far, over all VPNs.
     unknown_spis: u64,
+}
+
+impl Judge {
+    /// Lets the engine work on a batch by the tables of now.
+    fn process(&mut self, frames: &[FrameIn<'_>]) {
+        let tables = self.shared.tables.load();
+        self.output.clear();
+        let now = Instant::from_micros(self.clock.now().as_micros());
+        self.engine.process(now, &tables, frames, &mut self.output);
+        let unknown_spis = unknown_spis(&tables);
+        if std::mem::replace(&mut self.unknown_spis, unknown_spis) < unknown_spis {
+            self.shared.unknown_spi.notify_one();
+        }
+    }
 }
 
 impl Worker {
@@ -239,20 +258,22 @@ impl Worker {
         wake: Arc<OwnedFd>,
     ) -> io::Result<Self> {
         Ok(Self {
-            clock: options.clock,
             busy_poll: options.busy_poll,
-            shared,
             orders,
             wake,
             ports: Vec::new(),
             arrivals,
-            engine: Engine::new(&mut OsRandom::new().map_err(io::Error::other)?),
+            judge: Judge {
+                clock: options.clock,
+                shared,
+                engine: Engine::new(&mut OsRandom::new().map_err(io::Error::other)?),
+                output: FrameBuffer::with_capacity(4 * BATCH, 2 * ARENA),
+                unknown_spis: 0,
+            },
             arena: vec![0; ARENA].into_boxed_slice(),
-            output: FrameBuffer::with_capacity(4 * BATCH, 2 * ARENA),
             batch: SendBatch::new(),
             hosts: HostSender::open()?,
             answers: Arc::default(),
-            unknown_spis: 0,
         })
     }
 
@@ -313,7 +334,7 @@ impl Worker {
             match order {
                 Order::Add(port) => {
                     // The kernel is the same for all of them.
-                    self.engine.merge_datagrams(port.has_datagram_frames);
+                    self.judge.engine.merge_datagrams(port.has_datagram_frames);
                     self.ports.push(port);
                 }
                 Order::Rename { interface, mac } => {
@@ -332,10 +353,7 @@ impl Worker {
                     self.ports.retain(|port| port.interface != interface);
                     drop(done);
                 }
-                Order::Follow => {
-                    let tables = self.shared.tables.load();
-                    self.engine.process(now(self.clock), &tables, &[], &mut self.output);
-                }
+                Order::Follow => self.judge.process(&[]),
                 Order::Answer => _ = self.answers.fetch_add(1, Ordering::Relaxed),
                 Order::Stop => return Ok(false),
             }
@@ -360,12 +378,7 @@ impl Worker {
                 }
             };
             if !input.is_empty() {
-                let tables = self.shared.tables.load();
-                self.output.clear();
-                let now = now(self.clock);
-                self.engine.process(now, &tables, &input.frames[..input.count], &mut self.output);
-                self.note_unknown_spis(&tables);
-                drop(tables);
+                self.judge.process(&input.frames[..input.count]);
                 self.send();
             } else if !more {
                 return turn > 0;
@@ -396,12 +409,7 @@ impl Worker {
                 batch.count += 1;
             }
             self.count_arrivals(counted);
-            let tables = self.shared.tables.load();
-            self.output.clear();
-            let now = now(self.clock);
-            self.engine.process(now, &tables, &batch.frames[..batch.count], &mut self.output);
-            self.note_unknown_spis(&tables);
-            drop(tables);
+            self.judge.process(&batch.frames[..batch.count]);
             self.arrivals.release();
             self.send();
         }
@@ -447,12 +455,7 @@ impl Worker {
                 port.counters.read.fetch_add(read, Ordering::Relaxed);
                 port.counters.rings.fetch_add(read, Ordering::Relaxed);
                 port.counters.foreign.fetch_add(foreign, Ordering::Relaxed);
-                let tables = self.shared.tables.load();
-                self.output.clear();
-                let now = now(self.clock);
-                self.engine.process(now, &tables, &batch.frames[..batch.count], &mut self.output);
-                self.note_unknown_spis(&tables);
-                drop(tables);
+                self.judge.process(&batch.frames[..batch.count]);
                 self.ports[at].wire.rings[queue].release();
                 self.send();
             }
@@ -460,16 +463,9 @@ impl Worker {
         worked
     }
 
-    fn note_unknown_spis(&mut self, tables: &Tables) {
-        let unknown_spis = unknown_spis(tables);
-        if std::mem::replace(&mut self.unknown_spis, unknown_spis) < unknown_spis {
-            self.shared.unknown_spi.notify_one();
-        }
-    }
-
     /// Sends the engine's output: runs of frames with the same way out together.
     fn send(&mut self) {
-        let mut frames = self.output.iter().peekable();
+        let mut frames = self.judge.output.iter().peekable();
         while let Some(first) = frames.next() {
             let Some(port) = self.ports.iter_mut().find(|port| port.interface == first.interface.0) else {
                 continue;
@@ -499,10 +495,6 @@ impl Worker {
             port.counters.wire_refused.fetch_add(sent.refused, Ordering::Relaxed);
         }
     }
-}
-
-fn now(clock: Clock) -> Instant {
-    Instant::from_micros(clock.now().as_micros())
 }
 
 /// ESP with an unknown SPI that was dropped because a policy matches it, over all VPNs.

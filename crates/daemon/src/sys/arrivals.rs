@@ -11,8 +11,6 @@ use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
-/// Octets of data; `bpf/layout.h` has the same.
-const OCTETS: usize = 1 << 22;
 /// Octets of a lane's `struct sleeper`.
 const SLEEPER: usize = 64;
 /// Frames that one [`Arrivals::receive`] takes at most.
@@ -56,8 +54,8 @@ struct Arrival {
 }
 
 impl Arrivals {
-    /// Octets of a ring.
-    pub const OCTETS: usize = OCTETS;
+    /// Octets of a ring's data; `bpf/layout.h` has the same.
+    pub const OCTETS: usize = 1 << 22;
 
     /// Maps the ring buffer, and the array in which each lane tells the program whether to wake it.
     pub fn open(ring: OwnedFd, sleepers: impl AsFd, lane: usize) -> io::Result<Self> {
@@ -65,7 +63,7 @@ impl Arrivals {
         let writable = ProtFlags::READ | ProtFlags::WRITE;
         Ok(Self {
             consumer: Mapping::new(ring.as_fd(), 0, page, writable)?,
-            producer: Mapping::new(ring.as_fd(), page as u64, page + 2 * OCTETS, ProtFlags::READ)?,
+            producer: Mapping::new(ring.as_fd(), page as u64, page + 2 * Self::OCTETS, ProtFlags::READ)?,
             sleepers: Mapping::new(sleepers.as_fd(), 0, page, writable)?,
             lane,
             ring,
@@ -79,14 +77,14 @@ impl Arrivals {
     pub fn receive(&mut self) -> usize {
         let produced = self.producer.position().load(Ordering::Acquire);
         while self.taken != produced && self.batch.len() < BURST {
-            let offset = self.taken % OCTETS;
+            let offset = self.taken % Self::OCTETS;
             let header = self.producer.word(self.page + offset).load(Ordering::Acquire);
             if header & BUSY != 0 {
                 break;
             }
             let length = (header & !DISCARDED) as usize;
             let stride = (RECORD_HEADER + length).next_multiple_of(8);
-            self.producer.fetch(self.page + (offset + AHEAD * stride) % OCTETS, 1);
+            self.producer.fetch(self.page + (offset + AHEAD * stride) % Self::OCTETS, 1);
             self.taken = self.taken.wrapping_add(stride);
             if header & DISCARDED != 0 || length < ARRIVAL_HEADER {
                 continue;
