@@ -6,22 +6,18 @@ mod network;
 use std::collections::BTreeSet;
 
 use daemon::clock::Clock;
-use daemon::datapath::{DataPath, Options};
+use daemon::datapath::Options;
 use dataplane::{Instant, Session};
-use gateway::{Running, Vpn, publish};
+use gateway::{Running, Vpn, gateway_by};
 use network::{Network, privileged};
 
 const LANES: u16 = 4;
 /// Hosts that host a plays.
 const HOSTS: u8 = 20;
 
-fn gateway(network: &Network, node: &str, clock: Clock, lanes: u16) -> Running {
-    network.resident(node, move || {
-        let options = Options { lanes, ..Options::at(clock) };
-        let mut datapath = DataPath::start(options).expect("can start");
-        publish(&mut datapath, &Vpn::keyed().tables());
-        datapath
-    })
+fn gateways(network: &Network, clock: Clock, lanes: u16) -> [Running; 2] {
+    let options = Options { lanes, ..Options::at(clock) };
+    ["ga", "gb"].map(|node| gateway_by(network, node, options, Vpn::keyed().tables()))
 }
 
 fn sessions(gateway: &Running, clock: Clock) -> Vec<Session> {
@@ -35,14 +31,14 @@ fn two_hosts_keep_to_one_lane_both_ways_and_many_use_all() {
     }
     let network = Network::new();
     let clock = Clock::start();
-    let (ga, gb) = (gateway(&network, "ga", clock, LANES), gateway(&network, "gb", clock, LANES));
+    let gateways = gateways(&network, clock, LANES);
     for host in 0..HOSTS {
         let address = format!("10.1.0.{}", 100 + host);
         network.run("ha", &["ip", "address", "add", &format!("{address}/24"), "dev", "lan"]);
         assert!(network.pings("ha", &format!("-I {address} -c 3 -i 0.01 10.2.0.2")), "{address}");
         assert!(network.pings("ha", &format!("-I {address} -c 3 -i 0.01 -s 4000 10.2.0.2")), "{address}");
     }
-    for gateway in [&ga, &gb] {
+    for gateway in &gateways {
         let sessions = sessions(gateway, clock);
         let numbers: BTreeSet<u64> = sessions.iter().map(|session| session.number).collect();
         assert_eq!(numbers.len(), sessions.len(), "numbers are unique over the lanes");
@@ -70,8 +66,7 @@ fn a_data_path_of_one_lane_works_like_one_of_many() {
         return;
     }
     let network = Network::new();
-    let clock = Clock::start();
-    let gateways = [gateway(&network, "ga", clock, 1), gateway(&network, "gb", clock, 1)];
+    let gateways = gateways(&network, Clock::start(), 1);
     assert!(network.pings("ha", "10.2.0.2"));
     assert!(network.pings("ha", "-s 4000 10.2.0.2"));
     assert!(network.pings("ha", "-f -c 300 10.2.0.2"));

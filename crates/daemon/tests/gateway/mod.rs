@@ -147,8 +147,18 @@ pub fn gateway_with(
     wire_io: WireIo,
     tables: impl Fn(&Links) -> Arc<Tables> + Send + 'static,
 ) -> Resident<DataPath> {
+    let options = Options { wire_io, ..Options::at(daemon::clock::Clock::start()) };
+    gateway_by(network, node, options, tables)
+}
+
+/// The same with all options.
+pub fn gateway_by(
+    network: &Network,
+    node: &str,
+    options: Options,
+    tables: impl Fn(&Links) -> Arc<Tables> + Send + 'static,
+) -> Resident<DataPath> {
     network.resident(node, move || {
-        let options = Options { wire_io, ..Options::at(daemon::clock::Clock::start()) };
         let mut datapath = DataPath::start(options).expect("can start");
         publish(&mut datapath, &tables);
         datapath
