@@ -85,7 +85,15 @@ fn act(arguments: Arguments) -> Result<()> {
             }
             let failed = run_all(scenarios, &programs, jobs.max(1))?;
             println!("scenarios: {} passed, {} failed", wanted.len() - failed.len(), failed.len());
-            if failed.is_empty() { Ok(()) } else { bail!("failed: {}", failed.join(", ")) }
+            if failed.is_empty() {
+                return Ok(());
+            }
+            // Why, once more: of a long run often only the end is kept.
+            for (name, why) in &failed {
+                println!("== scenario {name}: FAILED: {}", shortened(why));
+            }
+            let names: Vec<&str> = failed.iter().map(|(name, _)| name.as_str()).collect();
+            bail!("failed: {}", names.join(", "))
         }
         Action::Clean { names } => names.iter().try_for_each(|name| {
             let scenario = Scenario::load(&arguments.scenarios.join(name))?;
@@ -105,8 +113,8 @@ fn run_and_keep(scenario: Scenario, programs: PathBuf) -> Result<()> {
 }
 
 /// Those that keep a core busy one after the other, with their progress as it happens; then those that mostly wait, at the same
-/// time, each with its progress when it has ended. Returns the names of those that failed.
-fn run_all(scenarios: Vec<Scenario>, programs: &Path, jobs: usize) -> Result<Vec<String>> {
+/// time, each with its progress when it has ended. Returns the names of those that failed, each with why.
+fn run_all(scenarios: Vec<Scenario>, programs: &Path, jobs: usize) -> Result<Vec<(String, String)>> {
     let together = scenarios.len() > 1 && jobs > 1;
     let (mut waiting, busy): (Vec<_>, Vec<_>) =
         scenarios.into_iter().partition(|scenario| together && scenario.waits > 0);
@@ -115,8 +123,8 @@ fn run_all(scenarios: Vec<Scenario>, programs: &Path, jobs: usize) -> Result<Vec
     for scenario in busy {
         let name = scenario.name.clone();
         println!("== scenario {name}");
-        if !run(Runner::new(scenario, programs.to_owned()), &name)? {
-            failed.push(name);
+        if let Err(why) = run(Runner::new(scenario, programs.to_owned()), &name)? {
+            failed.push((name, why));
         }
     }
     if !waiting.is_empty() {
@@ -132,8 +140,8 @@ fn run_all(scenarios: Vec<Scenario>, programs: &Path, jobs: usize) -> Result<Vec
                     while let Some(scenario) = next() {
                         let name = scenario.name.clone();
                         let runner = Runner::new(scenario, programs.to_owned()).output(Output::kept());
-                        if !run(runner, &name)? {
-                            failures.lock().expect("no panic while it is held").push(name);
+                        if let Err(why) = run(runner, &name)? {
+                            failures.lock().expect("no panic while it is held").push((name, why));
                         }
                     }
                     Ok(())
@@ -147,16 +155,29 @@ fn run_all(scenarios: Vec<Scenario>, programs: &Path, jobs: usize) -> Result<Vec
     Ok(failed)
 }
 
-fn run(mut runner: Runner, name: &str) -> Result<bool> {
-    let result = runner.run();
+/// The inner result is the scenario's: why it failed.
+fn run(mut runner: Runner, name: &str) -> Result<Result<(), String>> {
+    let result = runner.run().map_err(|error| format!("{error:#}"));
     let output = runner.take_output();
     let heading = if output.is_empty() { String::new() } else { format!("== scenario {name}\n{output}") };
     runner.clean()?;
     match &result {
         Ok(()) => println!("{heading}== scenario {name}: passed"),
-        Err(error) => println!("{heading}== scenario {name}: FAILED: {error:#}"),
+        Err(why) => println!("{heading}== scenario {name}: FAILED: {why}"),
     }
-    Ok(result.is_ok())
+    Ok(result)
+}
+
+/// The last lines of a reason: what a step printed at its end is what tells.
+fn shortened(why: &str) -> String {
+    const LINES: usize = 30;
+    let lines: Vec<&str> = why.lines().collect();
+    match lines.len().checked_sub(LINES) {
+        None | Some(0) => why.to_owned(),
+        Some(left_out) => {
+            format!("{}\n({} lines left out)\n{}", lines[0], left_out, lines[left_out + 1..].join("\n"))
+        }
+    }
 }
 
 fn names(folder: &Path) -> Result<Vec<String>> {

@@ -376,10 +376,11 @@ impl Runner {
         self.network.directory().join(format!("{name}.pcap"))
     }
 
+    /// The end of every daemon's log, whoever started it.
     fn print_logs(&self) {
-        for host in self.gvpnd_hosts(&[]) {
-            let log = self.network.run_directory(&host).join("gvpnd.log");
-            let text = std::fs::read_to_string(log).unwrap_or_default();
+        for host in self.scenario.topology.host.keys() {
+            let log = self.network.run_directory(host).join("gvpnd.log");
+            let Ok(text) = std::fs::read_to_string(log) else { continue };
             let lines: Vec<&str> = text.lines().collect();
             self.output.line(&format!("--- log of gvpnd on {host}, last lines"));
             for line in &lines[lines.len().saturating_sub(25)..] {
