@@ -40,6 +40,7 @@ impl Network {
     /// Remove what an earlier run left, then make namespaces, cables and addresses.
     pub fn build(&self, scenario: &Scenario) -> Result<()> {
         self.remove(scenario)?;
+        self.make_directory()?;
         for (name, host) in &scenario.topology.host {
             let namespace = self.namespace(name);
             ip(&["netns", "add", &namespace])?;
@@ -99,6 +100,13 @@ impl Network {
         Ok(())
     }
 
+    /// The run directory, in memory. Key servers and etcd answer only when what they have written is on the disk, and a disk
+    /// that is busy with what a build has left would make them late: the scenarios are not about the disk.
+    fn make_directory(&self) -> Result<()> {
+        std::fs::create_dir_all(&self.run).with_context(|| format!("making {}", self.run.display()))?;
+        run(Command::new("mount").args(["-t", "tmpfs", "-o", "mode=755", "gvpn-lab"]).arg(&self.run))
+    }
+
     /// Kill what runs in the namespaces, remove them and the run directory.
     pub fn remove(&self, scenario: &Scenario) -> Result<()> {
         for name in scenario.topology.host.keys() {
@@ -112,6 +120,8 @@ impl Network {
             }
             ip(&["netns", "delete", &namespace])?;
         }
+        // It may not be mounted.
+        let _ = run(Command::new("umount").arg("--lazy").arg(&self.run));
         if self.run.exists() {
             std::fs::remove_dir_all(&self.run).with_context(|| format!("removing {}", self.run.display()))?;
         }
