@@ -10,7 +10,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use crypto::esp::EspSuite;
 use dataplane::Origin;
 
-use support::{BATCH, CBC, FORWARDED, Lane, frames, sa};
+use support::{BATCH, FORWARDED, Lane, frames, sa};
 
 fn suites() -> impl Iterator<Item = EspSuite> {
     EspSuite::all().filter(|suite| suite.wants_random_iv())
@@ -31,7 +31,7 @@ fn suites_and_sizes(criterion: &mut Criterion) {
             group.throughput(Throughput::Elements(BATCH as u64));
             for length in [64, 512, 1400] {
                 let mut bench = Lane::new();
-                let mut input = frames(length, BATCH as u32, 1);
+                let mut input = frames(length);
                 if decrypt {
                     input = bench.encrypted(&tables, &input);
                 }
@@ -51,29 +51,12 @@ fn clear(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("clear");
     group.throughput(Throughput::Elements(BATCH as u64));
     for length in [64, 512, 1400] {
-        let mut input = frames(length, BATCH as u32, 1);
+        let mut input = frames(length);
         input.iter_mut().for_each(|frame| frame[26] = 99);
         let mut bench = Lane::new();
         group.bench_function(BenchmarkId::from_parameter(length), |bencher| {
             bencher.iter(|| bench.run(&tables, FORWARDED, &input));
         });
-    }
-}
-
-fn policies(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("policies");
-    group.throughput(Throughput::Elements(BATCH as u64));
-    for count in [3, 300, 65_000, 120_000] {
-        let tables = support::tables(&[sa(CBC, 4096, 1)], count);
-        // Few flows stay in the flow cache; of many, each packet is classified anew.
-        for (what, flows) in [("few flows", BATCH as u32), ("many flows", 65_536)] {
-            let frames = frames(64, flows, 1);
-            let mut bench = Lane::new();
-            let mut batches = frames.chunks(BATCH).cycle();
-            group.bench_function(BenchmarkId::new(what, count), |bencher| {
-                bencher.iter(|| bench.run(&tables, FORWARDED, batches.next().expect("it cycles")));
-            });
-        }
     }
 }
 
@@ -85,5 +68,5 @@ fn configuration() -> Criterion {
         .without_plots()
 }
 
-criterion_group! { name = engine; config = configuration(); targets = clear, suites_and_sizes, policies }
+criterion_group! { name = engine; config = configuration(); targets = clear, suites_and_sizes }
 criterion_main!(engine);

@@ -11,7 +11,7 @@ use std::env;
 use crypto::esp::EspSuite;
 use dataplane::Origin;
 
-use support::{BATCH, CBC, FORWARDED, GCM, Lane, encrypted_by, frames, sa, tables};
+use support::{CBC, FORWARDED, GCM, Lane, encrypted_batches, frames, sa, tables};
 
 const MOST_BATCHES: usize = 32;
 /// Buffers grow, and flows become known.
@@ -64,11 +64,11 @@ fn main() {
 
 fn run(case: &Case, batches: usize) {
     let tables = tables(&[sa(case.suite, 4096, 0)], 3);
-    let mut frames = frames(case.length, BATCH as u32, 1);
+    let mut frames = frames(case.length);
     let mut lane = Lane::new();
     match case.way {
         Way::Decrypt => {
-            let received = encrypted_by(case.suite, &frames, 1, WARM_UP + MOST_BATCHES);
+            let received = encrypted_batches(case.suite, &frames, WARM_UP + MOST_BATCHES);
             let count = WARM_UP + batches;
             received[..count].iter().for_each(|batch| lane.run(&tables, Origin::Wire, batch));
         }

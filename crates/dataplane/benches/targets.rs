@@ -1,7 +1,7 @@
 //! The engine alone on one core against what it should reach, measured interleaved in one run.
 //!
-//! `cargo bench -p dataplane --bench targets` prints three tables: AES-GCM against the library's own call, CBC with HMAC
-//! against OpenSSL one packet at a time, and what a packet costs as policies, keys, flows and members grow.
+//! `cargo bench -p dataplane --bench targets` prints two tables: AES-GCM against the library's own call, and CBC with HMAC
+//! against OpenSSL one packet at a time. What a packet costs as tables grow: `cargo xtask bench data-path --flat`.
 
 mod support;
 
@@ -9,12 +9,12 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use crypto::esp::{EspSealer, EspSuite, Frame};
-use dataplane::{Origin, Tables};
+use dataplane::Origin;
 use openssl::cipher::Cipher;
 use openssl::cipher_ctx::CipherCtx;
 use openssl::sha::Sha1;
 
-use support::{BATCH, CBC, FORWARDED, GCM, Lane, encrypted_by, frames, key, sa, tables};
+use support::{BATCH, CBC, FORWARDED, GCM, Lane, encrypted_batches, frames, key, sa, tables};
 
 const ROUNDS: usize = 15;
 
@@ -23,9 +23,9 @@ fn main() {
     let quick = std::env::args().any(|argument| argument == "--test");
     let slice = if quick { Duration::ZERO } else { Duration::from_millis(15) };
     println!("nanoseconds a packet, medians of {ROUNDS} interleaved rounds\n");
-    // One table alone: gcm, cbc or growth.
+    // One table alone: gcm or cbc.
     let wanted = |name: &str| {
-        let named = |argument: &String| ["gcm", "cbc", "growth"].contains(&argument.as_str());
+        let named = |argument: &String| ["gcm", "cbc"].contains(&argument.as_str());
         std::env::args().find(named).is_none_or(|argument| argument == name)
     };
     if wanted("gcm") {
@@ -33,9 +33,6 @@ fn main() {
     }
     if wanted("cbc") {
         against_openssl(slice);
-    }
-    if wanted("growth") {
-        growth(slice, quick);
     }
 }
 
@@ -95,12 +92,12 @@ fn row(name: &str, own: f64, other: f64, target: f64) {
 fn against_the_library(slice: Duration) {
     println!("{:<34} {:>9} {:>9} {:>7}", "AES-128-GCM", "engine", "library", "ratio");
     for (length, target) in [(64, 0.7), (512, 0.8), (1400, 0.9)] {
-        let frames = frames(length, BATCH as u32, 1);
+        let frames = frames(length);
         let tables = tables(&[sa(GCM, 4096, 1)], 3);
         let mut lane = Lane::new();
         let mut sealer = EspSealer::new(GCM, &key(GCM).0, &key(GCM).1).expect("the suite's lengths");
         let mut packets = vec![vec![7; GCM.frame_len(length)]; BATCH];
-        let mut decrypting = Decrypting::new(GCM, &frames, 1);
+        let mut decrypting = Decrypting::new(GCM, &frames);
         let results = measure(
             slice,
             &mut [
@@ -126,7 +123,7 @@ fn library(sealer: &mut EspSealer, packets: &mut [Vec<u8>]) {
 fn against_openssl(slice: Duration) {
     println!("{:<34} {:>9} {:>9} {:>7}", "AES-128-CBC, HMAC-SHA1-96", "engine", "OpenSSL", "ratio");
     for length in [64, 512, 1400] {
-        let frames = frames(length, BATCH as u32, 1);
+        let frames = frames(length);
         let tables = tables(&[sa(CBC, 4096, 1)], 3);
         let (mut sender, mut receiver) = (Lane::new(), Lane::new());
         let wires = sender.encrypted(&tables, &frames);
@@ -215,48 +212,6 @@ impl SingleBuffer {
     }
 }
 
-/// What a packet of 64 octets costs under AES-128-GCM, first as the tables grow, then relative to the smallest.
-fn growth(slice: Duration, quick: bool) {
-    let most = if quick { 300 } else { 120_000 };
-    println!("cost against the number of policies, keys, flows and members, 64 octets, AES-128-GCM");
-    let one_key = |policies: u32| tables(&[sa(GCM, 4096, 1)], policies);
-    let many = |policies: u32, flows: u32| (one_key(policies), frames(64, flows, 1));
-    let (few_flows, many_flows) = (BATCH as u32, 65_536);
-    let mut cases: Vec<(String, Tables, Vec<Vec<u8>>)> = Vec::new();
-    let mut add = |name: String, (tables, frames)| cases.push((name, tables, frames));
-    for policies in [3, 300, most] {
-        add(format!("{policies} policies, 64 flows"), many(policies, few_flows));
-        add(format!("{policies} policies, 65536 flows"), many(policies, many_flows));
-    }
-    for keys in [1, 20, 400] {
-        let sas: Vec<_> = (0..keys).map(|index| sa(GCM, 4096 + index, 1)).collect();
-        add(format!("{keys} keys in turns, 64 flows"), (tables(&sas, 3), frames(64, few_flows, keys)));
-    }
-    let mut lanes: Vec<Lane> = cases.iter().map(|_| Lane::new()).collect();
-    let mut candidates: Vec<Work<'_>> = cases
-        .iter()
-        .zip(&mut lanes)
-        .map(|((_, tables, frames), lane)| {
-            let mut batches = frames.chunks(BATCH).cycle();
-            timed(move || lane.run(tables, FORWARDED, batches.next().expect("it cycles")))
-        })
-        .collect();
-    let results = measure(slice, &mut candidates);
-    for ((name, ..), (index, cost)) in cases.iter().zip(results.iter().enumerate()) {
-        let base = if index < 6 { results[index % 2] } else { results[6] };
-        println!("  {name:<34} {cost:>9.1} {:>7.2} x", cost / base);
-    }
-    let frames = frames(64, BATCH as u32, 1);
-    let mut members: Vec<(u32, Decrypting)> =
-        [1, 100, 10_000].map(|members| (members, Decrypting::new(GCM, &frames, members))).into();
-    let mut candidates: Vec<Work<'_>> =
-        members.iter_mut().map(|(_, case)| Box::new(|| case.run()) as Work<'_>).collect();
-    let results = measure(slice, &mut candidates);
-    for (members, cost) in [1, 100, 10_000].into_iter().zip(&results) {
-        println!("  decrypting from {members:<6} members       {cost:>9.1} {:>7.2} x", cost / results[0]);
-    }
-}
-
 /// Packets of a counter-mode key can be decrypted once: many batches, and a new receiver when they are used up.
 struct Decrypting {
     suite: EspSuite,
@@ -264,9 +219,8 @@ struct Decrypting {
 }
 
 impl Decrypting {
-    /// Packets of `members` senders in turns.
-    fn new(suite: EspSuite, frames: &[Vec<u8>], members: u32) -> Self {
-        Self { suite, batches: encrypted_by(suite, frames, members, 256) }
+    fn new(suite: EspSuite, frames: &[Vec<u8>]) -> Self {
+        Self { suite, batches: encrypted_batches(suite, frames, 256) }
     }
 
     fn run(&mut self) -> (Duration, usize) {

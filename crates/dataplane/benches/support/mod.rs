@@ -78,20 +78,20 @@ pub fn tables(sas: &[Arc<GroupSa>], count: u32) -> Tables {
     builder.build()
 }
 
-/// UDP packets of `length` octets, each of another flow, for the policies of `keys` keys in turns.
-pub fn frames(length: usize, flows: u32, keys: u32) -> Vec<Vec<u8>> {
-    let frame = |flow: u32| {
+/// A batch of UDP packets of `length` octets, each of another flow, for the policy of the first key.
+pub fn frames(length: usize) -> Vec<Vec<u8>> {
+    let frame = |flow: usize| {
         let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0];
         frame.extend((length as u16).to_be_bytes());
         frame.extend([0, 1, 0, 0, 64, 17, 0, 0]);
-        frame.extend((0x1f00_0002 | (flow % keys) << 8).to_be_bytes());
-        frame.extend((0x2901_0000 | flow & 0xffff).to_be_bytes());
+        frame.extend(0x1f00_0002_u32.to_be_bytes());
+        frame.extend((0x2901_0000 | flow as u32).to_be_bytes());
         frame.extend([0x10, 0, 0x20, 0]);
         frame.extend(((length - 20) as u16).to_be_bytes());
         frame.resize(14 + length, 0x5c);
         frame
     };
-    (0..flows).map(frame).collect()
+    (0..BATCH).map(frame).collect()
 }
 
 /// An engine with its buffers, used again and again.
@@ -121,22 +121,9 @@ impl Lane {
     }
 }
 
-/// `batches` batches for the receiving side, sent by `members` senders in turns. Counter-mode packets can be decrypted
-/// once: take each batch once, or another lane.
-pub fn encrypted_by(suite: EspSuite, frames: &[Vec<u8>], members: u32, batches: usize) -> Vec<Vec<Vec<u8>>> {
-    let mut lane = Lane::new();
-    let each = (batches * BATCH).div_ceil(members as usize).div_ceil(BATCH);
-    let mut sent: Vec<std::vec::IntoIter<Vec<u8>>> = (1..=members)
-        .map(|sender| {
-            let tables = tables(&[sa(suite, 4096, sender)], 3);
-            let packets: Vec<_> = (0..each).flat_map(|_| lane.encrypted(&tables, frames)).collect();
-            packets.into_iter()
-        })
-        .collect();
-    let mut turns = 0;
-    let mut next = || {
-        turns += 1;
-        sent[turns % members as usize].next().expect("enough for all batches")
-    };
-    (0..batches).map(|_| (0..BATCH).map(|_| next()).collect()).collect()
+/// `batches` batches for the receiving side. Counter-mode packets can be decrypted once: take each batch once, or another
+/// lane.
+pub fn encrypted_batches(suite: EspSuite, frames: &[Vec<u8>], batches: usize) -> Vec<Vec<Vec<u8>>> {
+    let (mut lane, tables) = (Lane::new(), tables(&[sa(suite, 4096, 1)], 3));
+    (0..batches).map(|_| lane.encrypted(&tables, frames)).collect()
 }
