@@ -2,14 +2,16 @@
 //! path without registration; traffic at a steady rate; and what a packet costs the engine as tables grow.
 
 use std::net::{SocketAddr, UdpSocket};
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant as Clock};
 
 use clap::{Parser, Subcommand, ValueEnum};
-use crypto::esp::{EspSuite, GcmKeyLen};
+use crypto::esp::{EspSealer, EspSuite, GcmKeyLen, Verdict as CryptoVerdict};
 use crypto::{CbcCipher, Integrity, SeededRandom};
 use daemon::datapath::{DataPath, Options, Publication, WireIo};
 use daemon::netlink::Links;
+use daemon::sys::xsk::{CopyMode, XskSocket};
 use dataplane::{
     AddressPair, Binding, DefaultPolicy, DfBit, Engine, FrameBuffer, FrameIn, GroupSa, Instant, InterfaceId,
     Origin, Policy, Registration, SaDirection, SaSettings, Selector, SenderIdLength, SenderIds, Tables,
@@ -37,6 +39,9 @@ enum Command {
     Measure(Measure),
     /// Print what a packet costs the engine, in nanoseconds, as tables grow: `what count cost`.
     Flat,
+    /// Print TCP's octets in a full packet, and what any gateway in user space spends on it at least, in nanoseconds: to read it,
+    /// to encrypt it, to send it by the interface wan0 to nobody.
+    Least,
 }
 
 #[derive(Subcommand)]
@@ -78,6 +83,7 @@ fn main() {
         Command::Measure(Measure::RoundTrip { to }) => println!("{:.2}", round_trip(to)),
         Command::Measure(Measure::Rate { to }) => println!("{:.0}", best_rate(to)),
         Command::Flat => flat(),
+        Command::Least => least(),
     }
 }
 
@@ -146,6 +152,71 @@ fn gateway(protection: Protection, sender: u32, wire_io: WireIo, busy_poll: Dura
     loop {
         std::thread::sleep(Duration::from_secs(3600));
     }
+}
+
+/// Nothing is decided and nothing is made: ESP packets that were made before are sent again and again.
+fn least() {
+    /// The largest packet that ESP leaves room for on a link of 1500 octets, and what TCP with timestamps has of it.
+    const INNER: usize = 1446;
+    const SEGMENT: usize = INNER - 52;
+    const SUITE: EspSuite = EspSuite::Gcm { key: GcmKeyLen::Bits128 };
+    const BURST: usize = 64;
+    let links = Links::read().expect("netlink works");
+    let wan = links.by_name("wan0").expect("there is a wan0");
+    // An Ethernet address that the other end has not: its kernel drops the packet at once.
+    let mut inner = [&[2, 0, 0, 0, 0, 1], &wan.mac[..], &[8, 0, 0x45, 0]].concat();
+    inner.extend((INNER as u16).to_be_bytes());
+    inner.extend([0, 1, 0x40, 0, 64, 17, 0, 0, 172, 16, 1, 2, 172, 16, 2, 2, 0x10, 0, 0x20, 0]);
+    inner.resize(14 + INNER, 0x5c);
+
+    let interface = InterfaceId(wan.index);
+    let sa = key(SUITE, 4096, 1);
+    let mut builder = TablesBuilder::new();
+    builder.interface(interface, 1500);
+    builder.vpn(vpn(interface, vec![policy("172.16.0.0/16", "172.16.0.0/16", &sa)]));
+    let origin = Origin::Egress { own: false, injected: false };
+    let input = [FrameIn { interface, origin, vnet: VnetHeader::default(), bytes: &inner }; BURST];
+    let mut output = FrameBuffer::new();
+    let mut engine = Engine::new(&mut SeededRandom::new(1));
+    engine.process(Instant::from_micros(1_000_000), &builder.build(), &input, &mut output);
+    let frames: Vec<Vec<u8>> = output.iter().map(|frame| frame.bytes().to_vec()).collect();
+    assert_eq!(frames.len(), BURST, "every packet fits");
+
+    let file = format!("/dev/shm/bench_data_path.{}", std::process::id());
+    let super_frame = vec![7; 64 * 1024];
+    std::fs::write(&file, &super_frame).expect("there is memory");
+    let memory = std::fs::File::open(&file).expect("it is there");
+    std::fs::remove_file(&file).expect("it is there");
+    let mut room = super_frame.clone();
+    let read = processor_time(|| {
+        memory.read_exact_at(&mut room, 0).expect("it has as much");
+        room.len() as f64 / SEGMENT as f64
+    });
+
+    let (cipher_key, integrity_key) = (vec![1; SUITE.cipher_key_len()], vec![2; SUITE.integrity_key_len()]);
+    let mut sealer = EspSealer::new(SUITE, &cipher_key, &integrity_key).expect("the suite's lengths");
+    let mut packets = vec![vec![7; SUITE.frame_len(INNER)]; BURST];
+    let encrypt = processor_time(|| {
+        packets.iter_mut().for_each(|packet| assert_eq!(sealer.seal_one(packet), CryptoVerdict::Ok));
+        BURST as f64
+    });
+
+    let mut socket = XskSocket::open(wan.index, 0, CopyMode::Copy, false).expect("root may open it");
+    let send = processor_time(|| socket.send(frames.iter().map(Vec::as_slice)).frames as f64);
+    println!("{SEGMENT} {read:.1} {encrypt:.1} {send:.1}");
+}
+
+/// Nanoseconds of this thread for each packet of half a second's; `work` says how many packets its work was for.
+fn processor_time(mut work: impl FnMut() -> f64) -> f64 {
+    let now = || {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        time.tv_sec as f64 * 1e9 + time.tv_nsec as f64
+    };
+    let (begin, start, mut packets) = (Clock::now(), now(), 0.0);
+    while begin.elapsed() < Duration::from_millis(500) {
+        packets += work();
+    }
+    (now() - start) / packets
 }
 
 /// First octet of a datagram: counted only, answered by itself, answered by the count of its run.

@@ -16,6 +16,10 @@ const RECEIVER: &str = "172.16.2.2";
 pub(super) enum Measure {
     /// One TCP stream.
     Tcp,
+    /// What one TCP stream would reach if the first core, which sender and first gateway share, had to do no more than what no
+    /// gateway in user space is spared: the sender's work, a copy from the kernel, the cipher, and sending by AF_XDP, than which
+    /// nothing cheaper was found here (docs/decisions/0009, 0011).
+    Ceiling,
     /// UDP datagrams of 64 octets as fast as one socket sends.
     Flood,
     /// The highest steady rate of UDP datagrams of 64 octets with at most a thousandth lost.
@@ -36,11 +40,13 @@ pub(super) struct Sample {
 }
 
 impl Measure {
-    pub(super) const ALL: [Self; 5] = [Self::Tcp, Self::Flood, Self::Paced, Self::RoundTrip, Self::Core];
+    pub(super) const ALL: [Self; 6] =
+        [Self::Tcp, Self::Ceiling, Self::Flood, Self::Paced, Self::RoundTrip, Self::Core];
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Tcp => "tcp",
+            Self::Ceiling => "tcp-ceiling",
             Self::Flood => "udp-64-flood",
             Self::Paced => "udp-64-paced",
             Self::RoundTrip => "round-trip",
@@ -50,7 +56,7 @@ impl Measure {
 
     pub(super) fn unit(self) -> &'static str {
         match self {
-            Self::Tcp => "Gbit/s",
+            Self::Tcp | Self::Ceiling => "Gbit/s",
             Self::Flood | Self::Paced => "thousand packets/s",
             Self::RoundTrip => "microseconds",
             Self::Core => "thousand packets/core second",
@@ -61,6 +67,7 @@ impl Measure {
     pub(super) fn take(self, runner: &Runner, seconds: u64, programs: &Path) -> Result<Sample> {
         match self {
             Self::Tcp => tcp(runner, seconds),
+            Self::Ceiling => ceiling(runner, programs),
             Self::Flood => flood(runner, programs),
             Self::Paced => {
                 let rate: f64 = reflected(runner, programs, "rate")?.parse()?;
@@ -111,6 +118,35 @@ fn tcp(runner: &Runner, seconds: u64) -> Result<Sample> {
     let bits = received["bits_per_second"].as_f64().context("iperf3 gave no rate")?;
     let total = received["bytes"].as_f64().context("iperf3 gave no octets")? * 8.0;
     Ok(Sample { value: bits / 1e9, cpu: busy / (total / 1e9).max(1e-9) })
+}
+
+fn ceiling(runner: &Runner, programs: &Path) -> Result<Sample> {
+    let text = output(on(runner, "g1", "0").arg(helper(programs)).arg("least"))?;
+    let figures: Vec<f64> = text.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
+    let [segment, read, encrypt, send] = figures[..] else { bail!("the helper said `{text}`") };
+    // The sender's own time: its super-frames go as far as the first gateway, where nothing else is on its core.
+    let mut sink = listen(on(runner, "g1", "1").args(["iperf3", "--server", "--one-off"]))?;
+    let text = output(on(runner, "h1", "0").args([
+        "iperf3",
+        "--json",
+        "--congestion",
+        "cubic",
+        "--time",
+        "1",
+        "--client",
+        "172.16.1.1",
+    ]));
+    if text.is_err() {
+        let _ = sink.kill();
+    }
+    sink.wait()?;
+    let report: serde_json::Value = serde_json::from_str(&text?)?;
+    let end = &report["end"];
+    let number = |value: &serde_json::Value| value.as_f64().context("iperf3 gave no figure");
+    let busy = number(&end["cpu_utilization_percent"]["host_total"])? / 100.0;
+    let sender = busy * 8e9 * segment / number(&end["sum_sent"]["bits_per_second"])?;
+    eprintln!("nanoseconds: sender {sender:.0}, reading {read:.0}, AES {encrypt:.0}, sending {send:.0}");
+    Ok(Sample { value: 8.0 * segment / (sender + read + encrypt + send), cpu: 0.0 })
 }
 
 fn flood(runner: &Runner, programs: &Path) -> Result<Sample> {

@@ -88,7 +88,7 @@ fn figure(json: bool, measure: Measure, candidate: &Candidate, set: &[Sample]) {
     let cpu = match measure {
         Measure::Tcp => format!("  CPU s per Gbit {cpu:.3}"),
         Measure::Flood => format!("  CPU s per million {cpu:.2}"),
-        Measure::Paced | Measure::RoundTrip | Measure::Core => String::new(),
+        Measure::Ceiling | Measure::Paced | Measure::RoundTrip | Measure::Core => String::new(),
     };
     println!("  {:<15} {value:>9.2} ({low:.2} to {high:.2}){cpu}  {}", candidate.name, candidate.what);
 }
@@ -102,31 +102,50 @@ fn verdict(json: bool, samples: &Samples, measure: Measure, ours: &str, other: &
         }
         return;
     };
+    let ceiling = ceiling(samples, measure, ours, other, target);
     let (kind, wanted, is_met) = match target {
         Target::Ratio(least) => ("ratio", least, value >= *least),
         Target::Added(most) => ("added", most, value <= *most),
     };
     if json {
-        println!("{}", json!({"name": name, kind: value, "target": wanted, "met": is_met}));
+        println!(
+            "{}",
+            json!({"name": name, kind: value, "target": wanted, "met": is_met, "ceiling": ceiling})
+        );
     } else {
         let verdict = if is_met { "met" } else { "MISSED" };
-        println!("  {name:<48} {kind} {value:>8.2}   target {wanted:>5}: {verdict}");
+        let ceiling = ceiling.map(|most| format!(", at most {most:.2} on this machine")).unwrap_or_default();
+        println!("  {name:<48} {kind} {value:>8.2}   target {wanted:>5}: {verdict}{ceiling}");
     }
 }
 
-/// Round by round, so that the machine's drift falls out.
+/// The ratio that a gateway would reach which only does what no gateway is spared.
+fn ceiling(samples: &Samples, measure: Measure, ours: &str, other: &str, target: &Target) -> Option<f64> {
+    if (measure, ours) != (Measure::Tcp, "gcm128") {
+        return None;
+    }
+    Some(compare(&values(samples, Measure::Ceiling, "ceiling")?, &values(samples, measure, other)?, target))
+}
+
+fn values(samples: &Samples, measure: Measure, name: &str) -> Option<Vec<f64>> {
+    let found = samples.iter().find(|((m, candidate), _)| *m == measure && *candidate == name);
+    found.map(|(_, set)| set.iter().map(|sample| sample.value).collect())
+}
+
 fn compared(samples: &Samples, measure: Measure, ours: &str, other: &str, target: &Target) -> Option<f64> {
-    let of = |name: &str| {
-        let found = samples.iter().find(|((m, candidate), _)| *m == measure && *candidate == name);
-        found.map(|(_, set)| set.iter().map(|sample| sample.value).collect::<Vec<f64>>())
-    };
-    let mine = of(ours)?;
-    let theirs = if other == BEST_PEER { best_peer(samples, measure)? } else { of(other)? };
-    let pairs = mine.iter().zip(&theirs);
-    Some(median(pairs.map(|(mine, theirs)| match target {
+    let mine = values(samples, measure, ours)?;
+    let theirs =
+        if other == BEST_PEER { best_peer(samples, measure)? } else { values(samples, measure, other)? };
+    Some(compare(&mine, &theirs, target))
+}
+
+/// Round by round, so that the machine's drift falls out.
+fn compare(mine: &[f64], theirs: &[f64], target: &Target) -> f64 {
+    let pairs = mine.iter().zip(theirs);
+    median(pairs.map(|(mine, theirs)| match target {
         Target::Ratio(_) => mine / theirs.max(1e-9),
         Target::Added(_) => mine - theirs,
-    })))
+    }))
 }
 
 /// The best of the peers, in each round.
