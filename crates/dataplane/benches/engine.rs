@@ -10,7 +10,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use crypto::esp::EspSuite;
 use dataplane::Origin;
 
-use support::{BATCH, FORWARDED, Lane, frames, sa};
+use support::{BATCH, FORWARDED, Lane, frames};
 
 fn suites() -> impl Iterator<Item = EspSuite> {
     EspSuite::all().filter(|suite| suite.wants_random_iv())
@@ -25,7 +25,7 @@ fn name(suite: EspSuite) -> String {
 
 fn suites_and_sizes(criterion: &mut Criterion) {
     for suite in suites() {
-        let tables = support::tables(&[sa(suite, 4096, 1)], 3);
+        let tables = support::tables(suite, 1);
         for (direction, decrypt) in [("encrypt", false), ("decrypt", true)] {
             let mut group = criterion.benchmark_group(format!("{direction}/{}", name(suite)));
             group.throughput(Throughput::Elements(BATCH as u64));
@@ -47,7 +47,7 @@ fn suites_and_sizes(criterion: &mut Criterion) {
 /// What the engine costs without cryptography: packets that leave in clear.
 fn clear(criterion: &mut Criterion) {
     let suite = suites().next().expect("there are suites");
-    let tables = support::tables(&[sa(suite, 4096, 1)], 3);
+    let tables = support::tables(suite, 1);
     let mut group = criterion.benchmark_group("clear");
     group.throughput(Throughput::Elements(BATCH as u64));
     for length in [64, 512, 1400] {

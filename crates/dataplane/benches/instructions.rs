@@ -11,7 +11,7 @@ use std::env;
 use crypto::esp::EspSuite;
 use dataplane::Origin;
 
-use support::{CBC, FORWARDED, GCM, Lane, encrypted_batches, frames, sa, tables};
+use support::{CBC, FORWARDED, GCM, Lane, encrypted_batches, frames, tables};
 
 const MOST_BATCHES: usize = 32;
 /// Buffers grow, and flows become known.
@@ -63,7 +63,7 @@ fn main() {
 }
 
 fn run(case: &Case, batches: usize) {
-    let tables = tables(&[sa(case.suite, 4096, 0)], 3);
+    let tables = tables(case.suite, 0);
     let mut frames = frames(case.length);
     let mut lane = Lane::new();
     match case.way {

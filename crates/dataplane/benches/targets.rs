@@ -14,7 +14,7 @@ use openssl::cipher::Cipher;
 use openssl::cipher_ctx::CipherCtx;
 use openssl::sha::Sha1;
 
-use support::{BATCH, CBC, FORWARDED, GCM, Lane, encrypted_batches, frames, key, sa, tables};
+use support::{BATCH, CBC, FORWARDED, GCM, Lane, encrypted_batches, frames, key, tables};
 
 const ROUNDS: usize = 15;
 
@@ -93,7 +93,7 @@ fn against_the_library(slice: Duration) {
     println!("{:<34} {:>9} {:>9} {:>7}", "AES-128-GCM", "engine", "library", "ratio");
     for (length, target) in [(64, 0.7), (512, 0.8), (1400, 0.9)] {
         let frames = frames(length);
-        let tables = tables(&[sa(GCM, 4096, 1)], 3);
+        let tables = tables(GCM, 1);
         let mut lane = Lane::new();
         let mut sealer = EspSealer::new(GCM, &key(GCM).0, &key(GCM).1).expect("the suite's lengths");
         let mut packets = vec![vec![7; GCM.frame_len(length)]; BATCH];
@@ -124,7 +124,7 @@ fn against_openssl(slice: Duration) {
     println!("{:<34} {:>9} {:>9} {:>7}", "AES-128-CBC, HMAC-SHA1-96", "engine", "OpenSSL", "ratio");
     for length in [64, 512, 1400] {
         let frames = frames(length);
-        let tables = tables(&[sa(CBC, 4096, 1)], 3);
+        let tables = tables(CBC, 1);
         let (mut sender, mut receiver) = (Lane::new(), Lane::new());
         let wires = sender.encrypted(&tables, &frames);
         let mut single = SingleBuffer::new();
@@ -224,7 +224,7 @@ impl Decrypting {
     }
 
     fn run(&mut self) -> (Duration, usize) {
-        let (tables, mut lane) = (tables(&[sa(self.suite, 4096, 0)], 3), Lane::new());
+        let (tables, mut lane) = (tables(self.suite, 0), Lane::new());
         // Buffers and windows are made by the first batches.
         let (first, rest) = self.batches.split_at(self.batches.len() / 2);
         first.iter().for_each(|batch| lane.run(&tables, Origin::Wire, batch));

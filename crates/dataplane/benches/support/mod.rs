@@ -21,16 +21,13 @@ pub fn key(suite: EspSuite) -> (Vec<u8>, Vec<u8>) {
     (vec![1; suite.cipher_key_len()], vec![2; suite.integrity_key_len()])
 }
 
-/// A key of its own for each SPI; `sender` is the identifier that packets are sent with.
-pub fn sa(suite: EspSuite, spi: u32, sender: u32) -> Arc<GroupSa> {
+fn sa(suite: EspSuite, sender: u32) -> Arc<GroupSa> {
     let ids = SenderIds::new(SenderIdLength::Bits16);
     ids.grant(sender).expect("it has fewer bits");
-    let (mut cipher_key, integrity_key) = key(suite);
-    cipher_key[0] = spi as u8;
-    cipher_key[1] = (spi >> 8) as u8;
+    let (cipher_key, integrity_key) = key(suite);
     GroupSa::new(&SaSettings {
         direction: SaDirection::Symmetric,
-        spi,
+        spi: 4096,
         suite,
         cipher_key: &cipher_key,
         integrity_key: &integrity_key,
@@ -42,24 +39,16 @@ pub fn sa(suite: EspSuite, spi: u32, sender: u32) -> Arc<GroupSa> {
     .expect("the key has the suite's length")
 }
 
-/// `count` policies, the last of which match the packets of [`frames`], one for each key.
-pub fn tables(sas: &[Arc<GroupSa>], count: u32) -> Tables {
-    let policy = |selector, sa: &Arc<GroupSa>| Policy {
-        selector,
-        sas: vec![sa.clone()],
+/// Three policies under one key, the last of which matches the packets of [`frames`]; `sender` is the identifier that packets are
+/// sent with.
+pub fn tables(suite: EspSuite, sender: u32) -> Tables {
+    let sa = sa(suite, sender);
+    let net = |text: &str| text.parse().expect("a prefix");
+    let policy = |source, destination| Policy {
+        selector: Selector::between(net(source), net(destination)),
+        sas: vec![Arc::clone(&sa)],
         drop_clear_from: Instant::ZERO,
     };
-    let net = |base: u32, length: u8| ipnet::Ipv4Net::new(base.into(), length).expect("a length").into();
-    let other = |index: u32| {
-        policy(
-            Selector::between(net(0x0a00_0000 | index << 8, 24), net(0x6400_0000 | index << 8, 24)),
-            &sas[0],
-        )
-    };
-    let matching = sas.iter().enumerate().map(|(index, sa)| {
-        let sources = Selector::between(net(0x1f00_0000 | (index as u32) << 8, 24), net(0x2901_0000, 16));
-        policy(sources, sa)
-    });
     let vpn = Vpn {
         name: "bench".into(),
         interfaces: vec![WAN],
@@ -67,7 +56,11 @@ pub fn tables(sas: &[Arc<GroupSa>], count: u32) -> Tables {
         registration: Registration::Registered,
         df_bit: DfBit::Clear,
         tunnel_mtu: None,
-        policies: (1..count).map(other).chain(matching).collect(),
+        policies: vec![
+            policy("10.0.1.0/24", "100.0.1.0/24"),
+            policy("10.0.2.0/24", "100.0.2.0/24"),
+            policy("31.0.0.0/24", "41.1.0.0/16"),
+        ],
         exclude: vec![],
         filters: vec![],
         fail_open: vec![],
@@ -124,6 +117,6 @@ impl Lane {
 /// `batches` batches for the receiving side. Counter-mode packets can be decrypted once: take each batch once, or another
 /// lane.
 pub fn encrypted_batches(suite: EspSuite, frames: &[Vec<u8>], batches: usize) -> Vec<Vec<Vec<u8>>> {
-    let (mut lane, tables) = (Lane::new(), tables(&[sa(suite, 4096, 1)], 3));
+    let (mut lane, tables) = (Lane::new(), tables(suite, 1));
     (0..batches).map(|_| lane.encrypted(&tables, frames)).collect()
 }
