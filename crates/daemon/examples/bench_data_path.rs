@@ -61,13 +61,14 @@ enum Protection {
     Clear,
 }
 
+const GCM: EspSuite = EspSuite::Gcm { key: GcmKeyLen::Bits128 };
 /// The suite of the vendor's paper.
 const CBC: EspSuite = EspSuite::Cbc { cipher: CbcCipher::Aes128, integrity: Integrity::HmacSha1_96 };
 
 impl Protection {
     fn suite(self) -> EspSuite {
         match self {
-            Self::Aes128Gcm | Self::Clear => EspSuite::Gcm { key: GcmKeyLen::Bits128 },
+            Self::Aes128Gcm | Self::Clear => GCM,
             Self::Aes256Gcm => EspSuite::Gcm { key: GcmKeyLen::Bits256 },
             Self::Aes128CbcSha1 => CBC,
         }
@@ -154,13 +155,16 @@ fn gateway(protection: Protection, sender: u32, wire_io: WireIo, busy_poll: Dura
     }
 }
 
+/// What an engine is given here: how many frames at a time, when, and which.
+const BATCH: usize = 64;
+const NOW: Instant = Instant::from_micros(1_000_000);
+const FORWARDED: Origin = Origin::Egress { own: false, injected: false };
+
 /// Nothing is decided and nothing is made: ESP packets that were made before are sent again and again.
 fn least() {
     /// The largest packet that ESP leaves room for on a link of 1500 octets, and what TCP with timestamps has of it.
     const INNER: usize = 1446;
     const SEGMENT: usize = INNER - 52;
-    const SUITE: EspSuite = EspSuite::Gcm { key: GcmKeyLen::Bits128 };
-    const BURST: usize = 64;
     let links = Links::read().expect("netlink works");
     let wan = links.by_name("wan0").expect("there is a wan0");
     // An Ethernet address that the other end has not: its kernel drops the packet at once.
@@ -170,17 +174,16 @@ fn least() {
     inner.resize(14 + INNER, 0x5c);
 
     let interface = InterfaceId(wan.index);
-    let sa = key(SUITE, 4096, 1);
+    let sa = key(GCM, 4096, 1);
     let mut builder = TablesBuilder::new();
     builder.interface(interface, 1500);
     builder.vpn(vpn(interface, vec![policy("172.16.0.0/16", "172.16.0.0/16", &sa)]));
-    let origin = Origin::Egress { own: false, injected: false };
-    let input = [FrameIn { interface, origin, vnet: VnetHeader::default(), bytes: &inner }; BURST];
+    let input = [FrameIn { interface, origin: FORWARDED, vnet: VnetHeader::default(), bytes: &inner }; BATCH];
     let mut output = FrameBuffer::new();
     let mut engine = Engine::new(&mut SeededRandom::new(1));
-    engine.process(Instant::from_micros(1_000_000), &builder.build(), &input, &mut output);
+    engine.process(NOW, &builder.build(), &input, &mut output);
     let frames: Vec<Vec<u8>> = output.iter().map(|frame| frame.bytes().to_vec()).collect();
-    assert_eq!(frames.len(), BURST, "every packet fits");
+    assert_eq!(frames.len(), BATCH, "every packet fits");
 
     let file = format!("/dev/shm/bench_data_path.{}", std::process::id());
     let super_frame = vec![7; 64 * 1024];
@@ -193,12 +196,12 @@ fn least() {
         room.len() as f64 / SEGMENT as f64
     });
 
-    let (cipher_key, integrity_key) = (vec![1; SUITE.cipher_key_len()], vec![2; SUITE.integrity_key_len()]);
-    let mut sealer = EspSealer::new(SUITE, &cipher_key, &integrity_key).expect("the suite's lengths");
-    let mut packets = vec![vec![7; SUITE.frame_len(INNER)]; BURST];
+    let (cipher_key, integrity_key) = (vec![1; GCM.cipher_key_len()], vec![2; GCM.integrity_key_len()]);
+    let mut sealer = EspSealer::new(GCM, &cipher_key, &integrity_key).expect("the suite's lengths");
+    let mut packets = vec![vec![7; GCM.frame_len(INNER)]; BATCH];
     let encrypt = processor_time(|| {
         packets.iter_mut().for_each(|packet| assert_eq!(sealer.seal_one(packet), CryptoVerdict::Ok));
-        BURST as f64
+        BATCH as f64
     });
 
     let mut socket = XskSocket::open(wan.index, 0, CopyMode::Copy, false).expect("root may open it");
@@ -336,8 +339,6 @@ fn is_carried(socket: &UdpSocket, run: u32, rate: f64) -> bool {
 }
 
 const WAN: InterfaceId = InterfaceId(1);
-const BATCH: usize = 64;
-const NOW: Instant = Instant::from_micros(1_000_000);
 
 /// Tables whose last policy matches the packets of [`frames`].
 fn tables(policies: u32, sas: u32) -> Tables {
@@ -418,8 +419,6 @@ impl<'f> Measured<'f> {
     }
 }
 
-const FORWARDED: Origin = Origin::Egress { own: false, injected: false };
-
 /// Packets that leave, of so many flows in turns.
 fn leaving(frames: &[Vec<u8>], tables: Tables) -> Measured<'_> {
     let in_turns = frames.iter().map(Vec::as_slice).cycle();
@@ -435,7 +434,6 @@ impl Members {
     const OURS: u32 = 0xffff;
 
     fn tables(sender: u32) -> Tables {
-        const GCM: EspSuite = EspSuite::Gcm { key: GcmKeyLen::Bits128 };
         let mut builder = TablesBuilder::new();
         builder.interface(WAN, 1500);
         builder.vpn(vpn(WAN, vec![policy("31.1.0.0/16", "41.1.0.0/16", &key(GCM, 4096, sender))]));

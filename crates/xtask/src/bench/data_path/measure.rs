@@ -10,6 +10,7 @@ use lab::runner::Runner;
 use super::{helper, output};
 
 const RECEIVER: &str = "172.16.2.2";
+const FIRST_GATEWAY: &str = "172.16.1.1";
 
 /// One kind of figure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -96,25 +97,8 @@ fn listen(command: &mut Command) -> Result<Child> {
 }
 
 fn tcp(runner: &Runner, seconds: u64) -> Result<Sample> {
-    let mut sink = listen(on(runner, "h2", "1").args(["iperf3", "--server", "--one-off"]))?;
-    let before = busy_seconds()?;
-    let text = output(on(runner, "h1", "0").args([
-        "iperf3",
-        "--json",
-        "--congestion",
-        "cubic",
-        "--time",
-        &seconds.to_string(),
-        "--client",
-        RECEIVER,
-    ]));
-    let busy = busy_seconds()? - before;
-    if text.is_err() {
-        let _ = sink.kill();
-    }
-    sink.wait()?;
-    let report: serde_json::Value = serde_json::from_str(&text?)?;
-    let received = &report["end"]["sum_received"];
+    let (report, busy) = iperf3(runner, "h2", RECEIVER, seconds)?;
+    let received = &report["sum_received"];
     let bits = received["bits_per_second"].as_f64().context("iperf3 gave no rate")?;
     let total = received["bytes"].as_f64().context("iperf3 gave no octets")? * 8.0;
     Ok(Sample { value: bits / 1e9, cpu: busy / (total / 1e9).max(1e-9) })
@@ -125,28 +109,28 @@ fn ceiling(runner: &Runner, programs: &Path) -> Result<Sample> {
     let figures: Vec<f64> = text.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
     let [segment, read, encrypt, send] = figures[..] else { bail!("the helper said `{text}`") };
     // The sender's own time: its super-frames go as far as the first gateway, where nothing else is on its core.
-    let mut sink = listen(on(runner, "g1", "1").args(["iperf3", "--server", "--one-off"]))?;
-    let text = output(on(runner, "h1", "0").args([
-        "iperf3",
-        "--json",
-        "--congestion",
-        "cubic",
-        "--time",
-        "1",
-        "--client",
-        "172.16.1.1",
-    ]));
+    let (report, _) = iperf3(runner, "g1", FIRST_GATEWAY, 1)?;
+    let percent = report["cpu_utilization_percent"]["host_total"].as_f64().context("iperf3 gave no time")?;
+    let bits = report["sum_sent"]["bits_per_second"].as_f64().context("iperf3 gave no rate")?;
+    let sender = percent / 100.0 * 8e9 * segment / bits;
+    eprintln!("nanoseconds: sender {sender:.0}, reading {read:.0}, AES {encrypt:.0}, sending {send:.0}");
+    Ok(Sample { value: 8.0 * segment / (sender + read + encrypt + send), cpu: 0.0 })
+}
+
+/// One TCP stream from h1 to a host's address; what iperf3 says at its end, and the seconds that the processors worked meanwhile.
+fn iperf3(runner: &Runner, host: &str, address: &str, seconds: u64) -> Result<(serde_json::Value, f64)> {
+    let mut sink = listen(on(runner, host, "1").args(["iperf3", "--server", "--one-off"]))?;
+    let before = busy_seconds()?;
+    let mut client = on(runner, "h1", "0");
+    client.args(["iperf3", "--json", "--congestion", "cubic", "--time", &seconds.to_string()]);
+    let text = output(client.args(["--client", address]));
+    let busy = busy_seconds()? - before;
     if text.is_err() {
         let _ = sink.kill();
     }
     sink.wait()?;
-    let report: serde_json::Value = serde_json::from_str(&text?)?;
-    let end = &report["end"];
-    let number = |value: &serde_json::Value| value.as_f64().context("iperf3 gave no figure");
-    let busy = number(&end["cpu_utilization_percent"]["host_total"])? / 100.0;
-    let sender = busy * 8e9 * segment / number(&end["sum_sent"]["bits_per_second"])?;
-    eprintln!("nanoseconds: sender {sender:.0}, reading {read:.0}, AES {encrypt:.0}, sending {send:.0}");
-    Ok(Sample { value: 8.0 * segment / (sender + read + encrypt + send), cpu: 0.0 })
+    let mut report: serde_json::Value = serde_json::from_str(&text?)?;
+    Ok((report["end"].take(), busy))
 }
 
 fn flood(runner: &Runner, programs: &Path) -> Result<Sample> {
