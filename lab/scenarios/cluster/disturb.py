@@ -4,9 +4,9 @@ Four times a second every server and every member is asked for the SPIs it has. 
 neighbours in the one sequence in which the keys of the group followed each other: two servers that made keys apart would
 have made a fork.
 
-A leading server that is cut off may make one more key while its lease lasts. It hands it to nobody, for it cannot write it to
-etcd, but it shows it: so a key that one server alone has ever shown is no part of the sequence. The server is cut off at about
-the time when a key is due.
+A leading server that is cut off may make one more key before it notices. It hands it to nobody, for it cannot write it to etcd,
+but it shows it: so a key that nobody else has ever shown, and this server only while it was cut off or asleep, is no part of the
+sequence. The server is cut off just before a key is due.
 """
 
 import http.client
@@ -70,6 +70,8 @@ def state(host):
 
 
 samples = []
+# Server, and from when to when it was cut off or asleep.
+apart = []
 stopped = threading.Event()
 
 
@@ -196,10 +198,11 @@ try:
     say(f"another leads etcd after {time.monotonic() - at:.2f} s")
     until("all servers agree who leads", all_agree)
     say(f"and the servers agree about theirs after {time.monotonic() - at:.2f} s")
-    time.sleep(max(0, last_made() + PERIOD - 1 - time.monotonic()))
+    time.sleep(max(0, last_made() + PERIOD - 0.5 - time.monotonic()))
 
     lost = leader()
     say(f"{lost}, which leads, is cut off from everybody")
+    at = time.monotonic()
     subprocess.run(["ip", "link", "set", f"to-{lost}", "down"], check=True)
     since = failed_over(lost, "cut off")
     cut_off = until("it says that it is cut off", lambda: (state(lost) or {}).get("state") == "cut-off" and state(lost))
@@ -207,6 +210,7 @@ try:
     next_key(since)
     subprocess.run(["ip", "link", "set", f"to-{lost}", "up"], check=True)
     until("it is back", all_agree)
+    apart.append((lost, at, time.monotonic()))
     say(f"{lost} is back")
 
     lost = leader()
@@ -218,6 +222,7 @@ try:
     send(lost, signal.SIGCONT)
     say(f"{lost} wakes")
     until("it follows", all_agree)
+    apart.append((lost, asleep, time.monotonic()))
     next_key(since)
 
     for host in SERVERS:
@@ -239,15 +244,21 @@ finally:
     watcher.join()
 
 holders = {}
-for _, host, spis in samples:
+for at, host, spis in samples:
     for spi in spis:
-        holders.setdefault(spi, set()).add(host)
-kept_back = {spi: hosts.pop() for spi, hosts in holders.items() if len(hosts) == 1 and hosts <= set(SERVERS)}
+        holders.setdefault(spi, []).append((at, host))
+
+
+def is_kept_back(shown):
+    return any(all(host == lost and down <= at <= up for at, host in shown) for lost, down, up in apart)
+
+
+kept_back = [spi for spi, shown in holders.items() if is_kept_back(shown)]
 order = [spi for spi in holders if spi not in kept_back]
 for at, host, spis in samples:
     positions = sorted(order.index(spi) for spi in spis if spi not in kept_back)
     if positions and positions != list(range(positions[0], positions[0] + len(positions))):
         sys.exit(f"{at - began:.2f} s: {host} has {spis}, which do not follow each other in {order}")
-for spi, host in kept_back.items():
-    print(f"{spi} was made by {host} alone, and handed to nobody")
+for spi in kept_back:
+    print(f"{spi} was made by {holders[spi][0][1]}, apart from the others, and handed to nobody")
 print(f"{len(samples)} answers, {len(order)} keys: one key set at every moment")
