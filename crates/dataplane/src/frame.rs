@@ -1,5 +1,7 @@
 //! Frames on their way into and out of the engine.
 
+use std::ops::Range;
+
 /// Kernel index of a network interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InterfaceId(pub u32);
@@ -60,6 +62,7 @@ impl VnetHeader {
     pub const GSO_ECN: u8 = 0x80;
 
     /// Reads the ten octets in the machine's byte order, as the kernel writes them.
+    #[inline]
     pub fn from_bytes(bytes: &[u8; Self::LENGTH]) -> Self {
         let word = |at: usize| u16::from_ne_bytes([bytes[at], bytes[at + 1]]);
         Self {
@@ -144,12 +147,12 @@ impl<'a> FrameOut<'a> {
 
 #[derive(Clone, Copy, Debug)]
 struct Slot {
+    /// Behind its offload header.
     start: u32,
     length: u32,
     interface: InterfaceId,
     /// `None`: withdrawn, the frame turned out not to be sent.
     destination: Option<Destination>,
-    vnet: VnetHeader,
 }
 
 /// Index of a frame in a [`FrameBuffer`], valid until the buffer is cleared.
@@ -186,11 +189,13 @@ impl FrameBuffer {
     pub fn iter(&self) -> impl Iterator<Item = FrameOut<'_>> {
         self.slots.iter().filter_map(|slot| {
             let start = slot.start as usize;
+            let with_vnet_header = &self.arena[start - VnetHeader::LENGTH..start + slot.length as usize];
+            let vnet = with_vnet_header.first_chunk().expect("it begins with one");
             Some(FrameOut {
                 interface: slot.interface,
                 destination: slot.destination?,
-                vnet: slot.vnet,
-                with_vnet_header: &self.arena[start - VnetHeader::LENGTH..start + slot.length as usize],
+                vnet: VnetHeader::from_bytes(vnet),
+                with_vnet_header,
             })
         })
     }
@@ -206,7 +211,7 @@ impl FrameBuffer {
     }
 
     /// Appends a frame of `length` octets whose content is whatever an earlier batch left there.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push(
         &mut self,
         interface: InterfaceId,
@@ -214,19 +219,46 @@ impl FrameBuffer {
         vnet: VnetHeader,
         length: usize,
     ) -> (FrameIndex, &mut [u8]) {
-        let begin = self.used;
+        let begin = self.reserve(VnetHeader::LENGTH + length);
         let start = begin + VnetHeader::LENGTH;
-        let end = start + length;
+        let index = FrameIndex(self.slots.len() as u32);
+        let destination = Some(destination);
+        self.slots.push(Slot { start: start as u32, length: length as u32, interface, destination });
+        let (header, bytes) =
+            self.arena[begin..][..VnetHeader::LENGTH + length].split_at_mut(VnetHeader::LENGTH);
+        *header.first_chunk_mut().expect("its length") = vnet.to_bytes();
+        (index, bytes)
+    }
+
+    /// Takes so many octets of [`FrameBuffer::arena_mut`]; tells where they begin.
+    #[inline(always)]
+    pub(crate) fn reserve(&mut self, octets: usize) -> usize {
+        let begin = self.used;
+        let end = begin + octets;
         if end > self.arena.len() {
             self.grow(end);
         }
         self.used = end;
+        begin
+    }
+
+    /// Makes reserved octets a frame to be injected. Its offload header overwrites the octets before them.
+    #[inline(always)]
+    pub(crate) fn push_reserved(&mut self, interface: InterfaceId, range: Range<usize>) -> FrameIndex {
         let index = FrameIndex(self.slots.len() as u32);
-        let destination = Some(destination);
-        self.slots.push(Slot { start: start as u32, length: length as u32, interface, destination, vnet });
-        let (header, bytes) = self.arena[begin..end].split_at_mut(VnetHeader::LENGTH);
-        header.copy_from_slice(&vnet.to_bytes());
-        (index, bytes)
+        let destination = Some(Destination::Inject);
+        self.slots.push(Slot { start: 0, length: 0, interface, destination });
+        self.replace(index, VnetHeader::default(), range);
+        index
+    }
+
+    /// A frame's octets are these reserved ones from now on.
+    #[inline(always)]
+    pub(crate) fn replace(&mut self, index: FrameIndex, vnet: VnetHeader, range: Range<usize>) {
+        let slot = &mut self.slots[index.0 as usize];
+        (slot.start, slot.length) = (range.start as u32, range.len() as u32);
+        let begin = range.start - VnetHeader::LENGTH;
+        *self.arena[begin..].first_chunk_mut().expect("room in front") = vnet.to_bytes();
     }
 
     #[cold]
@@ -257,9 +289,19 @@ impl FrameBuffer {
     }
 
     /// Where the octets of a frame are in [`FrameBuffer::arena_mut`].
-    pub(crate) fn range(&self, index: FrameIndex) -> std::ops::Range<usize> {
+    pub(crate) fn range(&self, index: FrameIndex) -> Range<usize> {
         let slot = &self.slots[index.0 as usize];
         slot.start as usize..slot.start as usize + slot.length as usize
+    }
+
+    /// Where the frame pushed last ends in [`FrameBuffer::arena_mut`].
+    pub(crate) fn end(&self) -> usize {
+        self.used
+    }
+
+    /// As [`FrameBuffer::arena_mut`].
+    pub(crate) fn arena(&self) -> &[u8] {
+        &self.arena
     }
 
     /// All frames' octets at once.

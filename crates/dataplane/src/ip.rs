@@ -57,7 +57,12 @@ pub(crate) fn long(bytes: &[u8], at: usize) -> u32 {
 }
 
 #[inline(always)]
-fn wide(bytes: &[u8], at: usize) -> u128 {
+pub(crate) fn eight(bytes: &[u8], at: usize) -> u64 {
+    u64::from_be_bytes(octets(bytes, at))
+}
+
+#[inline(always)]
+pub(crate) fn wide(bytes: &[u8], at: usize) -> u128 {
     u128::from_be_bytes(octets(bytes, at))
 }
 
@@ -260,10 +265,7 @@ impl<'a> Packet<'a> {
     /// TOS or traffic class.
     #[inline]
     pub(crate) fn tos(&self) -> u8 {
-        match self.version {
-            Version::V4 => self.bytes[1],
-            Version::V6 => (word(self.bytes, 0) >> 4) as u8,
-        }
+        tos(self.version, self.bytes)
     }
 
     /// What names the fragments of the packet; 0 in an IPv6 packet without fragment header.
@@ -423,6 +425,15 @@ pub(crate) fn set_length(version: Version, header: &mut [u8], total: usize) {
     }
 }
 
+/// TOS or traffic class.
+#[inline]
+pub(crate) fn tos(version: Version, header: &[u8]) -> u8 {
+    match version {
+        Version::V4 => header[1],
+        Version::V6 => (word(header, 0) >> 4) as u8,
+    }
+}
+
 /// Writes TOS or traffic class; for IPv4 the header's checksum too: it is all of `header`.
 pub(crate) fn set_tos(version: Version, header: &mut [u8], tos: u8) {
     match version {
@@ -464,11 +475,12 @@ pub(crate) fn sum(bytes: &[u8]) -> u64 {
 }
 
 #[inline]
-fn fold_native(mut total: u64) -> u16 {
-    while total >> 16 != 0 {
-        total = (total & 0xffff) + (total >> 16);
-    }
-    total as u16
+fn fold_native(total: u64) -> u16 {
+    // Each step adds the carries of the one before; the last has one at most.
+    let total = (total >> 32) + (total & 0xffff_ffff);
+    let total = (total >> 16) + (total & 0xffff);
+    let total = (total >> 16) + (total & 0xffff);
+    ((total >> 16) + (total & 0xffff)) as u16
 }
 
 /// Folds a sum of sums to 16 bits.

@@ -11,6 +11,7 @@ mod flow_cache;
 mod fragment_tracker;
 mod frame;
 mod ip;
+mod plain;
 mod policy;
 mod pseudo_time;
 mod reason;

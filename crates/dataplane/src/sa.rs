@@ -104,7 +104,7 @@ pub(crate) struct Senders {
 
 impl Senders {
     /// The next packet's sequence number and IV. `None`: no identifier is left.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn next(&self, lane: &mut LaneSender) -> Option<(u32, [u8; 8])> {
         let (sender, sequence) = lane.next(&self.ids, &self.period, &self.memory)?;
         Some((sequence, self.ids.length().iv(sender, sequence)))

@@ -300,15 +300,31 @@ struct Counter {
 
 impl LaneSender {
     /// Sender identifier and sequence number of the next packet, never the same again. `None`: there is none.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn next(
         &mut self,
         ids: &SenderIds,
         period: &AtomicU64,
         key: &KeyMemory,
     ) -> Option<(u32, u32)> {
+        if let Some(counter) = &mut self.present
+            && counter.last < NEAR_THE_END
+        {
+            counter.last += 1;
+            return Some((counter.sender, counter.last));
+        }
+        self.next_near_the_end(ids, period, key)
+    }
+
+    /// The same at the beginning, too.
+    #[cold]
+    fn next_near_the_end(
+        &mut self,
+        ids: &SenderIds,
+        period: &AtomicU64,
+        key: &KeyMemory,
+    ) -> Option<(u32, u32)> {
         let last = match &self.present {
-            Some(counter) if counter.last < NEAR_THE_END => counter.last,
             Some(counter) => {
                 let last = counter.last;
                 if self.spare.is_none() {

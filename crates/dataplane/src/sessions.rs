@@ -83,7 +83,7 @@ pub(crate) struct SessionRef {
 pub struct SessionTable {
     /// What a look-up reads first, one cache line for a set.
     heads: Box<[Heads]>,
-    slots: Box<[Slot]>,
+    slots: Box<[Slot; SESSIONS]>,
     created: AtomicU64,
     not_tracked: AtomicU64,
 }
@@ -101,9 +101,8 @@ struct Slot {
     stamp: AtomicU32,
     /// Seconds from the last packet on.
     lifetime: AtomicU32,
-    /// As in its head.
-    tag: AtomicU32,
-    expiry_second: AtomicU32,
+    /// Packets seen up to this microsecond leave the second of expiry in the head as it is.
+    shown_until: AtomicU64,
     last_seen: AtomicU64,
     spis: [AtomicU32; 2],
     counts: [Counts; 2],
@@ -119,9 +118,10 @@ struct Counts {
 
 impl SessionTable {
     pub(crate) fn new() -> Arc<Self> {
+        let slots: Box<[Slot]> = (0..SESSIONS).map(|_| Slot::default()).collect();
         Arc::new(Self {
             heads: (0..SESSIONS / WAYS).map(|_| Heads::default()).collect(),
-            slots: (0..SESSIONS).map(|_| Slot::default()).collect(),
+            slots: slots.try_into().expect("as many slots"),
             created: AtomicU64::new(0),
             not_tracked: AtomicU64::new(0),
         })
@@ -187,14 +187,14 @@ impl SessionTable {
         self.created.store(number, Ordering::Relaxed);
         let direction = u64::from(direction == Direction::Outward);
         let about = [number, now.as_micros(), u64::from(interface.0) << 1 | direction];
-        self.slots[at].tag.store(tag, Ordering::Relaxed);
         let stamp = self.slots[at].give(now, &forward, about);
+        self.head(at).store(u64::from(tag) << 32, Ordering::Relaxed);
         self.show_expiry(at);
         Some(SessionRef { slot: at as u32, stamp, is_forward: true })
     }
 
     /// Adds packets to a session; false if it is no longer that flow's. Only the lane that owns the table calls this.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn count(
         &self,
         now: Instant,
@@ -219,7 +219,9 @@ impl SessionTable {
         if closes {
             slot.lifetime.store(CLOSED_LIFETIME, Ordering::Relaxed);
         }
-        self.show_expiry(session.slot as usize);
+        if closes || now.as_micros() > slot.shown_until.load(Ordering::Relaxed) {
+            self.show_expiry(session.slot as usize);
+        }
         true
     }
 
@@ -227,19 +229,15 @@ impl SessionTable {
         &self.heads[at / WAYS].0[at % WAYS]
     }
 
-    /// Writes the head of a slot, if its second of expiry has changed.
+    /// Writes the second of expiry into the head of a slot.
+    #[cold]
     fn show_expiry(&self, at: usize) {
         let slot = &self.slots[at];
-        let shown = slot.expiry_second.load(Ordering::Relaxed);
-        let expires_at = slot.expires_at().as_micros();
-        // Nearly always it has not: a multiplication and no division.
-        let is_shown = (u64::from(shown) * 1_000_000).wrapping_sub(expires_at) < 1_000_000;
-        if !is_shown {
-            let second = expires_at.div_ceil(1_000_000) as u32;
-            slot.expiry_second.store(second, Ordering::Relaxed);
-            let tag = u64::from(slot.tag.load(Ordering::Relaxed));
-            self.head(at).store(tag << 32 | u64::from(second), Ordering::Relaxed);
-        }
+        let second = slot.expires_at().as_micros().div_ceil(1_000_000);
+        let lifetime = u64::from(slot.lifetime.load(Ordering::Relaxed));
+        slot.shown_until.store((second - lifetime) * 1_000_000, Ordering::Relaxed);
+        let tag = self.head(at).load(Ordering::Relaxed) >> 32;
+        self.head(at).store(tag << 32 | u64::from(second as u32), Ordering::Relaxed);
     }
 }
 
@@ -262,7 +260,7 @@ impl Slot {
         self.spis.iter().for_each(|spi| spi.store(0, Ordering::Relaxed));
         let is_tcp = key[4] >> 32 & 0xff == PROTOCOL_TCP.into();
         self.lifetime.store(if is_tcp { TCP_LIFETIME } else { OTHER_LIFETIME }, Ordering::Relaxed);
-        self.expiry_second.store(0, Ordering::Relaxed);
+        self.shown_until.store(0, Ordering::Relaxed);
         self.last_seen.store(now.as_micros().max(1), Ordering::Relaxed);
         self.stamp.store(stamp.wrapping_add(2), Ordering::Release);
         stamp.wrapping_add(2)

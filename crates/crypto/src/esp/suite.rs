@@ -153,6 +153,9 @@ pub struct Layout {
 }
 
 impl Layout {
+    /// Of every GCM suite.
+    pub const GCM: Self = EspSuite::Gcm { key: GcmKeyLen::Bits128 }.layout();
+
     /// Where the encrypted part begins: behind ESP header and IV.
     #[inline]
     pub const fn start(self) -> usize {

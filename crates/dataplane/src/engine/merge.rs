@@ -6,11 +6,12 @@
 
 use std::ops::Range;
 
+use crate::frame::FrameIndex;
 use crate::ip::{
     self, DONT_FRAGMENT, ETHERNET_LENGTH, PROTOCOL_TCP, PROTOCOL_UDP, Packet, Version, long,
     pseudo_header_sum, put_word, set_length, sum, word,
 };
-use crate::{Destination, FrameBuffer, InterfaceId, VnetHeader};
+use crate::{FrameBuffer, InterfaceId, VnetHeader};
 
 /// Flows with a super-frame under construction at a time; more interleaved flows than this merge less.
 const OPEN_FLOWS: usize = 16;
@@ -23,7 +24,7 @@ const TCP_ACK: u8 = 0x10;
 const TCP_PSH: u8 = 0x08;
 const NONE: u32 = u32::MAX;
 
-/// Collects a batch's packets and writes them out, merged.
+/// Makes frames of a batch's packets where they are in the output's memory, and merges those that can be.
 #[derive(Debug, Default)]
 pub(super) struct Merger {
     /// Merge datagrams too: older kernels do not take the result.
@@ -32,20 +33,19 @@ pub(super) struct Merger {
     open: Vec<OpenFlow>,
 }
 
-/// One packet, or the first of several that are merged.
+/// One packet that can be merged, or the first of several that are.
 #[derive(Clone, Debug)]
 struct Collected {
-    interface: InterfaceId,
-    /// The Ethernet header, in the memory that the caller reads from.
-    ethernet: usize,
+    /// Behind an Ethernet header.
     packet: Range<usize>,
     version: Version,
     protocol: u8,
-    /// Octets of IP and transport header; 0 where the packet cannot be merged.
+    /// Octets of IP and transport header.
     header_length: usize,
     /// The packet that continues this one.
     next: u32,
-    is_first: bool,
+    /// Of a packet that continues none.
+    frame: Option<FrameIndex>,
 }
 
 /// A super-frame that can still grow.
@@ -72,27 +72,24 @@ struct FlowKey {
 }
 
 impl Merger {
-    /// Appends a packet that lies at `packet` in `memory`, behind an Ethernet header at `ethernet` somewhere before it.
+    /// Packets of the protocol are merged.
+    #[inline]
+    pub(super) fn merges(&self, protocol: u8) -> bool {
+        protocol == PROTOCOL_TCP || protocol == PROTOCOL_UDP && self.merges_udp
+    }
+
+    /// Makes a frame of a packet in the output's memory that has an Ethernet header in front, or adds it to one.
     pub(super) fn push(
         &mut self,
         interface: InterfaceId,
         version: Version,
-        memory: &[u8],
-        ethernet: usize,
         packet: Range<usize>,
+        output: &mut FrameBuffer,
     ) {
         let index = self.packets.len() as u32;
+        let memory = output.arena();
         let bytes = &memory[packet.clone()];
-        let mut collected = Collected {
-            interface,
-            ethernet,
-            packet: packet.clone(),
-            version,
-            protocol: 0,
-            header_length: 0,
-            next: NONE,
-            is_first: true,
-        };
+        let mut collected = None;
         if let Some(key) = self.flow_of(interface, version, bytes) {
             let position = self.open.iter().position(|flow| flow.key == key);
             match mergeable(&key, bytes) {
@@ -101,27 +98,30 @@ impl Merger {
                     position.map(|position| self.open.swap_remove(position));
                 }
                 Some(header_length) => {
-                    collected.header_length = header_length;
-                    collected.protocol = key.protocol;
-                    collected.is_first = !self.append(position, memory, bytes, header_length, index);
-                    if collected.is_first {
+                    let is_first = !self.append(position, memory, bytes, header_length, index);
+                    if is_first {
                         self.begin(key, bytes, header_length, index);
                     }
+                    collected = Some((header_length, key.protocol, is_first));
                 }
             }
         }
-        self.packets.push(collected);
+        let mut frame = || output.push_reserved(interface, packet.start - ETHERNET_LENGTH..packet.end);
+        match collected {
+            None => _ = frame(),
+            Some((header_length, protocol, is_first)) => {
+                let frame = is_first.then(frame);
+                self.packets.push(Collected { packet, version, protocol, header_length, next: NONE, frame });
+            }
+        }
     }
 
     /// The flow of a packet whose protocol is merged. Fragments and packets with options or extension headers are in none.
     fn flow_of(&self, interface: InterfaceId, version: Version, bytes: &[u8]) -> Option<FlowKey> {
         let packet = Packet::parse(version, bytes)?;
         let protocol = packet.protocol();
-        let is_merged = match protocol {
-            PROTOCOL_TCP => packet.payload().len() >= 20,
-            PROTOCOL_UDP => self.merges_udp && packet.payload().len() >= UDP_LENGTH,
-            _ => false,
-        };
+        let least = if protocol == PROTOCOL_TCP { 20 } else { UDP_LENGTH };
+        let is_merged = self.merges(protocol) && packet.payload().len() >= least;
         let is_plain = packet.header_length == version.header_length() && !packet.is_fragment();
         (is_merged && is_plain).then(|| FlowKey {
             interface,
@@ -200,28 +200,18 @@ impl Merger {
         });
     }
 
-    /// Writes everything out and starts afresh.
-    pub(super) fn flush(&mut self, memory: &[u8], output: &mut FrameBuffer) {
-        for first in self.packets.iter().filter(|packet| packet.is_first) {
-            if first.next == NONE {
-                self.write_single(first, memory, output);
-            } else {
-                self.write_merged(first, memory, output);
+    /// Puts together what is merged, and starts afresh.
+    pub(super) fn flush(&mut self, output: &mut FrameBuffer) {
+        for first in self.packets.iter().filter(|packet| packet.next != NONE) {
+            if let Some(frame) = first.frame {
+                self.write_merged(first, frame, output);
             }
         }
         self.packets.clear();
         self.open.clear();
     }
 
-    fn write_single(&self, packet: &Collected, memory: &[u8], output: &mut FrameBuffer) {
-        let length = ETHERNET_LENGTH + packet.packet.len();
-        let (_, frame) = output.push(packet.interface, Destination::Inject, VnetHeader::default(), length);
-        let (ethernet, ip) = frame.split_at_mut(ETHERNET_LENGTH);
-        ethernet.copy_from_slice(&memory[packet.ethernet..][..ETHERNET_LENGTH]);
-        ip.copy_from_slice(&memory[packet.packet.clone()]);
-    }
-
-    fn write_merged(&self, first: &Collected, memory: &[u8], output: &mut FrameBuffer) {
+    fn write_merged(&self, first: &Collected, frame: FrameIndex, output: &mut FrameBuffer) {
         let (version, header_length) = (first.version, first.header_length);
         let ip_length = version.header_length();
         let followers = || {
@@ -243,9 +233,11 @@ impl Merger {
             checksum_offset,
         };
         let length = ETHERNET_LENGTH + header_length + payloads;
-        let (_, frame) = output.push(first.interface, Destination::Inject, vnet, length);
-        let (ethernet, packet) = frame.split_at_mut(ETHERNET_LENGTH);
-        ethernet.copy_from_slice(&memory[first.ethernet..][..ETHERNET_LENGTH]);
+        let start = output.reserve(VnetHeader::LENGTH + length) + VnetHeader::LENGTH;
+        output.replace(frame, vnet, start..start + length);
+        let (memory, behind) = output.arena_mut().split_at_mut(start);
+        let (ethernet, packet) = behind[..length].split_at_mut(ETHERNET_LENGTH);
+        ethernet.copy_from_slice(&memory[first.packet.start - ETHERNET_LENGTH..][..ETHERNET_LENGTH]);
         let (header, mut rest) = packet.split_at_mut(header_length);
         header.copy_from_slice(&memory[first.packet.start..][..header_length]);
         let mut pushed = 0;
@@ -328,14 +320,16 @@ mod tests {
     #[test]
     fn what_is_no_segment_is_passed_on_as_it_is() {
         let mut merger = Merger::default();
-        let mut memory = vec![7; ETHERNET_LENGTH];
-        memory.extend_from_slice(&[
+        let mut frame = vec![7; ETHERNET_LENGTH];
+        frame.extend_from_slice(&[
             0x45, 0, 0, 24, 0, 0, 0, 0, 64, 6, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4,
         ]);
-        merger.push(InterfaceId(1), Version::V4, &memory, 0, ETHERNET_LENGTH..memory.len());
         let mut output = FrameBuffer::new();
-        merger.flush(&memory, &mut output);
-        assert_eq!(output.iter().next().unwrap().bytes(), memory);
+        let start = output.reserve(VnetHeader::LENGTH + frame.len()) + VnetHeader::LENGTH;
+        output.arena_mut()[start..][..frame.len()].copy_from_slice(&frame);
+        merger.push(InterfaceId(1), Version::V4, start + ETHERNET_LENGTH..start + frame.len(), &mut output);
+        merger.flush(&mut output);
+        assert_eq!(output.iter().next().unwrap().bytes(), frame);
         assert_eq!(output.len(), 1);
     }
 }

@@ -7,10 +7,14 @@
 //! wire     SPI, reassemble ── open batch ── check ── merge ► Inject
 //! ```
 
+mod decapsulation;
 mod fragments;
+mod headers;
 mod icmp;
 mod inbound;
+mod limits;
 mod merge;
+mod offload;
 mod outbound;
 mod path_error;
 mod reassembly;
@@ -28,6 +32,7 @@ use crate::classify::Verdict;
 use crate::flow_cache::{CacheKey, FlowCache};
 use crate::fragment_tracker::{FragmentTracker, Side};
 use crate::ip::{self, ETHERNET_LENGTH, Packet, Version};
+use crate::plain::Plain;
 use crate::sessions::{Direction, SessionRef};
 use crate::tables::{BoundSa, Interface};
 use crate::{
@@ -150,6 +155,20 @@ impl Context<'_> {
     fn drop(&self, reason: DropReason, vpn: Option<u32>) {
         self.counters(vpn).drops.add(reason, 1);
     }
+
+    /// A frame goes on as it is.
+    #[inline(never)]
+    fn pass(
+        &self,
+        reason: PassReason,
+        vpn: Option<u32>,
+        frame: &FrameIn<'_>,
+        destination: Destination,
+        output: &mut FrameBuffer,
+    ) {
+        self.counters(vpn).passed.add(reason, 1);
+        output.push_copy(frame.interface, destination, frame.vnet, frame.bytes);
+    }
 }
 
 /// Which set of rules a verdict is from.
@@ -226,7 +245,11 @@ impl Engine {
         let context = Context { now, tables };
         for frame in input {
             match frame.origin {
-                Origin::Egress { own, injected } => self.egress(context, frame, own, injected, output),
+                Origin::Egress { own, injected } => {
+                    if !self.known_egress(context, frame, own, injected, output) {
+                        self.egress(context, frame, own, injected, output);
+                    }
+                }
                 Origin::Ingress => self.ingress(context, frame, output),
                 Origin::Wire => self.wire(context, frame, output),
             }
@@ -238,8 +261,8 @@ impl Engine {
     /// Follows the tables and the clock: forgets verdicts that may have changed.
     fn synchronise(&mut self, now: Instant, tables: &Tables) {
         if self.generation != tables.generation {
-            self.outbound.lane_sas.follow(&tables.sas);
-            self.inbound.openers.follow(&tables.sas);
+            self.outbound.follow(&tables.sas);
+            self.inbound.follow(&tables.sas);
             self.generation = tables.generation;
             self.valid_until = Instant::ZERO;
         }
@@ -250,8 +273,82 @@ impl Engine {
         self.last_batch = now;
     }
 
-    /// Packets that leave.
+    /// Plain packets that leave and whose flow has a verdict. False: ask [`Engine::egress`], nothing was done.
+    // Known versions make shorter code.
+    #[inline(never)]
+    fn known_egress(
+        &mut self,
+        context: Context<'_>,
+        frame: &FrameIn<'_>,
+        own: bool,
+        injected: bool,
+        output: &mut FrameBuffer,
+    ) -> bool {
+        let Some((ethernet, bytes)) = frame.bytes.split_at_checked(ETHERNET_LENGTH) else { return false };
+        let rules = Rules::Egress { own, injected };
+        match ip::word(ethernet, 12) {
+            ip::ETHERTYPE_IPV4 => self.known_egress_of(Version::V4, context, frame, bytes, rules, output),
+            ip::ETHERTYPE_IPV6 => self.known_egress_of(Version::V6, context, frame, bytes, rules, output),
+            _ => false,
+        }
+    }
+
     #[inline(always)]
+    fn known_egress_of(
+        &mut self,
+        version: Version,
+        context: Context<'_>,
+        frame: &FrameIn<'_>,
+        bytes: &[u8],
+        rules: Rules,
+        output: &mut FrameBuffer,
+    ) -> bool {
+        let Some(plain) = Plain::parse(version, bytes) else { return false };
+        let cache_context = rules.cache_context(frame.interface);
+        let Some(Cached { verdict, session }) = self.cache.find(&plain.key(cache_context)) else {
+            return false;
+        };
+        let (sa, session) = match (verdict, session) {
+            (Verdict::Encrypt { sa }, Some(session)) => (sa, session),
+            (Verdict::Encrypt { .. }, None) => return false,
+            (Verdict::Clear { reason, vpn }, _) => {
+                context.pass(reason, vpn, frame, Destination::WireClear, output);
+                return true;
+            }
+            (Verdict::Drop { reason, vpn }, _) => {
+                context.drop(reason, vpn);
+                return true;
+            }
+        };
+        let Some(wrapped) = self.outbound.protect_plain(context, frame, version, &plain, sa, output) else {
+            return false;
+        };
+        let (amount, spi) = ((1, plain.length as u64), context.tables.sas[sa as usize].sa.spi());
+        if wrapped && !self.sessions.count(context.now, session, spi, amount.0, amount.1, plain.closes) {
+            let way = (frame.interface, sa, Direction::Outward);
+            self.track_anew(context, way, version, bytes, cache_context, amount);
+        }
+        true
+    }
+
+    /// [`Engine::track`] for a plain packet whose session has ended.
+    #[cold]
+    fn track_anew(
+        &mut self,
+        context: Context<'_>,
+        (id, sa, direction): (InterfaceId, u32, Direction),
+        version: Version,
+        bytes: &[u8],
+        cache_context: u64,
+        amount: (u64, u64),
+    ) {
+        let Some(packet) = Packet::parse(version, bytes) else { return };
+        let tracked = Tracked { flow: packet.flow(), context: cache_context, session: None };
+        self.track(context, id, sa, direction, &packet, tracked, amount);
+    }
+
+    /// Packets that leave.
+    #[inline(never)]
     fn egress(
         &mut self,
         context: Context<'_>,
@@ -272,8 +369,7 @@ impl Engine {
                 self.register(context, interface, frame, &packet, output);
             }
             (Verdict::Clear { reason, vpn }, _) => {
-                context.counters(vpn).passed.add(reason, 1);
-                output.push_copy(frame.interface, Destination::WireClear, frame.vnet, frame.bytes);
+                context.pass(reason, vpn, frame, Destination::WireClear, output);
             }
             (Verdict::Drop { reason, vpn }, _) => context.drop(reason, vpn),
             (Verdict::Encrypt { sa }, Some((packet, tracked))) => {
@@ -290,8 +386,7 @@ impl Engine {
         let Some(Judged { verdict, packet, .. }) = self.judge(context, frame, Rules::Ingress) else { return };
         match verdict {
             Verdict::Clear { reason, vpn } => {
-                context.counters(vpn).passed.add(reason, 1);
-                output.push_copy(frame.interface, Destination::Inject, frame.vnet, frame.bytes);
+                context.pass(reason, vpn, frame, Destination::Inject, output);
             }
             Verdict::Drop { vpn, .. }
                 if packet.is_some_and(|(packet, _)| packet.protocol() == ip::PROTOCOL_ESP) =>
@@ -351,6 +446,10 @@ impl Engine {
         (packets, octets): (u64, u64),
     ) {
         const FIN_OR_RST: u8 = 0x05;
+        // Nothing was sent.
+        if packets == 0 {
+            return;
+        }
         let closes = packet.protocol() == ip::PROTOCOL_TCP
             && packet.fragment_offset() == 0
             && packet.payload().get(13).is_some_and(|flags| flags & FIN_OR_RST != 0);
@@ -359,9 +458,6 @@ impl Engine {
         if let Some(session) = tracked.session
             && sessions.count(now, session, spi, packets, octets, closes)
         {
-            return;
-        }
-        if packets == 0 {
             return;
         }
         let session = sessions.open(now, &tracked.flow, id, direction);

@@ -1,6 +1,6 @@
 //! Packets that leave as ESP: cut to size, wrapped, and sealed a batch at a time.
 
-use std::cmp::min;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crypto::esp::{
@@ -8,26 +8,21 @@ use crypto::esp::{
 };
 
 use super::fragments::Fragments;
+use super::headers::{write_outer_v4, write_outer_v6, write_trailer};
 use super::icmp::{IcmpLimit, packet_too_big};
+use super::limits::Limits;
+use super::offload::{checksum_offload, complete_checksum};
 use super::segment::{TcpSegments, UdpDatagrams};
 use super::sent::{PathMtus, SentRing};
 use super::{CRYPTO_BATCH, Context, PerSa, Tally, register};
 use crate::frame::FrameIndex;
-use crate::ip::{
-    DONT_FRAGMENT, ETHERNET_LENGTH, IPV4_LENGTH, IPV6_LENGTH, PROTOCOL_ESP, PROTOCOL_TCP, Packet,
-    SMALLEST_IPV6_MTU, Version, checksum, long, put_long, put_word, sum, word,
-};
+use crate::ip::{ETHERNET_LENGTH, PROTOCOL_TCP, Packet, SMALLEST_IPV6_MTU, Version};
+use crate::plain::Plain;
 use crate::pseudo_time::{self, PROTOCOL_D3P};
 use crate::sa::Numbers;
 use crate::sender_ids::LaneSender;
 use crate::tables::{BoundSa, Interface};
-use crate::{
-    Destination, DfBit, DropReason, FrameBuffer, FrameIn, GroupSa, InterfaceId, Origin, PseudoTime,
-    VnetHeader,
-};
-
-/// No IPv4 link may have a smaller MTU (RFC 791), and no ICMP error of ours asks for less.
-const SMALLEST_MTU: usize = 68;
+use crate::{Destination, DropReason, FrameBuffer, FrameIn, InterfaceId, Origin, PseudoTime, VnetHeader};
 
 /// State of the sending direction.
 #[derive(Debug)]
@@ -37,9 +32,11 @@ pub(super) struct Outbound {
     pub(super) icmp_limit: IcmpLimit,
     pub(super) sent: SentRing,
     pub(super) path_mtus: PathMtus,
-    pub(super) lane_sas: PerSa<LaneSa>,
+    lane_sas: PerSa<LaneSa>,
     /// Packets that wait for others to be sealed with.
     jobs: Vec<Job>,
+    /// The packet wrapped last, of a suite that is sealed one packet at a time.
+    unsealed: Option<Unsealed>,
     tally: Tally,
     /// Packets wrapped out of the frame, and their octets.
     amount: (u64, u64),
@@ -51,13 +48,15 @@ pub(super) struct Outbound {
 
 /// What this lane has to send with an SA.
 #[derive(Debug, Default)]
-pub(super) struct LaneSa {
+struct LaneSa {
     /// Of suites that are sealed one packet at a time; made when first used.
     sealer: Option<EspSealer>,
     sender: LaneSender,
     /// The next of the numbers taken from the SA's counter, and how many are left.
     next: u32,
     left: u32,
+    /// Of the interface that packets of each version left by last.
+    limits: [Option<(InterfaceId, Limits)>; 2],
 }
 
 /// Sequence numbers taken from a shared counter at a time.
@@ -75,6 +74,13 @@ struct Job {
     cut_to: u16,
 }
 
+/// An ESP packet in the output's memory.
+#[derive(Debug)]
+struct Unsealed {
+    sa: u32,
+    range: Range<usize>,
+}
+
 /// A packet to be protected, and the headers in front that stay as they are: of a Register, or none.
 #[derive(Clone, Copy)]
 pub(super) struct Enclosure<'a> {
@@ -86,21 +92,19 @@ pub(super) struct Enclosure<'a> {
 #[derive(Clone, Copy)]
 struct Envelope<'a> {
     interface: InterfaceId,
-    ethernet: &'a [u8],
+    ethernet: &'a [u8; ETHERNET_LENGTH],
     before: &'a [u8],
+    /// The inner header that the outer one is made from: those of segments and fragments say the same.
+    header: &'a [u8],
     sa: u32,
     bound: &'a BoundSa,
     layout: Layout,
     /// The group's pseudo-time, where packets carry it.
     time: Option<PseudoTime>,
-    df_bit: DfBit,
     version: Version,
     /// The packet was made by this machine.
     own: bool,
-    /// Octets of the largest ESP packet.
-    mtu: u16,
-    /// Octets of the largest inner packet that fits.
-    largest: usize,
+    limits: Limits,
 }
 
 impl Outbound {
@@ -113,6 +117,7 @@ impl Outbound {
             path_mtus: PathMtus::new(),
             lane_sas: PerSa::default(),
             jobs: Vec::new(),
+            unsealed: None,
             tally: Tally::default(),
             amount: (0, 0),
             stash: Vec::new(),
@@ -120,9 +125,81 @@ impl Outbound {
         }
     }
 
+    /// The tables are others.
+    pub(super) fn follow(&mut self, sas: &[BoundSa]) {
+        self.lane_sas.follow(sas);
+        self.lane_sas.0.iter_mut().for_each(|(_, lane)| lane.limits = [None; 2]);
+    }
+
+    /// Wraps a packet that needs nothing but that, and has nothing in front; tells whether it was.
+    /// None: ask [`Outbound::protect`], nothing was done.
+    #[inline(always)]
+    pub(super) fn protect_plain(
+        &mut self,
+        context: Context<'_>,
+        frame: &FrameIn<'_>,
+        version: Version,
+        plain: &Plain,
+        sa: u32,
+        output: &mut FrameBuffer,
+    ) -> Option<bool> {
+        let needs_work = frame.vnet.flags & VnetHeader::NEEDS_CHECKSUM != 0
+            || frame.vnet.gso_type != VnetHeader::GSO_NONE
+            || self.path_mtus.find(context.now, version, plain.destination()).is_some();
+        let (ethernet, packet) = frame.bytes.split_first_chunk()?;
+        let bound = &context.tables.sas[sa as usize];
+        let limits = self.limits(context, frame.interface, bound, version, sa)?;
+        let packet = &packet[..plain.length];
+        if needs_work || packet.len() > limits.largest {
+            return None;
+        }
+        let envelope = Envelope {
+            interface: frame.interface,
+            ethernet,
+            before: &[],
+            header: packet,
+            sa,
+            bound,
+            layout: bound.sa.layout(),
+            time: bound.sa.pseudo_clock().map(|clock| clock.read(context.now)),
+            version,
+            own: false,
+            limits,
+        };
+        let write = |out: &mut [u8]| out.copy_from_slice(packet);
+        // Known lengths make shorter code.
+        Some(match bound.sa.suite().is_batched() {
+            true => self.wrap_here(context, &envelope, packet.len(), output, write),
+            false => {
+                let envelope = Envelope { layout: Layout::GCM, ..envelope };
+                self.wrap_here(context, &envelope, packet.len(), output, write)
+            }
+        })
+    }
+
+    /// The limits of packets with nothing in front whose path is not known to be narrower than the interface.
+    #[inline(always)]
+    fn limits(
+        &mut self,
+        context: Context<'_>,
+        id: InterfaceId,
+        bound: &BoundSa,
+        version: Version,
+        sa: u32,
+    ) -> Option<Limits> {
+        let known = &mut self.lane_sas.at(sa).limits[version as usize];
+        if let Some((interface, limits)) = known
+            && *interface == id
+        {
+            return Some(*limits);
+        }
+        let limits = Limits::new(context, context.tables.interface(id)?, bound, version, None, 0);
+        *known = Some((id, limits));
+        Some(limits)
+    }
+
     /// Wraps the packets of one frame for `sa`; they are sealed at the end of the batch at the latest. Returns how many
     /// they are, and their octets.
-    #[inline(always)]
     pub(super) fn protect(
         &mut self,
         context: Context<'_>,
@@ -134,30 +211,24 @@ impl Outbound {
     ) -> (u64, u64) {
         self.amount = (0, 0);
         let bound = &context.tables.sas[sa as usize];
-        let vpn = &context.tables.vpns()[bound.vpn as usize];
-        let path_mtu = self.path_mtus.find(context.now, packet.version, packet.destination());
-        let mut mtu =
-            min(min(interface.mtu, vpn.tunnel_mtu.unwrap_or(u16::MAX)), path_mtu.unwrap_or(u16::MAX));
-        if packet.version == Version::V6 {
-            mtu = mtu.max(SMALLEST_IPV6_MTU);
-        }
-        let room = usize::from(mtu).saturating_sub(before.len());
-        let result = match largest_inner(&bound.sa, packet.version, room) {
-            None => Err(DropReason::TooSmallMtu),
-            Some(largest) => {
+        let version = packet.version;
+        let path_mtu = self.path_mtus.find(context.now, version, packet.destination());
+        let limits = Limits::new(context, interface, bound, version, path_mtu, before.len());
+        let result = match limits.largest {
+            0 => Err(DropReason::TooSmallMtu),
+            _ => {
                 let envelope = Envelope {
                     interface: frame.interface,
-                    ethernet: &frame.bytes[..ETHERNET_LENGTH],
+                    ethernet: frame.bytes.first_chunk().expect("the packet was behind it"),
                     before,
+                    header: packet.bytes,
                     sa,
                     bound,
                     layout: bound.sa.layout(),
                     time: bound.sa.pseudo_clock().map(|clock| clock.read(context.now)),
-                    df_bit: vpn.df_bit,
-                    version: packet.version,
+                    version,
                     own: matches!(frame.origin, Origin::Egress { own: true, .. }),
-                    mtu,
-                    largest,
+                    limits,
                 };
                 self.cut(context, &envelope, &frame.vnet, packet, output)
             }
@@ -169,7 +240,6 @@ impl Outbound {
     }
 
     /// Undoes the offloads of the frame and wraps what comes out.
-    #[inline(always)]
     fn cut(
         &mut self,
         context: Context<'_>,
@@ -183,7 +253,7 @@ impl Outbound {
                 self.whole(context, envelope, vnet, packet, output)
             }
             VnetHeader::GSO_TCPV4 | VnetHeader::GSO_TCPV6 => {
-                let segments = TcpSegments::new(packet, vnet.gso_size.into(), envelope.largest)?;
+                let segments = TcpSegments::new(packet, vnet.gso_size.into(), envelope.limits.largest)?;
                 for index in 0..segments.count() {
                     self.wrap(context, envelope, segments.length(index), output, |out| {
                         segments.write(index, out)
@@ -197,7 +267,6 @@ impl Outbound {
     }
 
     /// One packet: as it is, in fragments, or not at all and the sender is told.
-    #[inline(always)]
     fn whole(
         &mut self,
         context: Context<'_>,
@@ -207,7 +276,7 @@ impl Outbound {
         output: &mut FrameBuffer,
     ) -> Result<(), DropReason> {
         let checksum_at = checksum_offload(vnet, packet)?;
-        if packet.bytes.len() <= envelope.largest {
+        if packet.bytes.len() <= envelope.limits.largest {
             self.wrap(context, envelope, packet.bytes.len(), output, |out| {
                 out.copy_from_slice(packet.bytes);
                 complete_checksum(out, checksum_at);
@@ -245,8 +314,8 @@ impl Outbound {
         output: &mut FrameBuffer,
     ) -> DropReason {
         let mtu = match envelope.version {
-            Version::V4 => envelope.largest,
-            Version::V6 => envelope.largest.max(SMALLEST_IPV6_MTU.into()),
+            Version::V4 => envelope.limits.largest,
+            Version::V6 => envelope.limits.largest.max(SMALLEST_IPV6_MTU.into()),
         };
         packet_too_big(&mut self.icmp_limit, context, envelope.interface, packet, mtu, output);
         DropReason::TooBig
@@ -261,7 +330,7 @@ impl Outbound {
         output: &mut FrameBuffer,
     ) -> Result<(), DropReason> {
         let datagrams = UdpDatagrams::new(packet, vnet.gso_size.into())?;
-        let fits = datagrams.length(0) <= envelope.largest;
+        let fits = datagrams.length(0) <= envelope.limits.largest;
         if !fits && !may_be_cut(envelope, packet) {
             return Err(self.too_big(context, envelope, packet, output));
         }
@@ -277,7 +346,7 @@ impl Outbound {
             stash.resize(datagrams.length(index), 0);
             datagrams.write(index, &mut stash);
             let datagram = packet.with_bytes(&stash);
-            result = result.and(if stash.len() <= envelope.largest {
+            result = result.and(if stash.len() <= envelope.limits.largest {
                 self.wrap(context, envelope, stash.len(), output, |out| out.copy_from_slice(&stash));
                 Ok(())
             } else {
@@ -295,7 +364,7 @@ impl Outbound {
         packet: &Packet<'_>,
         output: &mut FrameBuffer,
     ) -> Result<(), DropReason> {
-        let fragments = Fragments::new(packet, envelope.largest, self.next_identification)?;
+        let fragments = Fragments::new(packet, envelope.limits.largest, self.next_identification)?;
         self.next_identification = self.next_identification.wrapping_add(1);
         for index in 0..fragments.count() {
             self.wrap(context, envelope, fragments.length(index), output, |out| fragments.write(index, out));
@@ -303,8 +372,7 @@ impl Outbound {
         Ok(())
     }
 
-    /// Appends one ESP packet around what `write` writes. Where the suite is sealed one packet at a time that is done here,
-    /// while the packet is in the cache.
+    /// As [`Outbound::wrap_here`], which is large.
     fn wrap(
         &mut self,
         context: Context<'_>,
@@ -313,13 +381,30 @@ impl Outbound {
         output: &mut FrameBuffer,
         write: impl FnOnce(&mut [u8]),
     ) {
+        if self.wrap_here(context, envelope, inner_length, output, write) {
+            self.amount = (self.amount.0 + 1, self.amount.1 + inner_length as u64);
+        }
+    }
+
+    /// Appends one ESP packet around what `write` writes; false: dropped and counted. Where the suite is sealed one packet at a time that is done with
+    /// the packet before, which is still in the cache: what was just written in pieces is slow to read in vectors.
+    #[inline(always)]
+    fn wrap_here(
+        &mut self,
+        context: Context<'_>,
+        envelope: &Envelope<'_>,
+        inner_length: usize,
+        output: &mut FrameBuffer,
+        write: impl FnOnce(&mut [u8]),
+    ) -> bool {
         let Envelope { sa, bound, layout, version, .. } = *envelope;
         let lane = self.lane_sas.at(sa);
         let is_batched = bound.sa.suite().is_batched();
         if !is_batched && lane.sealer.is_none() {
             lane.sealer = EspSealer::from_key(bound.sa.key().clone()).ok();
             if lane.sealer.is_none() {
-                return context.drop(DropReason::CryptoFailure, Some(bound.vpn));
+                context.drop(DropReason::CryptoFailure, Some(bound.vpn));
+                return false;
             }
         }
         let (sequence, counter) = match &bound.sa.outbound.numbers {
@@ -333,7 +418,10 @@ impl Outbound {
             }
             Numbers::Senders(senders) => match senders.next(&mut lane.sender) {
                 Some((sequence, counter)) => (sequence, Some(counter)),
-                None => return context.drop(DropReason::NoSenderId, Some(bound.vpn)),
+                None => {
+                    context.drop(DropReason::NoSenderId, Some(bound.vpn));
+                    return false;
+                }
             },
         };
         let time_length = if envelope.time.is_some() { pseudo_time::HEADER_LENGTH } else { 0 };
@@ -365,10 +453,11 @@ impl Outbound {
         let inner = &inner[..inner_length];
         match version {
             Version::V4 => {
-                write_outer_v4(outer, inner, esp_length, envelope.df_bit, self.next_identification as u16);
+                let identification = self.next_identification as u16;
+                write_outer_v4(outer, envelope.header, esp_length, envelope.limits.df_bit, identification);
                 self.next_identification = self.next_identification.wrapping_add(1);
             }
-            Version::V6 => write_outer_v6(outer, inner, esp_length),
+            Version::V6 => write_outer_v6(outer, envelope.header, esp_length),
         }
         if !before.is_empty() {
             before.copy_from_slice(envelope.before);
@@ -384,28 +473,44 @@ impl Outbound {
         }
         self.sent.record(spi, sequence, version, inner);
 
-        let octets = inner_length as u64;
-        self.amount = (self.amount.0 + 1, self.amount.1 + octets);
-        self.tally.add(sa, octets, |tally| count_encrypted(context, tally));
-        let cut_to = if total > envelope.mtu.into() { envelope.mtu } else { 0 };
-        let job = Job { sa, frame, version, esp_start: (length - esp_length) as u16, cut_to };
-        match &mut lane.sealer {
-            Some(sealer) if !is_batched => {
-                let verdict = sealer.seal_one(esp);
-                // A frame that is not sealed holds cleartext. There is no such case, and no excuse for sending one.
-                assert!(verdict == Verdict::Ok, "frames are made to fit their suite");
-                if cut_to > 0 {
-                    self.cut_sealed(&job, output);
-                }
-            }
-            _ => self.jobs.push(job),
+        self.tally.add(sa, inner_length as u64, |tally| count_encrypted(context, tally));
+        let cut_to = if total > envelope.limits.mtu.into() { envelope.limits.mtu } else { 0 };
+        let esp_start = (length - esp_length) as u16;
+        if is_batched {
+            self.jobs.push(Job { sa, frame, version, esp_start, cut_to });
+            return true;
         }
+        let end = output.end();
+        let wrapped = Unsealed { sa, range: end - esp_length..end };
+        if let Some(before) = self.unsealed.replace(wrapped) {
+            self.seal_one(&before, output);
+        }
+        if cut_to > 0 {
+            self.seal_last(output);
+            self.cut_sealed(&Job { sa, frame, version, esp_start, cut_to }, output);
+        }
+        true
+    }
+
+    fn seal_last(&mut self, output: &mut FrameBuffer) {
+        if let Some(last) = self.unsealed.take() {
+            self.seal_one(&last, output);
+        }
+    }
+
+    #[inline(always)]
+    fn seal_one(&mut self, Unsealed { sa, range }: &Unsealed, output: &mut FrameBuffer) {
+        let sealer = self.lane_sas.at(*sa).sealer.as_mut().expect("it was made before the packet was");
+        let verdict = sealer.seal_one(&mut output.arena_mut()[range.clone()]);
+        // A frame that is not sealed holds cleartext. There is no such case, and no excuse for sending one.
+        assert!(verdict == Verdict::Ok, "frames are made to fit their suite");
     }
 
     /// Seals what the batch has wrapped and not sealed yet: as many packets together as the backend likes, of whatever keys
     /// of one suite.
     pub(super) fn seal(&mut self, context: Context<'_>, output: &mut FrameBuffer) {
         self.tally.finish(|tally| count_encrypted(context, tally));
+        self.seal_last(output);
         if self.jobs.is_empty() {
             return;
         }
@@ -476,14 +581,6 @@ fn seal_chunk<'k>(jobs: &[Job], key_of: impl Fn(&Job) -> &'k Arc<EspKey>, output
     assert!(frames.iter().all(|frame| frame.verdict == Verdict::Ok), "frames are made to fit their suite");
 }
 
-/// Octets of the largest inner packet whose ESP packet has at most `mtu` octets.
-pub(super) fn largest_inner(sa: &GroupSa, version: Version, mtu: usize) -> Option<usize> {
-    let time_header = if sa.pseudo_clock().is_some() { pseudo_time::HEADER_LENGTH } else { 0 };
-    let payload = sa.layout().most_payload(mtu.checked_sub(version.header_length())?)?;
-    let largest = payload.checked_sub(time_header)?;
-    (largest >= SMALLEST_MTU).then_some(largest)
-}
-
 /// The packet may be fragmented here: DF is clear, or it is IPv6 of this machine. TCP of this machine rather learns what
 /// fits.
 fn may_be_cut(envelope: &Envelope<'_>, packet: &Packet<'_>) -> bool {
@@ -491,87 +588,4 @@ fn may_be_cut(envelope: &Envelope<'_>, packet: &Packet<'_>) -> bool {
         Version::V4 => !packet.dont_fragment(),
         Version::V6 => envelope.own && packet.protocol() != PROTOCOL_TCP,
     }
-}
-
-/// Where the frame's checksum is to be completed: start and field, from the start of the packet.
-#[inline]
-fn checksum_offload(vnet: &VnetHeader, packet: &Packet<'_>) -> Result<Option<(usize, usize)>, DropReason> {
-    if vnet.flags & VnetHeader::NEEDS_CHECKSUM == 0 {
-        return Ok(None);
-    }
-    let start = usize::from(vnet.checksum_start).checked_sub(ETHERNET_LENGTH);
-    let start = start.filter(|start| *start >= packet.header_length).ok_or(DropReason::BadChecksumOffload)?;
-    let field = start + usize::from(vnet.checksum_offset);
-    if field + 2 > packet.bytes.len() || packet.is_fragment() {
-        return Err(DropReason::BadChecksumOffload);
-    }
-    Ok(Some((start, field)))
-}
-
-/// The field already holds the sum of the pseudo-header, so that it counts as data.
-#[inline]
-fn complete_checksum(packet: &mut [u8], at: Option<(usize, usize)>) {
-    if let Some((start, field)) = at {
-        put_checksum(packet, start, field);
-    }
-}
-
-#[inline(never)]
-fn put_checksum(packet: &mut [u8], start: usize, field: usize) {
-    let value = checksum(sum(&packet[start..]));
-    // Zero would mean "no checksum" to UDP, and is the same number to everybody else.
-    put_word(packet, field, if value == 0 { 0xffff } else { value });
-}
-
-/// The outer header: a copy of the inner one (RFC 4301 section 5.1.2.1), addresses included (RFC 6407 section 5.3, RFC 5374
-/// section 3.1), but of itself: no fragment even if the inner packet is one.
-//= https://www.rfc-editor.org/rfc/rfc4301#section-5.1.2.1
-//# Options              never copied                 no change
-fn write_outer_v4(outer: &mut [u8], inner: &[u8], esp_length: usize, df_bit: DfBit, identification: u16) {
-    let inner: &[u8; IPV4_LENGTH] = inner.first_chunk().expect("a whole packet");
-    let dont_fragment = match df_bit {
-        DfBit::Clear => 0,
-        DfBit::Set => DONT_FRAGMENT,
-        DfBit::Copy => word(inner, 6) & DONT_FRAGMENT,
-    };
-    let length = (IPV4_LENGTH + esp_length) as u32;
-    let mut words = [
-        0x4500_0000 | u32::from(inner[1]) << 16 | length & 0xffff,
-        u32::from(identification) << 16 | u32::from(dont_fragment),
-        u32::from(inner[8]) << 24 | u32::from(PROTOCOL_ESP) << 16,
-        long(inner, 12),
-        long(inner, 16),
-    ];
-    words[2] |= u32::from(checksum(words.iter().map(|word| u64::from(*word)).sum()));
-    for (at, word) in words.into_iter().enumerate() {
-        put_long(outer, 4 * at, word);
-    }
-}
-
-/// The outer header: version, traffic class, flow label, hop limit and addresses of the inner one, no extension headers.
-//= https://www.rfc-editor.org/rfc/rfc4301#section-5.1.2.2
-//# (7) IPsec does not copy the extension headers from the inner
-//# packet into outer headers, nor does IPsec construct extension
-//# headers in the outer header.
-fn write_outer_v6(outer: &mut [u8], inner: &[u8], esp_length: usize) {
-    outer.copy_from_slice(&inner[..IPV6_LENGTH]);
-    put_word(outer, 4, esp_length as u16);
-    outer[6] = PROTOCOL_ESP;
-}
-
-/// Padding, its length, and the protocol of what comes before it: `length` octets at the beginning of `behind`.
-//= https://www.rfc-editor.org/rfc/rfc4303#section-2.4
-//# The first padding byte appended
-//# to the plaintext is numbered 1, with subsequent padding bytes making
-//# up a monotonically increasing sequence: 1, 2, 3, ....
-fn write_trailer(behind: &mut [u8], length: usize, protocol: u8) {
-    const COUNTED: [u8; 16] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16];
-    let padding = length - 2;
-    match behind.first_chunk_mut() {
-        // What it writes too much is the place of the ICV.
-        Some(whole) => *whole = COUNTED,
-        None => behind[..padding].copy_from_slice(&COUNTED[..padding]),
-    }
-    behind[padding] = padding as u8;
-    behind[padding + 1] = protocol;
 }

@@ -4,7 +4,7 @@
 //! lowered within bounds, and a host is told only about a packet that was really sent a moment ago.
 
 use super::icmp::Message;
-use super::outbound::largest_inner;
+use super::limits::largest_inner;
 use super::sent::smallest_path_mtu;
 use super::{Context, Engine};
 use crate::ip::{PROTOCOL_ESP, Packet, Version, long};
@@ -30,7 +30,7 @@ impl Engine {
         };
         let Some(quoted) = packet.quoted().filter(about_esp) else { return false };
         let (spi, sequence) = (long(quoted.payload(), 0), long(quoted.payload(), 4));
-        let Some(sa) = context.sa_for(interface, spi, &quoted) else { return false };
+        let Some((sa, _)) = context.sa_for(interface, spi, &quoted) else { return false };
         let bound = &context.tables.sas[sa as usize];
 
         let vpn = &context.tables.vpns()[bound.vpn as usize];

@@ -71,8 +71,7 @@ impl Engine {
         match verdict {
             Verdict::Drop { reason, vpn } => context.drop(reason, vpn),
             Verdict::Clear { reason, vpn } => {
-                context.counters(vpn).passed.add(reason, 1);
-                output.push_copy(frame.interface, Destination::WireClear, frame.vnet, frame.bytes);
+                context.pass(reason, vpn, frame, Destination::WireClear, output);
             }
             Verdict::Encrypt { sa } => {
                 let enclosure = Enclosure { before, packet: &inner };

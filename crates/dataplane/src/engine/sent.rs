@@ -26,7 +26,9 @@ pub(super) const fn smallest_path_mtu(version: Version) -> u16 {
     }
 }
 
+/// What is written of an IPv4 packet is in the first cache line.
 #[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
 struct Sent {
     spi: u32,
     sequence: u32,
@@ -35,30 +37,43 @@ struct Sent {
     quote: [u8; QUOTE],
 }
 
-/// The ring of sent packets. A sequence number has its place; a later packet at that place overwrites it.
-#[derive(Debug)]
-pub(super) struct SentRing(Vec<Sent>);
-
-impl SentRing {
-    pub(super) fn new() -> Self {
-        Self(vec![Sent { spi: 0, sequence: 0, version: Version::V4, length: 0, quote: [0; QUOTE] }; PACKETS])
-    }
-
-    /// Remembers the inner packet sent with this SPI and sequence number.
-    #[inline]
-    pub(super) fn record(&mut self, spi: u32, sequence: u32, version: Version, inner: &[u8]) {
-        let wanted = match version {
+impl Sent {
+    #[inline(never)]
+    fn quote(&mut self, inner: &[u8]) {
+        let wanted = match self.version {
             Version::V4 => usize::from(inner[0] & 0x0f) * 4 + 8,
             Version::V6 if matches!(inner[6], PROTOCOL_TCP | PROTOCOL_UDP) => IPV6_LENGTH + 8,
             Version::V6 => QUOTE,
         };
         let length = wanted.min(inner.len()).min(QUOTE);
+        self.length = length as u8;
+        self.quote[..length].copy_from_slice(&inner[..length]);
+    }
+}
+
+/// The ring of sent packets. A sequence number has its place; a later packet at that place overwrites it.
+#[derive(Debug)]
+pub(super) struct SentRing(Box<[Sent; PACKETS]>);
+
+impl SentRing {
+    pub(super) fn new() -> Self {
+        let nothing = Sent { spi: 0, sequence: 0, version: Version::V4, length: 0, quote: [0; QUOTE] };
+        let places: Box<[Sent]> = vec![nothing; PACKETS].into();
+        Self(places.try_into().expect("as many places"))
+    }
+
+    /// Remembers the inner packet sent with this SPI and sequence number.
+    #[inline(always)]
+    pub(super) fn record(&mut self, spi: u32, sequence: u32, version: Version, inner: &[u8]) {
         let slot = &mut self.0[place(spi, sequence)];
-        (slot.spi, slot.sequence, slot.version, slot.length) = (spi, sequence, version, length as u8);
-        match (length, slot.quote.first_chunk_mut::<ORDINARY>(), inner.first_chunk()) {
+        (slot.spi, slot.sequence, slot.version) = (spi, sequence, version);
+        match (version, inner.first_chunk::<ORDINARY>()) {
             // Nearly always: a copy of known length is no call.
-            (ORDINARY, Some(quote), Some(inner)) => *quote = *inner,
-            _ => slot.quote[..length].copy_from_slice(&inner[..length]),
+            (Version::V4, Some(beginning @ [0x45, ..])) => {
+                slot.length = ORDINARY as u8;
+                *slot.quote.first_chunk_mut().expect("it is longer") = *beginning;
+            }
+            _ => slot.quote(inner),
         }
     }
 
