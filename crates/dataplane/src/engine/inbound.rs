@@ -342,13 +342,7 @@ impl Engine {
         output: &mut FrameBuffer,
     ) {
         let Some(judged) = self.judge(context, frame, Rules::UnknownEsp) else { return };
-        match judged.verdict {
-            Verdict::Drop { reason, vpn } => context.drop(reason, vpn),
-            Verdict::Encrypt { .. } => unreachable!("the rules of arriving packets never encrypt"),
-            Verdict::Clear { reason, vpn } => {
-                context.pass(reason, vpn, frame, Destination::Inject, output);
-            }
-        }
+        context.pass_or_drop(judged.verdict, frame, Destination::Inject, output);
     }
 
     /// Opens the batch's ESP packets and passes on those that are what they should be.
@@ -452,7 +446,7 @@ impl Engine {
         let Some(plain) = Plain::parse(version, inner) else {
             return self.check_any_inner(context, job, outer, inner);
         };
-        let Some(Cached { verdict: Verdict::Clear { .. }, session: Some(session) }) =
+        let Some(&Cached { verdict: Verdict::Clear { .. }, session: Some(session) }) =
             self.cache.find(&plain.key(cache_context))
         else {
             return self.check_any_inner(context, job, outer, inner);

@@ -156,18 +156,23 @@ impl Context<'_> {
         self.counters(vpn).drops.add(reason, 1);
     }
 
-    /// A frame goes on as it is.
+    /// A frame goes on as it is, or does not.
     #[inline(never)]
-    fn pass(
+    fn pass_or_drop(
         &self,
-        reason: PassReason,
-        vpn: Option<u32>,
+        verdict: Verdict,
         frame: &FrameIn<'_>,
         destination: Destination,
         output: &mut FrameBuffer,
     ) {
-        self.counters(vpn).passed.add(reason, 1);
-        output.push_copy(frame.interface, destination, frame.vnet, frame.bytes);
+        match verdict {
+            Verdict::Drop { reason, vpn } => self.drop(reason, vpn),
+            Verdict::Clear { reason, vpn } => {
+                self.counters(vpn).passed.add(reason, 1);
+                output.push_copy(frame.interface, destination, frame.vnet, frame.bytes);
+            }
+            Verdict::Encrypt { .. } => unreachable!("such a frame does not stay as it is"),
+        }
     }
 }
 
@@ -305,20 +310,13 @@ impl Engine {
     ) -> bool {
         let Some(plain) = Plain::parse(version, bytes) else { return false };
         let cache_context = rules.cache_context(frame.interface);
-        let Some(Cached { verdict, session }) = self.cache.find(&plain.key(cache_context)) else {
-            return false;
-        };
-        let (sa, session) = match (verdict, session) {
-            (Verdict::Encrypt { sa }, Some(session)) => (sa, session),
-            (Verdict::Encrypt { .. }, None) => return false,
-            (Verdict::Clear { reason, vpn }, _) => {
-                context.pass(reason, vpn, frame, Destination::WireClear, output);
-                return true;
+        let Some(cached) = self.cache.find(&plain.key(cache_context)) else { return false };
+        let &Cached { verdict: Verdict::Encrypt { sa }, session: Some(session) } = cached else {
+            let is_protected = matches!(cached.verdict, Verdict::Encrypt { .. });
+            if !is_protected {
+                context.pass_or_drop(cached.verdict, frame, Destination::WireClear, output);
             }
-            (Verdict::Drop { reason, vpn }, _) => {
-                context.drop(reason, vpn);
-                return true;
-            }
+            return !is_protected;
         };
         let Some(wrapped) = self.outbound.protect_plain(context, frame, version, &plain, sa, output) else {
             return false;
@@ -368,16 +366,13 @@ impl Engine {
             {
                 self.register(context, interface, frame, &packet, output);
             }
-            (Verdict::Clear { reason, vpn }, _) => {
-                context.pass(reason, vpn, frame, Destination::WireClear, output);
-            }
-            (Verdict::Drop { reason, vpn }, _) => context.drop(reason, vpn),
             (Verdict::Encrypt { sa }, Some((packet, tracked))) => {
                 let enclosure = Enclosure { before: &[], packet: &packet };
                 let amount = self.outbound.protect(context, interface, frame, enclosure, sa, output);
                 self.track(context, frame.interface, sa, Direction::Outward, &packet, tracked, amount);
             }
             (Verdict::Encrypt { .. }, None) => unreachable!("only IP packets match policies"),
+            (verdict, _) => context.pass_or_drop(verdict, frame, Destination::WireClear, output),
         }
     }
 
@@ -385,16 +380,12 @@ impl Engine {
     fn ingress(&mut self, context: Context<'_>, frame: &FrameIn<'_>, output: &mut FrameBuffer) {
         let Some(Judged { verdict, packet, .. }) = self.judge(context, frame, Rules::Ingress) else { return };
         match verdict {
-            Verdict::Clear { reason, vpn } => {
-                context.pass(reason, vpn, frame, Destination::Inject, output);
-            }
             Verdict::Drop { vpn, .. }
                 if packet.is_some_and(|(packet, _)| packet.protocol() == ip::PROTOCOL_ESP) =>
             {
                 context.drop(DropReason::UnknownSpiProtected, vpn);
             }
-            Verdict::Drop { reason, vpn } => context.drop(reason, vpn),
-            Verdict::Encrypt { .. } => unreachable!("the rules of arriving packets never encrypt"),
+            verdict => context.pass_or_drop(verdict, frame, Destination::Inject, output),
         }
     }
 
@@ -512,7 +503,7 @@ impl Engine {
     ) -> Cached {
         let key = CacheKey::new(flow, cache_context);
         match self.cache.find(&key) {
-            Some(cached) => cached,
+            Some(cached) => *cached,
             None => self.classify(context, interface, flow, key, rules),
         }
     }

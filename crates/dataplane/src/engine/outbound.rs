@@ -168,12 +168,12 @@ impl Outbound {
         };
         let write = |out: &mut [u8]| out.copy_from_slice(packet);
         // Known lengths make shorter code.
-        Some(match bound.sa.suite().is_batched() {
-            true => self.wrap_here(context, &envelope, packet.len(), output, write),
-            false => {
-                let envelope = Envelope { layout: Layout::GCM, ..envelope };
+        Some(match (bound.sa.suite().is_batched(), envelope.time) {
+            (false, None) => {
+                let envelope = Envelope { layout: Layout::GCM, time: None, ..envelope };
                 self.wrap_here(context, &envelope, packet.len(), output, write)
             }
+            _ => self.wrap_here(context, &envelope, packet.len(), output, write),
         })
     }
 

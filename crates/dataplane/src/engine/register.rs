@@ -69,15 +69,12 @@ impl Engine {
         let rules = Rules::Egress { own: false, injected: false };
         let (verdict, tracked) = self.verdict(context, interface, frame.interface, &inner, rules);
         match verdict {
-            Verdict::Drop { reason, vpn } => context.drop(reason, vpn),
-            Verdict::Clear { reason, vpn } => {
-                context.pass(reason, vpn, frame, Destination::WireClear, output);
-            }
             Verdict::Encrypt { sa } => {
                 let enclosure = Enclosure { before, packet: &inner };
                 let amount = self.outbound.protect(context, interface, frame, enclosure, sa, output);
                 self.track(context, frame.interface, sa, Direction::Outward, &inner, tracked, amount);
             }
+            verdict => context.pass_or_drop(verdict, frame, Destination::WireClear, output),
         }
     }
 }

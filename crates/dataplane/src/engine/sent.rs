@@ -120,10 +120,13 @@ impl PathMtus {
     }
 
     /// The path's MTU, if it was lowered.
+    #[inline(always)]
     pub(super) fn find(&self, now: Instant, version: Version, destination: u128) -> Option<u16> {
-        if self.is_empty {
-            return None;
-        }
+        if self.is_empty { None } else { self.look_up(now, version, destination) }
+    }
+
+    #[inline(never)]
+    fn look_up(&self, now: Instant, version: Version, destination: u128) -> Option<u16> {
         let path = self.paths[slot(destination)]?;
         let same = (path.version, path.destination) == (version, destination);
         (same && now < path.expires_at).then_some(path.mtu)
