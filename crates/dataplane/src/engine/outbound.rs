@@ -386,8 +386,10 @@ impl Outbound {
         }
     }
 
-    /// Appends one ESP packet around what `write` writes; false: dropped and counted. Where the suite is sealed one packet at a time that is done with
-    /// the packet before, which is still in the cache: what was just written in pieces is slow to read in vectors.
+    /// Appends one ESP packet around what `write` writes; false: dropped and counted.
+    ///
+    /// Where the suite is sealed one packet at a time that is done with the packet before, which is still in the cache: what was
+    /// just written in pieces is slow to read in vectors.
     #[inline(always)]
     fn wrap_here(
         &mut self,
