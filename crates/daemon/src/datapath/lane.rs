@@ -1,12 +1,13 @@
 //! A lane: a thread with a packet engine, between its queues of the TAPs, its ring of arrivals and its wire sockets.
 //!
 //! It goes round the TAPs and wire sockets as long as there is something, a batch from each: lets the engine work on it and
-//! sends what comes out. It sleeps only when a whole round has found nothing; while it is awake nobody wakes it, which
-//! spares the kernel a wake-up for every packet. Everything it needs is reserved before; per packet there is only the read
-//! of a TAP or the write to it.
+//! sends what comes out. It sleeps only when a whole round has found nothing; while it is awake, or naps (`rest.rs`), nobody
+//! wakes it, which spares the kernel a wake-up for every packet. Everything it needs is reserved before; per packet there is
+//! only the read of a TAP or the write to it.
 
 use std::fs::File;
 use std::io;
+use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -27,6 +28,7 @@ use tokio::sync::Notify;
 use super::Options;
 use super::icmp::HostSender;
 use super::metadata::{self, ETHERNET_HEADER};
+use super::rest::Rest;
 use super::wire::Wire;
 use crate::clock::Clock;
 use crate::sys::arrivals::Arrivals;
@@ -43,6 +45,9 @@ const BATCH_OCTETS: usize = 128 * 1024;
 const ARENA: usize = BATCH_OCTETS + LARGEST_FRAME;
 /// Batches from one TAP before the others get their turn.
 const TURNS: usize = 8;
+/// The nice value of a lane's thread. It does what the kernel would do before any process has its turn; three quarters of a
+/// core that others want, too, leave these enough to route and to log.
+const PRIORITY: i32 = -5;
 /// When a device's queue was full, the lane tries again after so long.
 const FULL_QUEUE_PAUSE: Duration = Duration::from_micros(500);
 
@@ -223,6 +228,7 @@ struct Worker {
     batch: SendBatch,
     hosts: HostSender,
     answers: Arc<AtomicU64>,
+    rest: Rest,
 }
 
 /// The engine with what each batch of it needs, and what it made of the last one.
@@ -233,12 +239,15 @@ struct Judge {
     output: FrameBuffer,
     /// ESP with an unknown SPI that was dropped so far, over all VPNs.
     unknown_spis: u64,
+    /// Frames that came so far.
+    frames: u64,
 }
 
 impl Judge {
     /// Lets the engine work on a batch by the tables of now.
     fn process(&mut self, frames: &[FrameIn<'_>]) {
         let tables = self.shared.tables.load();
+        self.frames += frames.len() as u64;
         self.output.clear();
         let now = Instant::from_micros(self.clock.now().as_micros());
         self.engine.process(now, &tables, frames, &mut self.output);
@@ -269,15 +278,20 @@ impl Worker {
                 engine: Engine::new(&mut OsRandom::new().map_err(io::Error::other)?),
                 output: FrameBuffer::with_capacity(4 * BATCH, 2 * ARENA),
                 unknown_spis: 0,
+                frames: 0,
             },
             arena: vec![0; ARENA].into_boxed_slice(),
             batch: SendBatch::new(),
             hosts: HostSender::open()?,
             answers: Arc::default(),
+            rest: Rest::new(Moment::now()),
         })
     }
 
     fn run(&mut self) -> io::Result<()> {
+        // Where the one or the other is not allowed, packets wait a little longer.
+        let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
+        let _ = rustix::process::setpriority_process(None, PRIORITY);
         let mut last_work = Moment::now();
         loop {
             let mut worked = self.serve_arrivals();
@@ -299,18 +313,23 @@ impl Worker {
         }
     }
 
-    /// Waits until there is something to read or an order.
+    /// Waits for an order, and until there is something to read or for the time of a nap.
     fn sleep(&mut self) -> io::Result<()> {
-        self.arrivals.expect_wake();
-        let is_waiting = self.ports.iter().any(|port| port.wire.is_waiting());
-        let timeout = is_waiting.then_some(FULL_QUEUE_PAUSE);
-        let timeout = timeout.map(|pause| Timespec { tv_sec: 0, tv_nsec: pause.subsec_nanos().into() });
-        let mut ready: Vec<PollFd<'_>> =
-            vec![PollFd::new(&*self.wake, PollFlags::IN), PollFd::new(&self.arrivals, PollFlags::IN)];
-        for port in self.ports.iter().filter(|port| port.lives) {
-            ready.push(PollFd::new(&port.tap, PollFlags::IN));
-            ready.extend(port.wire.readable().map(|ring| PollFd::from_borrowed_fd(ring, PollFlags::IN)));
+        // Who asks for busy polling wants no packet to wait.
+        let may_nap = self.busy_poll.is_zero();
+        let nap = if may_nap { self.rest.next(Moment::now(), self.judge.frames) } else { None };
+        let mut ready: Vec<PollFd<'_>> = vec![PollFd::new(&*self.wake, PollFlags::IN)];
+        if nap.is_none() {
+            self.arrivals.expect_wake();
+            ready.push(PollFd::new(&self.arrivals, PollFlags::IN));
+            for port in self.ports.iter().filter(|port| port.lives) {
+                ready.push(PollFd::new(&port.tap, PollFlags::IN));
+                ready.extend(port.wire.readable().map(|ring| PollFd::from_borrowed_fd(ring, PollFlags::IN)));
+            }
         }
+        let is_waiting = self.ports.iter().any(|port| port.wire.is_waiting());
+        let timeout = nap.or(is_waiting.then_some(FULL_QUEUE_PAUSE));
+        let timeout = timeout.map(|pause| Timespec { tv_sec: 0, tv_nsec: pause.subsec_nanos().into() });
         match poll(&mut ready, timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),

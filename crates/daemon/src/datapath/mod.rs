@@ -28,6 +28,7 @@ mod lanes;
 mod marks;
 mod metadata;
 mod programs;
+mod rest;
 mod tap;
 mod tc;
 mod wire;
