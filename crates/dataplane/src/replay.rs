@@ -41,6 +41,9 @@ pub(crate) struct Budget(AtomicUsize);
 struct Window {
     /// This process sends with the identifier.
     own: AtomicBool,
+    /// This number and all before it are refused.
+    floor: AtomicU32,
+    /// The highest number marked, or of one that came shortly before it.
     highest: AtomicU32,
     blocks: [AtomicU64; BLOCKS as usize],
 }
@@ -49,6 +52,8 @@ impl Window {
     fn new() -> Self {
         Self {
             own: AtomicBool::new(false),
+            // Numbers begin with 1 (RFC 4303 section 3.3.3).
+            floor: AtomicU32::new(0),
             highest: AtomicU32::new(0),
             blocks: [const { AtomicU64::new(0) }; BLOCKS as usize],
         }
@@ -56,12 +61,7 @@ impl Window {
 
     /// Refuses this number and all before it, as if they had been marked.
     fn resume(&self, last: u32) {
-        let top = last.saturating_add(WINDOW);
-        self.highest.fetch_max(top, Ordering::Relaxed);
-        // At the end of the count the window cannot be moved that far.
-        for sequence in top - WINDOW + 1..=last {
-            let _ = self.mark(sequence);
-        }
+        self.floor.fetch_max(last, Ordering::Relaxed);
     }
 
     /// The last number that was marked, or resumed after. None: no packet was accepted. All of our own, which nobody must send
@@ -75,8 +75,8 @@ impl Window {
         if self.own.load(Ordering::Relaxed) {
             return Some(u32::MAX);
         }
-        let resumed = self.highest.load(Ordering::Relaxed).saturating_sub(WINDOW);
-        let last = self.blocks.iter().filter_map(marked).max().unwrap_or(0).max(resumed);
+        let floor = self.floor.load(Ordering::Relaxed);
+        let last = self.blocks.iter().filter_map(marked).max().unwrap_or(0).max(floor);
         (last > 0).then_some(last)
     }
 
@@ -98,8 +98,8 @@ impl Window {
             }
         }
         // Of two lanes the one with the lower number may come last; then packets are accepted that are a little older than the
-        // window, until the next one. Each of them once all the same: that is the blocks' doing. A number to resume after is
-        // never undercut. An exchange would cost as much as the one above.
+        // window, until the next one. Each of them once all the same: that is the blocks' doing, and the floor's. An exchange
+        // would cost as much as the one above.
         if sequence > self.highest.load(Ordering::Relaxed) {
             self.highest.store(sequence, Ordering::Relaxed);
         }
@@ -112,9 +112,8 @@ impl Window {
         if self.own.load(Ordering::Relaxed) {
             return Err(Refused::Own);
         }
-        // Numbers begin with 1 (RFC 4303 section 3.3.3).
-        let highest = self.highest.load(Ordering::Relaxed);
-        if sequence == 0 || highest.saturating_sub(sequence) >= WINDOW {
+        let (floor, highest) = (self.floor.load(Ordering::Relaxed), self.highest.load(Ordering::Relaxed));
+        if sequence <= floor || highest.saturating_sub(sequence) >= WINDOW {
             return Err(Refused::TooOld);
         }
         let (block, bit) = (u64::from(sequence / BLOCK), 1 << (sequence % BLOCK));
@@ -330,6 +329,18 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_lane_that_lags_reopens_nothing() {
+        let windows = windows();
+        windows.resume(7, 5000);
+        assert_eq!(windows.mark(7, 5001), Ok(()));
+        // What a lane leaves that has read the highest number before both.
+        windows.find(7).unwrap().highest.store(40, Ordering::Relaxed);
+        assert_eq!(windows.mark(7, 5001), Err(Refused::Repeated));
+        assert!((1..=5000).all(|number| windows.mark(7, number) == Err(Refused::TooOld)));
+        assert_eq!(windows.last_numbers(1), Some(vec![(7, 5001)]));
     }
 
     #[test]
