@@ -138,18 +138,25 @@ static __always_inline bool is_link_control(const struct packet *p)
 	return false;
 }
 
-/* Hands the frame to the engine. Where the TAP is gone, with the daemon that made it, the kernel drops the frame. */
-static __always_inline int to_engine(struct __sk_buff *skb, const struct interface *interface, const struct packet *p,
-				     __u8 metadata, enum counter counter)
+/* Sends the frame to the TAP, with what the daemon is to know of it. Where the TAP is gone, the kernel drops the frame. */
+static __always_inline int to_tap(struct __sk_buff *skb, const struct interface *interface, const struct addresses *between,
+				  __u8 metadata)
 {
 	__u8 source[ETH_ALEN] = { METADATA_MAGIC_0, METADATA_MAGIC_1, METADATA_MAGIC_2,
 				  METADATA_MAGIC_3, METADATA_MAGIC_4, metadata };
 
-	count(skb->ifindex, counter);
 	/* gvpn_lane reads it. */
 	if (lanes > 1)
-		bpf_set_hash(skb, lane_hash(p->is_error ? &p->quoted : &p->outer));
+		bpf_set_hash(skb, lane_hash(between));
 	if (bpf_skb_store_bytes(skb, ETH_ALEN, source, sizeof(source), 0) < 0)
 		return TC_ACT_SHOT;
 	return bpf_redirect(interface->tap, 0);
+}
+
+/* Hands the frame to the engine. */
+static __always_inline int to_engine(struct __sk_buff *skb, const struct interface *interface, const struct packet *p,
+				     __u8 metadata, enum counter counter)
+{
+	count(skb->ifindex, counter);
+	return to_tap(skb, interface, p->is_error ? &p->quoted : &p->outer, metadata);
 }

@@ -230,7 +230,7 @@ int gvpn_ingress(struct __sk_buff *skb)
 		return TC_ACT_UNSPEC;
 	}
 	if (mine && p.protocol == PROTOCOL_ESP && fits_arrival(skb))
-		return to_ring(skb, &p);
+		return to_ring(skb, interface, &p);
 	if (mine)
 		return to_engine(skb, interface, &p, METADATA_WIRE, COUNTER_ESP_TO_ENGINE);
 	if (route == ROUTE_HERE)

@@ -25,6 +25,7 @@
 #define METADATA_INJECTED 0x02 /* leaving; decrypted before */
 #define METADATA_INGRESS 0x04  /* arrived in clear, would go inward */
 #define METADATA_WIRE 0x08     /* arrived: ESP, an ESP fragment, an ICMP error that quotes our ESP */
+#define METADATA_WAKE 0x10     /* nothing: what arrived is in the ring buffer, and its lane slept */
 
 /* struct interface.flags */
 #define INTERFACE_ALL_LEAVING 0x1  /* every forwarded packet that leaves goes to the engine */
@@ -103,11 +104,18 @@ struct arrival {
 /* Threads of the daemon that serve packets; each has a ring buffer, and a queue of every TAP. */
 #define MOST_LANES 16
 
-/* A line of its own for each lane: whether it sleeps, and wants to be woken. */
+/* A line of its own for each lane. The lane says that it is awake, or sleeps and is to be woken. */
 struct sleeper {
-	__u64 asleep;
+	__u64 state;
 	__u64 rest[7];
 };
+
+#define LANE_AWAKE 0
+#define LANE_SLEEPS 1
+#define LANE_CALLED 2 /* from here on: when it was called, in ticks of the timer */
+
+/* Ticks after which a lane that still sleeps is called again. */
+#define CALL_AGAIN 2
 
 #define ARRIVALS_OCTETS (1 << 22)
 #define SMALL_ARRIVAL 240

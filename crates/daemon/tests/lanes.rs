@@ -74,3 +74,18 @@ fn a_data_path_of_one_lane_works_like_one_of_many() {
     drop(gateways);
     assert!(network.is_closed("ha", "-c 2 -i 0.2 10.2.0.2"));
 }
+
+#[test]
+fn a_lane_that_was_called_in_vain_is_called_again() {
+    if !privileged("a_lane_that_was_called_in_vain_is_called_again") {
+        return;
+    }
+    let network = Network::new();
+    let _gateways = gateways(&network, Clock::start(), 1);
+    assert!(network.pings("ha", "10.2.0.2"));
+    // What wakes a lane goes by the TAP, and is lost where that is down.
+    network.run("gb", &["ip", "link", "set", "gvpn-wan", "down"]);
+    assert!(!network.pings("ha", "-c 3 -i 0.05 -W 1 10.2.0.2"));
+    network.run("gb", &["ip", "link", "set", "gvpn-wan", "up"]);
+    assert!(network.pings("ha", "-c 2 -i 0.1 -W 1 10.2.0.2"));
+}

@@ -27,7 +27,7 @@ use tokio::sync::Notify;
 
 use super::Options;
 use super::icmp::HostSender;
-use super::metadata::{self, ETHERNET_HEADER};
+use super::metadata::{self, ETHERNET_HEADER, Purpose};
 use super::rest::Rest;
 use super::wire::Wire;
 use crate::clock::Clock;
@@ -321,7 +321,11 @@ impl Worker {
         let mut ready: Vec<PollFd<'_>> = vec![PollFd::new(&*self.wake, PollFlags::IN)];
         if nap.is_none() {
             self.arrivals.expect_wake();
-            ready.push(PollFd::new(&self.arrivals, PollFlags::IN));
+            if !self.arrivals.is_empty() {
+                // What came before that wakes nobody.
+                self.arrivals.stay_awake();
+                return Ok(());
+            }
             for port in self.ports.iter().filter(|port| port.lives) {
                 ready.push(PollFd::new(&port.tap, PollFlags::IN));
                 ready.extend(port.wire.readable().map(|ring| PollFd::from_borrowed_fd(ring, PollFlags::IN)));
@@ -561,13 +565,14 @@ fn read_batch<'a>(port: &Port, arena: &'a mut [u8]) -> io::Result<(InputBatch<'a
             continue;
         };
         match metadata::take(bytes, port.mac) {
-            Some(origin) => {
+            Purpose::Work(origin) => {
                 let vnet = VnetHeader::from_bytes(header);
                 batch.frames[batch.count] = FrameIn { interface, origin, vnet, bytes };
                 batch.count += 1;
                 read += 1;
             }
-            None => foreign += 1,
+            Purpose::Wake => {}
+            Purpose::Foreign => foreign += 1,
         }
     };
     port.counters.read.fetch_add(read, Ordering::Relaxed);

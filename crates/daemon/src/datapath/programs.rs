@@ -257,7 +257,7 @@ impl Programs {
                 aya_obj::Map::new_from_params(BPF_MAP_TYPE_RINGBUF as u32, 0, 0, Arrivals::OCTETS as u32, 0);
             let ring = MapData::create(ring, "arrivals", None).map_err(io::Error::other)?;
             rings.set(lane.into(), &ring, 0).map_err(io::Error::other)?;
-            Arrivals::open(ring.fd().as_fd().try_clone_to_owned()?, sleepers.fd(), lane.into())
+            Arrivals::open(ring.fd(), sleepers.fd(), lane.into())
         };
         (0..lanes).map(make).collect()
     }

@@ -5,14 +5,16 @@
 //! first four are its length and two flags, and is padded to a multiple of eight. `bpf/layout.h` has what is in a record.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
-/// Octets of a lane's `struct sleeper`.
+/// Octets of a lane's `struct sleeper`, and what the lane says there.
 const SLEEPER: usize = 64;
+const AWAKE: u64 = 0;
+const SLEEPS: u64 = 1;
 /// Frames that one [`Arrivals::receive`] takes at most.
 const BURST: usize = 64;
 /// How many records before its turn the header of one is fetched from the processor that wrote it.
@@ -31,7 +33,6 @@ const DISCARDED: u32 = 1 << 30;
 /// The reading side of the ring buffer.
 #[derive(Debug)]
 pub struct Arrivals {
-    ring: OwnedFd,
     /// The consumer's position.
     consumer: Mapping,
     /// The producer's position, and the data behind it.
@@ -58,7 +59,7 @@ impl Arrivals {
     pub const OCTETS: usize = 1 << 22;
 
     /// Maps the ring buffer, and the array in which each lane tells the program whether to wake it.
-    pub fn open(ring: OwnedFd, sleepers: impl AsFd, lane: usize) -> io::Result<Self> {
+    pub fn open(ring: impl AsFd, sleepers: impl AsFd, lane: usize) -> io::Result<Self> {
         let page = rustix::param::page_size();
         let writable = ProtFlags::READ | ProtFlags::WRITE;
         Ok(Self {
@@ -66,7 +67,6 @@ impl Arrivals {
             producer: Mapping::new(ring.as_fd(), page as u64, page + 2 * Self::OCTETS, ProtFlags::READ)?,
             sleepers: Mapping::new(sleepers.as_fd(), 0, page, writable)?,
             lane,
-            ring,
             page,
             batch: Vec::with_capacity(BURST),
             taken: 0,
@@ -116,21 +116,22 @@ impl Arrivals {
         self.consumer.position().store(self.taken, Ordering::Release);
     }
 
-    /// From here on the program wakes whoever polls the descriptor. To be called before a look that decides to sleep.
+    /// No frame waits, nor is one being written.
+    pub fn is_empty(&self) -> bool {
+        self.producer.position().load(Ordering::Acquire) == self.taken
+    }
+
+    /// From here on the program sends the next frame that arrives to its interface's TAP, too; if that wakes nobody, another one
+    /// some ticks of the kernel's timer later. To be called before [`Arrivals::is_empty`] decides whether to sleep.
     pub fn expect_wake(&self) {
-        self.sleepers.flag(self.lane * SLEEPER).store(1, Ordering::SeqCst);
+        self.sleepers.flag(self.lane * SLEEPER).store(SLEEPS, Ordering::Relaxed);
+        // Either the program sees it, or we see the program's record.
+        fence(Ordering::SeqCst);
     }
 
     /// Somebody is awake: the program need not tell.
     pub fn stay_awake(&self) {
-        self.sleepers.flag(self.lane * SLEEPER).store(0, Ordering::Relaxed);
-    }
-}
-
-impl AsFd for Arrivals {
-    /// Readable while there are records.
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.ring.as_fd()
+        self.sleepers.flag(self.lane * SLEEPER).store(AWAKE, Ordering::Relaxed);
     }
 }
 
