@@ -1,8 +1,8 @@
 //! How a lane rests that has found nothing to do: until somebody wakes it, or for a fixed time.
 //!
 //! To be woken is what is quick. At high packet rates it costs more than the packets: a wake-up for each of them, and on the
-//! processor of whoever sends them. So a lane that is woken very often naps instead, as network cards moderate their
-//! interrupts, and finds several packets when it looks again. Where peers wait for each other's answers, naps make fewer
+//! processor of whoever sends them. So a lane that is woken very often, or less often but for many packets, naps instead, as
+//! network cards moderate their interrupts, and finds more of them when it looks again. Where peers wait for each other's answers, naps make fewer
 //! packets come: then the lane goes back to being woken, and tries naps again only after a while
 //! (docs/decisions/0012-lanes-nap.md).
 
@@ -14,6 +14,10 @@ const NAP: Duration = Duration::from_micros(100);
 const WINDOW: Duration = Duration::from_millis(4);
 /// Wake-ups in a millisecond from which on naps are tried. One flow that waits for each answer causes some twenty.
 const MANY_WAKES: f64 = 32.0;
+/// So many are enough where the lane finds many frames each time, as of a bulk transfer: there is one that it does not wait for.
+const FEW_WAKES: f64 = 4.0;
+/// How many, on average.
+const MANY_AT_ONCE: f64 = 16.0;
 /// Naps go on while there are at least as many frames in a millisecond; fewer are worth being woken for.
 const FEW_FRAMES: f64 = MANY_WAKES;
 /// Naps end where the frames of a window are fewer than this part of what they were before.
@@ -74,7 +78,8 @@ impl Rest {
 
     fn decide(&mut self, now: Instant, rate: f64, rests: f64) {
         let Some(Naps { start, rate_before }) = self.naps else {
-            if rests >= MANY_WAKES && now >= self.not_before {
+            let comes_in_bulk = rests >= FEW_WAKES && rate >= MANY_AT_ONCE * rests;
+            if (rests >= MANY_WAKES || comes_in_bulk) && now >= self.not_before {
                 self.naps = Some(Naps { start: now, rate_before: rate });
             }
             return;
@@ -102,15 +107,17 @@ mod tests {
         rest: Rest,
         now: Instant,
         frames: u64,
+        /// Frames that it finds when it is woken.
+        at_once: u64,
     }
 
     impl Lane {
         fn new() -> Self {
             let now = Instant::now();
-            Self { rest: Rest::new(now), now, frames: 0 }
+            Self { rest: Rest::new(now), now, frames: 0, at_once: 1 }
         }
 
-        /// For `millis`, a frame comes every `gap` microseconds while the lane is woken for each, and every `napping_gap`
+        /// For `millis`, frames come every `gap` microseconds while the lane is woken for them, and one every `napping_gap`
         /// while it naps. Returns how many of the milliseconds it napped.
         fn run(&mut self, millis: u64, gap: u64, napping_gap: u64) -> f64 {
             let (end, mut napped) = (self.now + Duration::from_millis(millis), Duration::ZERO);
@@ -118,7 +125,7 @@ mod tests {
                 let rest = self.rest.next(self.now, self.frames);
                 let lasts = rest.unwrap_or(Duration::from_micros(gap));
                 napped += rest.unwrap_or_default();
-                self.frames += rest.map_or(1, |nap| nap.as_micros() as u64 / napping_gap);
+                self.frames += rest.map_or(self.at_once, |nap| nap.as_micros() as u64 / napping_gap);
                 self.now += lasts;
             }
             napped.as_secs_f64() * 1e3
@@ -133,6 +140,16 @@ mod tests {
     #[test]
     fn a_lane_that_is_woken_all_the_time_naps() {
         assert!(Lane::new().run(1000, 10, 10) > 980.0);
+    }
+
+    #[test]
+    fn a_lane_that_finds_many_frames_whenever_it_is_woken_naps() {
+        let mut bulk = Lane { at_once: 20, ..Lane::new() };
+        assert!(bulk.run(1000, 100, 5) > 980.0);
+        let mut less = Lane { at_once: 10, ..Lane::new() };
+        assert_eq!(less.run(1000, 100, 10), 0.0);
+        let mut seldom = Lane { at_once: 100, ..Lane::new() };
+        assert_eq!(seldom.run(1000, 400, 4), 0.0);
     }
 
     #[test]
