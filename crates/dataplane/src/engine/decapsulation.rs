@@ -1,18 +1,8 @@
 //! What is checked and computed when a packet comes out of ESP.
 
+use super::headers::COUNTED;
 use crate::DropReason;
 use crate::ip::PROTOCOL_NONE;
-
-/// The longest padding.
-const COUNTED: [u8; 255] = {
-    let mut counted = [0; 255];
-    let mut at = 0;
-    while at < counted.len() {
-        counted[at] = at as u8 + 1;
-        at += 1;
-    }
-    counted
-};
 
 /// Checks padding and dummies; returns the octets of payload before the padding, and the next header.
 #[inline(always)]

@@ -5,6 +5,17 @@ use crate::ip::{
     DONT_FRAGMENT, IPV4_LENGTH, IPV6_LENGTH, PROTOCOL_ESP, checksum, long, put_long, put_word, word,
 };
 
+/// The longest padding.
+pub(super) const COUNTED: [u8; 255] = {
+    let mut counted = [0; 255];
+    let mut at = 0;
+    while at < counted.len() {
+        counted[at] = at as u8 + 1;
+        at += 1;
+    }
+    counted
+};
+
 /// The outer header: a copy of the inner one (RFC 4301 section 5.1.2.1), addresses included (RFC 6407 section 5.3, RFC 5374
 /// section 3.1), but of itself: no fragment even if the inner packet is one.
 //= https://www.rfc-editor.org/rfc/rfc4301#section-5.1.2.1
@@ -57,7 +68,6 @@ pub(super) fn write_outer_v6(outer: &mut [u8], inner: &[u8], esp_length: usize) 
 //# up a monotonically increasing sequence: 1, 2, 3, ....
 #[inline(always)]
 pub(super) fn write_trailer(behind: &mut [u8], length: usize, protocol: u8) {
-    const COUNTED: [u8; 16] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16];
     let padding = length - 2;
     // What is written too much is the place of the ICV.
     match behind.first_chunk_mut::<8>() {

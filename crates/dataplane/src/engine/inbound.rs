@@ -455,11 +455,8 @@ impl Engine {
             return Err(DropReason::InnerAddressMismatch);
         }
         let tos = decapsulated_tos(plain.tos, ip::tos(version, outer))?;
-        let (amount, spi) = ((1, plain.length as u64), context.tables.sas[job.sa as usize].sa.spi());
-        if !self.sessions.count(context.now, session, spi, amount.0, amount.1, plain.closes) {
-            let way = (job.interface, job.sa, Direction::Inward);
-            self.track_anew(context, way, version, inner, cache_context, amount);
-        }
+        let way = (job.interface, job.sa, Direction::Inward);
+        self.track_plain(context, way, version, inner, &plain, cache_context, session);
         if tos != plain.tos {
             set_tos(version, &mut inner[..version.header_length()], tos);
         }

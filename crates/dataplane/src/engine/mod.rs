@@ -311,22 +311,41 @@ impl Engine {
         let Some(plain) = Plain::parse(version, bytes) else { return false };
         let cache_context = rules.cache_context(frame.interface);
         let Some(cached) = self.cache.find(&plain.key(cache_context)) else { return false };
-        let &Cached { verdict: Verdict::Encrypt { sa }, session: Some(session) } = cached else {
-            let is_protected = matches!(cached.verdict, Verdict::Encrypt { .. });
-            if !is_protected {
-                context.pass_or_drop(cached.verdict, frame, Destination::WireClear, output);
+        let (sa, session) = match *cached {
+            Cached { verdict: Verdict::Encrypt { sa }, session: Some(session) } => (sa, session),
+            Cached { verdict: Verdict::Encrypt { .. }, session: None } => return false,
+            Cached { verdict, .. } => {
+                context.pass_or_drop(verdict, frame, Destination::WireClear, output);
+                return true;
             }
-            return !is_protected;
         };
         let Some(wrapped) = self.outbound.protect_plain(context, frame, version, &plain, sa, output) else {
             return false;
         };
-        let (amount, spi) = ((1, plain.length as u64), context.tables.sas[sa as usize].sa.spi());
-        if wrapped && !self.sessions.count(context.now, session, spi, amount.0, amount.1, plain.closes) {
+        if wrapped {
             let way = (frame.interface, sa, Direction::Outward);
-            self.track_anew(context, way, version, bytes, cache_context, amount);
+            self.track_plain(context, way, version, bytes, &plain, cache_context, session);
         }
         true
+    }
+
+    /// [`Engine::track`] for a plain packet whose session was found.
+    #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "it is a part of its two callers, which have them all")]
+    fn track_plain(
+        &mut self,
+        context: Context<'_>,
+        way: (InterfaceId, u32, Direction),
+        version: Version,
+        bytes: &[u8],
+        plain: &Plain,
+        cache_context: u64,
+        session: SessionRef,
+    ) {
+        let (amount, spi) = ((1, plain.length as u64), context.tables.sas[way.1 as usize].sa.spi());
+        if !self.sessions.count(context.now, session, spi, amount.0, amount.1, plain.closes) {
+            self.track_anew(context, way, version, bytes, cache_context, amount);
+        }
     }
 
     /// [`Engine::track`] for a plain packet whose session has ended.
