@@ -155,6 +155,21 @@ fn a_large_packet_of_this_machine_is_fragmented_unless_it_is_tcp() {
 }
 
 #[test]
+fn a_large_packet_with_more_headers_than_every_fragment_can_have_is_not_cut() {
+    let vpn = seed_vpn(&[sa(SPI)]);
+    // Destination options of 264 octets, and behind them a fragment header or the upper layer.
+    for (next, following) in [(44, &[17, 0, 0, 1, 0, 0, 0, 9][..]), (43, &[17, 0, 0, 0, 0, 0, 0, 0])] {
+        let mut payload = vec![next, 32];
+        payload.resize(264, 0);
+        payload.extend_from_slice(following);
+        payload.resize(2000, 7);
+        let large = Packet::new("31.1.1.2", "41.1.1.2", 60, payload).six();
+        assert_eq!(run(&mut engine(), &tables(&vpn), OWN, &large.frame()), []);
+    }
+    assert_eq!(reasons(&vpn), [(D::TooBig, 2)]);
+}
+
+#[test]
 fn over_the_smallest_link_the_esp_packet_is_cut_so_that_1280_octets_pass() {
     let vpn = Vpn { tunnel_mtu: Some(1280), ..seed_vpn(&[sa(SPI)]) };
     let tables = tables(&vpn);

@@ -115,8 +115,10 @@ fn copy_v6_headers<'a>(
 ) -> Result<(&'a [u8], usize), DropReason> {
     if let Some((at, _)) = packet.fragment_header() {
         let length = at + FRAGMENT_HEADER;
-        let headers = packet.bytes.get(..length).filter(|headers| headers.len() <= out.len());
-        out[..length].copy_from_slice(headers.ok_or(DropReason::TooBig)?);
+        let (Some(headers), Some(out)) = (packet.bytes.get(..length), out.get_mut(..length)) else {
+            return Err(DropReason::TooBig);
+        };
+        out.copy_from_slice(headers);
         return Ok((&packet.bytes[length..], length));
     }
     // Per-fragment headers (RFC 8200 section 4.5): the IPv6 header, and all up to hop-by-hop options or routing header.
