@@ -33,6 +33,22 @@ fn destinations(output: &[Out]) -> Vec<Destination> {
 }
 
 #[test]
+fn a_fragment_behind_the_end_of_every_packet_is_not_cut() {
+    let vpn = seed_vpn(&[sa(SPI)]);
+    let fragment = |more_fragments, fragment_offset| Packet {
+        more_fragments,
+        fragment_offset,
+        ..Packet::new("31.1.1.2", "41.1.1.2", 17, vec![7; 1480])
+    };
+    let last = (65_535 - 1480) / 8;
+    let sent = run(&mut engine(), &tables(&vpn), OWN_FORWARDED, &fragment(false, last).frame());
+    assert_eq!(sent.len(), 2);
+    assert_eq!(run(&mut engine(), &tables(&vpn), OWN_FORWARDED, &fragment(false, last + 1).frame()), []);
+    assert_eq!(run(&mut engine(), &tables(&vpn), OWN_FORWARDED, &fragment(true, 8191).frame()), []);
+    assert_eq!(reasons(&vpn), [(D::Malformed, 2)]);
+}
+
+#[test]
 fn later_fragments_follow_their_first() {
     let vpn = telnet_vpn();
     let tables = tables(&vpn);

@@ -8,6 +8,8 @@ use crate::ip::{
 
 /// Octets of the IPv6 fragment header.
 const FRAGMENT_HEADER: usize = 8;
+/// Where a packet ends at the latest: no length and no offset says more.
+const LONGEST_PACKET: usize = 65_535;
 /// Headers before the fragments' own; IPv6 packets with more in front are not cut.
 const LONGEST_HEADER: usize = 256;
 
@@ -27,8 +29,8 @@ pub(super) struct Fragments<'a> {
 }
 
 impl<'a> Fragments<'a> {
-    /// Cuts into packets of at most `largest` octets. The packet may itself be a fragment; `identification` is for an
-    /// IPv6 packet that is not.
+    /// Cuts into packets of at most `largest` octets. The packet may itself be a fragment, unless it claims a place where none can
+    /// be; `identification` is for an IPv6 packet that is not.
     pub(super) fn new(packet: &Packet<'a>, largest: usize, identification: u32) -> Result<Self, DropReason> {
         let mut later_header = [0; LONGEST_HEADER];
         let (data, first_header_length, later_header_length) = match packet.version {
@@ -41,6 +43,9 @@ impl<'a> Fragments<'a> {
                 (data, length, length)
             }
         };
+        if packet.fragment_offset() + data.len() > LONGEST_PACKET {
+            return Err(DropReason::Malformed);
+        }
         let size = |header: usize| largest.saturating_sub(header) & !7;
         let (first_size, later_size) = (size(first_header_length), size(later_header_length));
         if first_size == 0 {
