@@ -40,10 +40,12 @@ impl Loader {
     ) {
         let texts: Vec<&str> = words.iter().map(|word| word.text.as_str()).collect();
         if manner.line {
-            // A line goes down as far as statements are there, and adds what is left as one statement.
+            // A line goes down as far as statements with others inside are there, and adds what is left as one statement. A
+            // statement of its own stays one, also if a longer one begins like it.
             for child in &mut parent.children {
                 let theirs = child.words();
-                if child.entry.is_none() && texts.starts_with(&theirs) {
+                let is_way_down = !child.children.is_empty() || theirs.len() == texts.len();
+                if child.entry.is_none() && texts.starts_with(&theirs) && is_way_down {
                     let taken = theirs.len();
                     let rest = words[taken..].to_vec();
                     if rest.is_empty() {
