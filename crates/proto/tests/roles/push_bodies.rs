@@ -156,10 +156,10 @@ pub fn push_member(input: &[u8]) -> u64 {
                 Some(raw_push(&key, sequence, step.octets, true))
             }
             3 => {
-                sequence += 1;
-                let datagram = push(&key, sequence, step.octets);
-                (may_change, signed_pushes) =
-                    (datagram.is_some(), signed_pushes + u64::from(datagram.is_some()));
+                let datagram = push(&key, sequence + 1, step.octets);
+                may_change = datagram.is_some();
+                (sequence, signed_pushes) =
+                    (sequence + u32::from(may_change), signed_pushes + u64::from(may_change));
                 datagram
             }
             // The server's own, but not newer than the last one.
