@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, OwnedFd, RawFd};
 use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{ArrayOfMaps, HashMap, Map, MapData, MapError, PerCpuHashMap, XskMap};
 use aya::programs::xdp::XdpLinkId;
-use aya::programs::{SchedClassifier, SocketFilter, Xdp, XdpMode};
+use aya::programs::{ProgramError, SchedClassifier, SocketFilter, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader, Pod};
 use aya_obj::generated::bpf_map_type::BPF_MAP_TYPE_RINGBUF;
 use dataplane::Candidates;
@@ -127,14 +127,14 @@ impl Programs {
         let mut program = |name: &str| -> io::Result<OwnedFd> {
             let program = object.program_mut(name).ok_or(io::ErrorKind::NotFound)?;
             let program: &mut SchedClassifier = program.try_into().map_err(io::Error::other)?;
-            program.load().map_err(io::Error::other)?;
+            uninterrupted(|| program.load())?;
             program.fd().map_err(io::Error::other)?.as_fd().try_clone_to_owned()
         };
         let (egress, ingress, inject) =
             (program("gvpn_egress")?, program("gvpn_ingress")?, program("gvpn_inject")?);
         let lane = object.program_mut("gvpn_lane").ok_or(io::ErrorKind::NotFound)?;
         let lane: &mut SocketFilter = lane.try_into().map_err(io::Error::other)?;
-        lane.load().map_err(io::Error::other)?;
+        uninterrupted(|| lane.load())?;
         let lane = lane.fd().map_err(io::Error::other)?.as_fd().try_clone_to_owned()?;
         Ok(Self {
             egress,
@@ -241,7 +241,7 @@ impl Programs {
         let program = self.object.program_mut(XDP_PROGRAM).ok_or(io::ErrorKind::NotFound)?;
         let program: &mut Xdp = program.try_into().map_err(io::Error::other)?;
         if program.fd().is_err() {
-            program.load().map_err(io::Error::other)?;
+            uninterrupted(|| program.load())?;
         }
         Ok(program)
     }
@@ -298,6 +298,19 @@ impl Programs {
             IpNet::V6(_) => self.prefixes6.insert(&key6(table, prefix), value, 0),
         }
     }
+}
+
+/// Loads a program again if a signal came in between, upon which the kernel stops checking it.
+fn uninterrupted(mut load: impl FnMut() -> Result<(), ProgramError>) -> io::Result<()> {
+    const ATTEMPTS: usize = 20;
+    for _ in 1..ATTEMPTS {
+        match load() {
+            Err(ProgramError::LoadError { io_error, .. }) if io_error.kind() == io::ErrorKind::WouldBlock => {
+            }
+            result => return result.map_err(io::Error::other),
+        }
+    }
+    load().map_err(io::Error::other)
 }
 
 /// Takes a map out of the object, with the key and value sizes checked.
