@@ -1,4 +1,4 @@
-//! What `cargo xtask bench data-path` needs beside the shipped programs: a gateway with fixed keys, which is the shipped data
+//! What `cargo xtask bench data-path` needs beside the shipped programs: one gateway with fixed keys, which is the shipped data
 //! path without registration; traffic at a steady rate; and what a packet costs the engine as tables grow.
 
 use std::net::{SocketAddr, UdpSocket};
@@ -29,9 +29,6 @@ enum Command {
         sender: u32,
         #[arg(long, default_value = "auto")]
         wire_io: WireIo,
-        /// Microseconds.
-        #[arg(long, default_value_t = 0)]
-        busy_poll: u64,
     },
     /// Count datagrams and answer them.
     Reflect,
@@ -55,7 +52,6 @@ enum Measure {
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Protection {
     Aes128Gcm,
-    Aes256Gcm,
     Aes128CbcSha1,
     /// The engine gets every packet, and judges that it passes in clear.
     Clear,
@@ -69,7 +65,6 @@ impl Protection {
     fn suite(self) -> EspSuite {
         match self {
             Self::Aes128Gcm | Self::Clear => GCM,
-            Self::Aes256Gcm => EspSuite::Gcm { key: GcmKeyLen::Bits256 },
             Self::Aes128CbcSha1 => CBC,
         }
     }
@@ -77,9 +72,7 @@ impl Protection {
 
 fn main() {
     match Command::parse() {
-        Command::Gateway { suite, sender, wire_io, busy_poll } => {
-            gateway(suite, sender, wire_io, Duration::from_micros(busy_poll));
-        }
+        Command::Gateway { suite, sender, wire_io } => gateway(suite, sender, wire_io),
         Command::Reflect => reflect(),
         Command::Measure(Measure::RoundTrip { to }) => println!("{:.2}", round_trip(to)),
         Command::Measure(Measure::Rate { to }) => println!("{:.0}", best_rate(to)),
@@ -128,7 +121,7 @@ fn policy(source: &str, destination: &str, sa: &Arc<GroupSa>) -> Policy {
     Policy { selector, sas: vec![Arc::clone(sa)], drop_clear_from: Instant::ZERO }
 }
 
-fn gateway(protection: Protection, sender: u32, wire_io: WireIo, busy_poll: Duration) {
+fn gateway(protection: Protection, sender: u32, wire_io: WireIo) {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let links = Links::read().expect("netlink works");
     let wan = links.by_name("wan0").expect("there is a wan0");
@@ -146,7 +139,7 @@ fn gateway(protection: Protection, sender: u32, wire_io: WireIo, busy_poll: Dura
     }
     builder.vpn(protected);
     let tables = Arc::new(builder.build());
-    let options = Options { wire_io, busy_poll, ..Options::at(daemon::clock::Clock::start()) };
+    let options = Options { wire_io, ..Options::at(daemon::clock::Clock::start()) };
     let mut data_path = DataPath::start(options).expect("root may start it");
     let errors = data_path.publish(Publication { tables: &tables, links: &links, peers: &[] });
     assert!(errors.is_empty(), "{errors:?}");

@@ -44,9 +44,9 @@ const fn without_peers(name: &'static str, what: &'static str, kind: Kind) -> Ca
 pub(super) const CANDIDATES: &[Candidate] = &[
     candidate("plain", "forwarding, with GSO", Source::Program("ip")),
     candidate("plain-no-gso", "forwarding, hosts without GSO", Source::Program("ethtool")),
-    candidate("gcm128", "ours, AES-128-GCM, fixed keys", Source::Program("ip")),
-    candidate("gcm256", "ours, AES-256-GCM, fixed keys", Source::Program("ip")),
-    candidate("groupvpn", "ours as shipped, AES-128-CBC + HMAC-SHA1-96", Source::Program("ip")),
+    candidate("gcm128", "ours, AES-128-GCM", Source::Program("ip")),
+    candidate("gcm256", "ours, AES-256-GCM", Source::Program("ip")),
+    candidate("cbc-sha1", "ours, AES-128-CBC + HMAC-SHA1-96", Source::Program("ip")),
     candidate("wireguard-go", "Debian's", Source::Program("wireguard-go")),
     candidate("boringtun", "boringtun-cli", Source::Crate("boringtun-cli", "boringtun-cli")),
     candidate("gotatun", "gotatun-cli", Source::Crate("gotatun-cli", "gotatun")),
@@ -59,9 +59,9 @@ pub(super) const CANDIDATES: &[Candidate] = &[
         Source::Program("swanctl"),
     ),
     without_peers("ceiling", "sender, reading, AES-128-GCM and sending, nothing else", Kind::Ceiling),
-    without_peers("core-null", "ours, every packet judged to be clear", Kind::OneCore),
-    without_peers("core-gcm128", "ours, AES-128-GCM", Kind::OneCore),
-    without_peers("core-cbc-sha1", "ours, AES-128-CBC + HMAC-SHA1-96", Kind::OneCore),
+    without_peers("core-null", "ours with fixed keys, every packet judged to be clear", Kind::OneCore),
+    without_peers("core-gcm128", "ours with fixed keys, AES-128-GCM", Kind::OneCore),
+    without_peers("core-cbc-sha1", "ours with fixed keys, AES-128-CBC + HMAC-SHA1-96", Kind::OneCore),
 ];
 
 impl Candidate {
