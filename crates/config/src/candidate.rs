@@ -75,7 +75,19 @@ fn finish(tree: Tree, mut findings: Vec<Finding>, fragment: bool) -> Candidate {
     let failed = findings.iter().any(|finding| finding.severity == Severity::Error);
     let (model, more) = validate(&tree, fragment);
     findings.extend(more);
+    let mut model = model.filter(|_| !failed);
+    if !fragment && tree.root.children.is_empty() && !failed {
+        findings.push(empty());
+        model = None;
+    }
     findings.sort_by_key(|finding| (finding.span.line == 0, finding.span.start));
     findings.dedup();
-    Candidate { tree, model: model.filter(|_| !failed), findings }
+    Candidate { tree, model, findings }
+}
+
+/// Of a file that a crash or a full disk has emptied nothing else is left, and nobody is to be without protection for that.
+fn empty() -> Finding {
+    let message = "there is no statement: an empty configuration is taken for a damaged one";
+    let remedy = "`security { group-vpn; }` is one that does nothing and opens the interfaces";
+    Finding::error(Kind::Missing, Span::default(), "", message).remedy(remedy)
 }

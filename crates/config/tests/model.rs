@@ -162,11 +162,26 @@ fn inactive_statements_have_no_effect() {
 }
 
 #[test]
-fn an_empty_configuration_is_one() {
-    let candidate = read("", &[]);
-    let model = candidate.model.unwrap();
-    assert!(model.server.is_none() && model.member.is_none());
-    assert_eq!(candidate.findings, []);
+fn an_empty_text_is_no_configuration() {
+    for text in ["", " \n", "/* all of it\n is gone */\n# and this\n"] {
+        let candidate = read(text, &[]);
+        assert!(candidate.has_errors() && candidate.model.is_none(), "{text}");
+        assert!(candidate.findings[0].message.contains("no statement"), "{:?}", candidate.findings);
+        assert!(!read(text, &["security", "group-vpn"]).has_errors(), "a part may be empty");
+    }
+}
+
+#[test]
+fn a_configuration_may_have_no_roles() {
+    for text in ["security { group-vpn; }", "security { group-vpn { } }", "set security group-vpn"] {
+        let candidate = read(text, &[]);
+        assert_eq!(candidate.findings, [], "{text}");
+        let model = candidate.model.unwrap();
+        assert!(model.server.is_none() && model.member.is_none());
+        // It is still there when it was written and read again.
+        let again = read(&candidate.tree.to_braces(), &[]);
+        assert_eq!((again.tree, again.findings), (candidate.tree, vec![]), "{text}");
+    }
 }
 
 #[test]

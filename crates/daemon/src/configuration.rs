@@ -12,7 +12,10 @@ use crypto::signature::{SigningKey, SigningKeyKind};
 use proto::policy::MessageSize;
 use proto::server::{GroupSettings, message_size};
 
-use crate::{settings, signing_keys};
+use crate::{files, settings, signing_keys};
+
+/// Octets of the largest text that is read: of a file, or of what a command sends.
+pub const LARGEST_CONFIGURATION: u64 = 64 << 20;
 
 /// A configuration that may be put into force.
 #[derive(Clone, Debug)]
@@ -143,7 +146,8 @@ pub fn read_file(path: &Path) -> Result<String, Diagnostic> {
         };
         without_place(&path.display().to_string(), message)
     };
-    fs::read_to_string(path).map_err(failed)
+    let octets = files::read(path, LARGEST_CONFIGURATION).map_err(failed)?;
+    String::from_utf8(octets).map_err(|_| failed(io::ErrorKind::InvalidData.into()))
 }
 
 /// A text that is ready to take the file's place.

@@ -19,10 +19,11 @@ use tokio::net::UnixListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::configuration::LARGEST_CONFIGURATION;
 use crate::log::Log;
 
 /// A configuration larger than this is none.
-const LARGEST_BODY: usize = 64 << 20;
+const LARGEST_BODY: usize = LARGEST_CONFIGURATION as usize;
 
 /// Who may use the socket: its owner and its group.
 const SOCKET_MODE: u32 = 0o660;

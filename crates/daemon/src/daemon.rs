@@ -170,7 +170,7 @@ impl Daemon {
             changes,
             active: Loaded {
                 tree: config::Tree::default(),
-                model: config::read("", &[]).model.unwrap_or_else(empty),
+                model: config::read(NO_ROLES, &[]).model.unwrap_or_else(empty),
             },
             sockets,
             dispatch: Dispatch::default(),
@@ -339,8 +339,11 @@ impl Daemon {
 }
 
 fn empty() -> config::Configuration {
-    unreachable!("a text without statements has no errors")
+    unreachable!("it has no errors")
 }
+
+/// What is in force before anything is.
+const NO_ROLES: &str = "security { group-vpn; }";
 
 /// UDP ports of the roles.
 fn ports(configuration: &config::Configuration) -> Vec<u16> {

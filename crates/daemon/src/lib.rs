@@ -13,6 +13,7 @@ pub mod daemon;
 pub mod datapath;
 pub mod dispatch;
 pub mod durable;
+pub mod files;
 pub mod flows;
 pub mod instances;
 pub mod interfaces;

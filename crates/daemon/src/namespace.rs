@@ -9,6 +9,8 @@ use std::sync::Arc;
 use rustix::fd::AsFd as _;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use crate::files;
+
 /// Where `ip netns` keeps the names of namespaces.
 const DIRECTORY: &str = "/run/netns";
 /// The namespace of the calling thread.
@@ -29,7 +31,7 @@ impl Namespace {
 
     /// The namespace that `ip netns` calls so, now.
     pub fn open(name: &str) -> io::Result<Self> {
-        Ok(Self { other: Some(Arc::new(File::open(Path::new(DIRECTORY).join(name))?)) })
+        Ok(Self { other: Some(Arc::new(files::open(&Path::new(DIRECTORY).join(name))?)) })
     }
 
     /// Whether it is still the one of that name.

@@ -14,6 +14,7 @@ use std::thread;
 use config::model::{Configuration, SignatureAlgorithm};
 use crypto::signature::{SigningKey, SigningKeyError, SigningKeyKind};
 
+use crate::files;
 use crate::state::file_name;
 
 /// No key of ours is larger; what is, is none.
@@ -160,7 +161,7 @@ impl Preparation {
 /// The key of a file; `None` where there is no file.
 fn read(path: &Path, kind: SigningKeyKind) -> Result<Option<SigningKey>, KeyError> {
     let failed = |source| KeyError::File { path: path.to_owned(), source };
-    let file = match File::open(path) {
+    let file = match files::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         outcome => outcome.map_err(failed)?,
     };

@@ -1,6 +1,6 @@
 //! The key that the state is sealed with: a credential of systemd, a file that the operator names, or one of our own.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read as _};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use crypto::{Random, SEALING_KEY_LENGTH, SealingKey, Secret};
 
 use super::OpenError;
+use crate::files;
 use crate::signing_keys::store;
 
 /// Name of the credential.
@@ -60,7 +61,7 @@ fn failed(path: &Path, error: io::Error) -> OpenError {
 }
 
 pub(super) fn read(path: &Path, must_be_private: bool) -> Result<SealingKey, OpenError> {
-    let file = File::open(path).map_err(|error| failed(path, error))?;
+    let file = files::open(path).map_err(|error| failed(path, error))?;
     let mode = file.metadata().map_err(|error| failed(path, error))?.permissions().mode();
     if must_be_private && mode & 0o077 != 0 {
         let problem = "others may read this key; `chmod 600` it if nobody has".to_owned();

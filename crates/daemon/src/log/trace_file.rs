@@ -9,6 +9,8 @@ use config::model::{TraceFlag, TraceLevel, TraceOptions};
 use regex::Regex;
 use tracing::{Level, Metadata};
 
+use crate::files;
+
 /// A file that log lines go to.
 #[derive(Debug)]
 pub struct TraceFile {
@@ -107,7 +109,7 @@ impl TraceFile {
 }
 
 fn open(path: &Path, mode: u32) -> io::Result<File> {
-    let file = OpenOptions::new().append(true).create(true).mode(mode).open(path)?;
+    let file = files::open_with(OpenOptions::new().append(true).create(true).mode(mode), path)?;
     file.set_permissions(Permissions::from_mode(mode))?;
     Ok(file)
 }

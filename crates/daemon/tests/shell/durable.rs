@@ -10,7 +10,7 @@ use crypto::{OsRandom, Random as _, SealingKey, Secret};
 
 use super::host::{Host, skip, within};
 use super::push::{AT_MEMBER, AT_SERVER, PATIENCE, pushing, spis};
-use super::{MEMBER, pair};
+use super::{MEMBER, NO_ROLES, pair};
 
 fn file(host: &Host, name: &str) -> PathBuf {
     host.folder().join("state/server").join(name)
@@ -63,7 +63,7 @@ fn a_server_that_was_stopped_or_killed_goes_on_and_its_member_notices_nothing() 
     assert_eq!((counter(&member, "pull-succeeded"), counter(&member, "push-failed")), (1, 0));
     // The role goes and comes back.
     let before = spis(&server, AT_SERVER);
-    for (text, reply) in [("", "no key server"), (&configuration, "10.0.0.2")] {
+    for (text, reply) in [(NO_ROLES, "no key server"), (&configuration, "10.0.0.2")] {
         server.rewrite(text);
         assert!(server.post("/v1/commit", "").contains("\"success\":true"));
         assert!(server.get("/v1/server/registered-members").contains(reply));

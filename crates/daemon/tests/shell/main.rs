@@ -18,6 +18,7 @@ use push::{AT_MEMBER, spis};
 
 const SERVER: &str = include_str!("server.conf");
 const MEMBER: &str = include_str!("member.conf");
+const NO_ROLES: &str = "security { group-vpn; }";
 
 /// A key server and a member on one wire.
 fn pair(name: &str) -> (Host, Host) {
@@ -200,4 +201,51 @@ fn a_bad_configuration_is_told_whole_and_nothing_is_touched() {
     );
     assert!(error.contains("nothing was touched"), "{error}");
     assert!(!server.folder().join("state").exists() && !server.folder().join("gvpnd.sock").exists());
+}
+
+/// What a crash, a full disk or a slip leaves in the place of the configuration opens nothing, with the daemon and without it.
+#[test]
+fn a_configuration_that_is_gone_opens_nothing() {
+    if skip() {
+        return;
+    }
+    let (mut server, mut member) = pair("gone");
+    server.start(SERVER, &[]);
+    member.start(MEMBER, &[]);
+    within(Duration::from_secs(20), || spis(&member, AT_MEMBER).len() == 1);
+    let is_closed = |member: &Host| {
+        let attached = ["tc", "filter", "show", "dev", "wan0", "egress"];
+        member.succeeds(&["sh", "-c", &format!("{} | grep -q gvpn_egress", attached.join(" "))])
+    };
+    let file = member.folder().join("gvpnd.conf");
+    let at = file.to_str().unwrap();
+    let make: [(&[&str], &str); 6] = [
+        (&["truncate", "--size", "0", at], "no statement"),
+        (&["sh", "-c", &format!("echo '# nothing' > {at}")], "no statement"),
+        (&["rm", at], "no such file"),
+        (&["mkdir", at], "not a regular file"),
+        (&["mkfifo", at], "not a regular file"),
+        (&["ln", "-s", "/dev/zero", at], "not a regular file"),
+    ];
+    for (command, message) in make {
+        if command[0] != "truncate" && command[0] != "rm" {
+            member.execute(&["rm", "-rf", at]);
+        }
+        member.execute(command);
+        let reply = member.post("/v1/commit", "");
+        assert!(reply.contains("\"success\":false") && reply.contains(message), "{command:?}: {reply}");
+        assert!(is_closed(&member) && spis(&member, AT_MEMBER).len() == 1, "{command:?}");
+    }
+    member.signal("KILL");
+    member.wait();
+    member.execute(&["rm", at]);
+    member.rewrite("");
+    let output = member.run(&[]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("no statement"), "{said}");
+    assert!(is_closed(&member));
+    // One who means it can say so.
+    member.start(NO_ROLES, &[]);
+    assert!(!is_closed(&member));
+    assert!(member.stop() && server.stop());
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::host::{Host, skip, within};
 use super::push::{AT_MEMBER, AT_SERVER, PATIENCE, pushing, spis};
-use super::{MEMBER, SERVER, pair};
+use super::{MEMBER, NO_ROLES, SERVER, pair};
 
 fn sealed(member: &Host) -> PathBuf {
     member.folder().join("member.sealed")
@@ -140,7 +140,7 @@ fn a_member_registers_where_what_it_kept_is_of_no_use() {
     // Nor does one without VPNs.
     member.start(MEMBER, &[]);
     within(PATIENCE, || have_the_same_keys(&server, &member));
-    member.rewrite("");
+    member.rewrite(NO_ROLES);
     assert!(member.post("/v1/commit", "").contains("\"success\":true"));
     assert!(!sealed(&member).exists());
     assert!(server.stop() && member.stop());

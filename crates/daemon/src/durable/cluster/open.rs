@@ -15,9 +15,13 @@ use store::{Preference, Shared, SharedSettings, Tls};
 use super::super::{OpenError, key};
 use super::identity::Identity;
 use crate::agreement::Agreement;
+use crate::files;
 
 /// Name of the credential with the cluster key.
 const CREDENTIAL: &str = "gvpn-cluster-key";
+
+/// Octets of the largest file with certificates or a key.
+const LARGEST_CERTIFICATE: u64 = 1 << 20;
 
 /// How long the end of the thread is waited for: it gives the lease back, which takes one round trip.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -167,7 +171,9 @@ fn cluster_key(named: Option<&Path>, credentials: Option<&Path>) -> Result<Seali
 }
 
 fn tls(files: &TlsFiles) -> Result<Tls, OpenError> {
-    let read = |path: &Path| fs::read(path).map_err(|error| OpenError::Certificate(path.to_owned(), error));
+    let read = |path: &Path| {
+        files::read(path, LARGEST_CERTIFICATE).map_err(|error| OpenError::Certificate(path.to_owned(), error))
+    };
     let authorities = files.authorities.as_deref().map(read).transpose()?.unwrap_or_default();
     let own = match &files.own {
         Some((certificate, private)) => Some((read(certificate)?, Secret::new(read(private)?))),
