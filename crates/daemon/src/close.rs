@@ -15,18 +15,19 @@ use crate::namespace::Namespace;
 use crate::netlink::{Link, Links};
 use crate::protection::Protection;
 use crate::state::StateDirectory;
+use crate::terminal::tell;
 
 /// Attaches the programs, without keys, and leaves them there. Where a daemon runs it does nothing: that one closes what
 /// appears, and must keep its programs.
 pub fn close(command_line: &CommandLine, loaded: &Loaded) -> Result<()> {
     let Some(member) = &loaded.model.member else {
-        println!("no VPN is configured: nothing to close");
+        tell("no VPN is configured: nothing to close");
         return Ok(());
     };
     let _lock = match Lock::take(&command_line.runtime_dir) {
         Ok(lock) => lock,
         Err(LockError::Running { .. }) => {
-            println!("gvpnd runs, and closes its interfaces itself");
+            tell("gvpnd runs, and closes its interfaces itself");
             return Ok(());
         }
         Err(error) => return Err(error.into()),
@@ -62,10 +63,8 @@ pub fn close(command_line: &CommandLine, loaded: &Loaded) -> Result<()> {
     if !errors.is_empty() {
         bail!("cannot attach to {}", errors.join("; "));
     }
-    println!(
-        "closed: {}",
-        if interfaces.is_empty() { "no interface yet".into() } else { interfaces.join(", ") }
-    );
+    let interfaces = if interfaces.is_empty() { "no interface yet".into() } else { interfaces.join(", ") };
+    tell(format_args!("closed: {interfaces}"));
     Ok(())
 }
 

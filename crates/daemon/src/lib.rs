@@ -3,6 +3,8 @@
 //! [`daemon`] is the event loop. [`datapath`] moves packets between the kernel and the packet engine, [`netlink`]
 //! watches the kernel's links and addresses, and [`sys`] is the only module with system-call `unsafe`.
 
+#![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
+
 pub mod agreement;
 pub mod clock;
 pub mod close;
@@ -30,3 +32,4 @@ pub mod signing_keys;
 pub mod sockets;
 pub mod state;
 pub mod sys;
+pub mod terminal;

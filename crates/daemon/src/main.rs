@@ -1,5 +1,7 @@
 //! `gvpnd`: key server, group member, or both.
 
+#![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
+
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
@@ -8,12 +10,13 @@ use control::Severity;
 use daemon::command_line::CommandLine;
 use daemon::configuration::{Loaded, judge, read_file};
 use daemon::log::Log;
+use daemon::terminal::{complain, tell};
 
 fn main() -> ExitCode {
     match run(CommandLine::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("gvpnd: {error:#}");
+            complain(format_args!("gvpnd: {error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -23,8 +26,8 @@ fn run(command_line: CommandLine) -> Result<()> {
     if command_line.detach {
         let interfaces = daemon::datapath::detach_all().context("detaching")?;
         match interfaces.is_empty() {
-            true => println!("nothing was attached"),
-            false => println!("detached from {}", interfaces.join(", ")),
+            true => tell("nothing was attached"),
+            false => tell(format_args!("detached from {}", interfaces.join(", "))),
         }
         return Ok(());
     }
@@ -52,7 +55,7 @@ fn configuration(command_line: &CommandLine) -> Result<Loaded> {
     };
     for diagnostic in &diagnostics {
         if diagnostic.severity != Severity::Note || command_line.check {
-            eprintln!("{diagnostic}");
+            complain(diagnostic);
         }
     }
     match loaded {

@@ -10,6 +10,7 @@ use regex::Regex;
 use tracing::{Level, Metadata};
 
 use crate::files;
+use crate::terminal::complain;
 
 /// A file that log lines go to.
 #[derive(Debug)]
@@ -82,7 +83,7 @@ impl TraceFile {
             // The log cannot take this entry: say it once, where it can be read.
             Err(error) if !self.failed => {
                 self.failed = true;
-                eprintln!("gvpnd: {}: {error}", self.path.display());
+                complain(format_args!("gvpnd: {}: {error}", self.path.display()));
             }
             Err(_) => {}
         }

@@ -123,12 +123,16 @@ impl Host {
     /// Starts the daemon and waits for its control socket.
     pub fn start(&mut self, configuration: &str, options: &[&str]) {
         self.launch(configuration, options);
-        let socket = self.folder.join("gvpnd.sock");
         within(Duration::from_secs(20), || {
             let ended = self.daemon.as_mut().unwrap().try_wait().unwrap();
             assert!(ended.is_none(), "gvpnd ended: {}", self.log());
-            UnixStream::connect(&socket).is_ok()
+            self.is_listening()
         });
+    }
+
+    /// Somebody answers at the control socket.
+    pub fn is_listening(&self) -> bool {
+        UnixStream::connect(self.folder.join("gvpnd.sock")).is_ok()
     }
 
     /// Starts the daemon.

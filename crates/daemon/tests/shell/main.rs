@@ -249,3 +249,21 @@ fn a_configuration_that_is_gone_opens_nothing() {
     assert!(!is_closed(&member));
     assert!(member.stop() && server.stop());
 }
+
+/// A full disk takes neither warnings at the start nor the log.
+#[test]
+fn a_log_that_nobody_takes_ends_nothing() {
+    if skip() {
+        return;
+    }
+    let (mut server, mut member) = pair("full");
+    server.start(SERVER, &[]);
+    member.rewrite(MEMBER);
+    let output = member.run(&["--check"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("weak"), "there is something to be said");
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    member.launch_as(MEMBER, &[], &["--log-level", "trace"], |command| _ = command.stderr(full));
+    within(Duration::from_secs(20), || member.is_listening() && spis(&member, AT_MEMBER).len() == 1);
+    assert!(member.post("/v1/commit", "").contains("\"success\":true"));
+    assert!(member.stop() && server.stop());
+}
