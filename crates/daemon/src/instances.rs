@@ -87,7 +87,9 @@ impl Instance {
     pub fn publish(&mut self, publication: Publication<'_>) -> Vec<AttachError> {
         let Some(data_path) = &mut self.data_path else { return Vec::new() };
         let outcome = self.namespace.within(|| data_path.publish(publication));
-        outcome.unwrap_or_else(|source| vec![AttachError { interface: "every interface".into(), source }])
+        outcome.unwrap_or_else(|source| {
+            vec![AttachError { interface: "every interface".into(), source, is_closed: false }]
+        })
     }
 
     fn start_data_path(&mut self, options: Options) -> Result<&DataPath, StartError> {

@@ -111,9 +111,11 @@ impl Daemon {
             problems.extend(instance.publish(publication).iter().map(|error| {
                 let interface = shown(name, &error.interface);
                 let source = &error.source;
-                format!(
-                    "cannot attach to interface {interface}: {source}; protected traffic may leave by it in clear"
-                )
+                let consequence = match error.is_closed {
+                    true => "what its policies match is dropped",
+                    false => "protected traffic may leave by it in clear",
+                };
+                format!("cannot attach to interface {interface}: {source}; {consequence}")
             }));
         }
         for problem in problems.iter().filter(|problem| !self.attach_problems.contains(problem)) {

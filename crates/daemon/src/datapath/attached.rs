@@ -21,7 +21,7 @@ pub(super) struct Attached {
     classification: Classification,
     counters: Arc<PortCounters>,
     wire_io: WireIo,
-    /// Both programs are attached. Where one failed, the other stays: it keeps its direction closed.
+    /// Both programs are attached.
     hooked: bool,
 }
 
@@ -34,12 +34,7 @@ impl Attached {
         tables: &Tables,
         wire_io: WireIo,
     ) -> io::Result<Self> {
-        if !link.ethernet {
-            return Err(io::Error::new(
-                io::ErrorKind::Unsupported,
-                "only interfaces with Ethernet headers can be external",
-            ));
-        }
+        check_headers(link)?;
         let Tap { queues, index: tap, has_datagram_frames } = Tap::create(link, programs, lanes.count())?;
         let mut sockets = Wire::open(link, wire_io, lanes.count())?;
         let wires = receive_by(programs, link, &mut sockets)?;
@@ -81,8 +76,7 @@ impl Attached {
             self.hooked = false;
         }
         if !self.hooked {
-            tc::attach(self.link.index, Hook::Egress, &programs.egress, "gvpn_egress")?;
-            tc::attach(self.link.index, Hook::Ingress, &programs.ingress, "gvpn_ingress")?;
+            hook(programs, &self.link)?;
             self.hooked = true;
             tracing::info!(interface = self.link.name, tap = self.entry.tap, "attached");
         }
@@ -141,6 +135,11 @@ impl Attached {
         programs.remove_table(self.entry.table, &self.classification);
     }
 
+    /// Both programs were attached when that was looked at last.
+    pub(super) fn is_hooked(&self) -> bool {
+        self.hooked
+    }
+
     /// Name of the interface.
     pub(super) fn name(&self) -> &str {
         &self.link.name
@@ -155,6 +154,49 @@ impl Attached {
     pub(super) fn counters(&self) -> impl Iterator<Item = (&'static str, u64)> {
         self.counters.iter()
     }
+}
+
+/// The TAP of an interface that has none: no device has this index, so what is redirected to it is dropped.
+pub(super) const NO_TAP: u32 = 0;
+
+/// What keeps an interface closed that could not be attached to: the programs, and no engine.
+pub(super) struct Closed {
+    table: Table,
+    classification: Classification,
+}
+
+impl Closed {
+    /// Fills the maps; the programs are to be attached next.
+    pub(super) fn new(programs: &mut Programs, link: &Link, tables: &Tables) -> io::Result<Self> {
+        check_headers(link)?;
+        let (table, classification) = store(programs, link, tables)?;
+        let entry = entry(NO_TAP, table, &classification, link, tables);
+        let closed = Self { table, classification };
+        programs.set_interface(link.index, entry).inspect_err(|_| closed.forget(programs))?;
+        Ok(closed)
+    }
+
+    /// Frees the prefixes, once the interface has another entry or none.
+    pub(super) fn forget(&self, programs: &mut Programs) {
+        programs.remove_table(self.table, &self.classification);
+    }
+}
+
+fn check_headers(link: &Link) -> io::Result<()> {
+    match link.ethernet {
+        true => Ok(()),
+        false => Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "only interfaces with Ethernet headers can be external",
+        )),
+    }
+}
+
+/// Attaches both programs, in the place of any predecessor's; where the second fails, the first stays: it keeps its direction
+/// closed.
+pub(super) fn hook(programs: &Programs, link: &Link) -> io::Result<()> {
+    tc::attach(link.index, Hook::Egress, &programs.egress, "gvpn_egress")?;
+    tc::attach(link.index, Hook::Ingress, &programs.ingress, "gvpn_ingress")
 }
 
 /// Attaches the XDP program where the sockets want to receive; where that fails, they are exchanged for such as do not.

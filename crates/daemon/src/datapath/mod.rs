@@ -33,7 +33,7 @@ mod tap;
 mod tc;
 mod wire;
 
-use attached::Attached;
+use attached::{Attached, Closed, NO_TAP};
 use lanes::Lanes;
 use programs::Programs;
 
@@ -88,7 +88,7 @@ pub enum StopBehaviour {
     Detach,
 }
 
-/// An interface that could not be attached to. Unless a predecessor's programs are there, it leaks.
+/// An interface that could not be attached to.
 #[derive(Debug, thiserror::Error)]
 #[error("{interface}: {source}")]
 pub struct AttachError {
@@ -96,6 +96,8 @@ pub struct AttachError {
     pub interface: String,
     /// What went wrong.
     pub source: io::Error,
+    /// The programs are there and drop what the engine would have protected. Else it leaks.
+    pub is_closed: bool,
 }
 
 /// Counters of the tc programs of one interface and of its wire socket.
@@ -125,6 +127,8 @@ pub struct DataPath {
     programs: Programs,
     lanes: Lanes,
     attached: BTreeMap<u32, Attached>,
+    /// Interfaces that it failed for.
+    closed: BTreeMap<u32, Closed>,
     wire_io: WireIo,
     /// Interfaces that were found free of a predecessor's programs, or have ours.
     searched: BTreeSet<u32>,
@@ -139,14 +143,15 @@ impl DataPath {
         let arrivals = programs.make_arrivals(count).map_err(StartError::Programs)?;
         let lanes = Lanes::start(&options, arrivals).map_err(StartError::Lane)?;
         let wire_io = options.wire_io;
-        Ok(Self { programs, lanes, attached: BTreeMap::new(), wire_io, searched: BTreeSet::new() })
+        let (attached, closed, searched) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+        Ok(Self { programs, lanes, attached, closed, wire_io, searched })
     }
 
     /// Makes all of this valid: to be called after every change of any of it. Attaches to interfaces that are new,
     /// updates maps, hands the tables to the engines, detaches from interfaces that are external no longer.
     ///
-    /// Returns the interfaces that it failed for, each on every call until it succeeds; the others are served. Where a
-    /// lane has ended that is all of them, for good.
+    /// Returns the interfaces that it failed for, each on every call until it succeeds; the others are served. They are closed
+    /// where that can be done. Where a lane has ended that is all of them, for good.
     #[must_use]
     pub fn publish(&mut self, publication: Publication<'_>) -> Vec<AttachError> {
         let Publication { tables, links, peers } = publication;
@@ -166,10 +171,11 @@ impl DataPath {
         for InterfaceId(index) in wanted {
             let Some(link) = links.by_index(index) else { continue };
             if let Err(source) = self.attach_or_update(link, tables) {
-                errors.push(AttachError { interface: link.name.clone(), source });
+                let is_closed = self.is_closed(link, links, tables);
+                errors.push(AttachError { interface: link.name.clone(), source, is_closed });
             }
         }
-        self.detach_predecessors(links);
+        self.detach_predecessors(&indices, links);
         errors
     }
 
@@ -235,10 +241,34 @@ impl DataPath {
             }
             Entry::Vacant(entry) => {
                 let (programs, lanes) = (&mut self.programs, &self.lanes);
-                entry.insert(Attached::prepare(programs, lanes, link, tables, self.wire_io)?)
+                let attached = Attached::prepare(programs, lanes, link, tables, self.wire_io)?;
+                if let Some(closed) = self.closed.remove(&link.index) {
+                    closed.forget(programs);
+                }
+                entry.insert(attached)
             }
         };
         attached.hook(&self.programs)
+    }
+
+    /// Whether an interface is closed that was not attached to. It is if that can be done, unless another daemon serves it.
+    fn is_closed(&mut self, link: &Link, links: &Links, tables: &Tables) -> bool {
+        if let Some(attached) = self.attached.get(&link.index) {
+            return attached.is_hooked();
+        }
+        if is_served(link, links) {
+            return false;
+        }
+        let closed = Closed::new(&mut self.programs, link, tables).and_then(|closed| {
+            if let Some(former) = self.closed.insert(link.index, closed) {
+                former.forget(&mut self.programs);
+            }
+            attached::hook(&self.programs, link)
+        });
+        if let Err(error) = &closed {
+            tracing::error!(%error, interface = link.name, "cannot close the interface");
+        }
+        closed.is_ok()
     }
 
     /// Detaches first, then forgets: what passes in between is dropped, not leaked.
@@ -254,13 +284,23 @@ impl DataPath {
                 tracing::info!(interface = attached.name(), "detached");
             }
         }
+        let leaving: Vec<u32> = self.closed.keys().copied().filter(|index| !keep(*index)).collect();
+        for index in leaving {
+            // The interface may be gone.
+            let _ = tc::detach(index);
+            if let Some(closed) = self.closed.remove(&index) {
+                self.programs.remove_interface(index, NO_TAP);
+                closed.forget(&mut self.programs);
+            }
+        }
     }
 
     /// Removes what a predecessor left on interfaces that are external no longer. Each interface is looked at once.
-    fn detach_predecessors(&mut self, links: &Links) {
+    fn detach_predecessors(&mut self, external: &[u32], links: &Links) {
         self.searched.retain(|index| links.by_index(*index).is_some());
         for link in links.iter() {
-            if self.attached.contains_key(&link.index) || !self.searched.insert(link.index) {
+            // One that could not be attached to is external, too: what keeps it closed stays.
+            if external.contains(&link.index) || !self.searched.insert(link.index) {
                 continue;
             }
             match detach_if_abandoned(link, links) {
@@ -272,10 +312,14 @@ impl DataPath {
     }
 }
 
-/// Detaches, unless a daemon serves the interface: there is a TAP only as long as its daemon lives.
+/// A daemon serves the interface: there is a TAP only as long as its daemon lives.
+fn is_served(link: &Link, links: &Links) -> bool {
+    links.by_name(&tap::name(&link.name, link.index)).is_some()
+}
+
+/// Detaches, unless a daemon serves the interface.
 fn detach_if_abandoned(link: &Link, links: &Links) -> io::Result<bool> {
-    let is_served = links.by_name(&tap::name(&link.name, link.index)).is_some();
-    if is_served || tap::is_name(&link.name) { Ok(false) } else { tc::detach(link.index) }
+    if is_served(link, links) || tap::is_name(&link.name) { Ok(false) } else { tc::detach(link.index) }
 }
 
 /// Removes what daemons of ours that run no longer have left attached in this network namespace, for a daemon that has

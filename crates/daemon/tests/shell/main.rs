@@ -267,3 +267,55 @@ fn a_log_that_nobody_takes_ends_nothing() {
     assert!(member.post("/v1/commit", "").contains("\"success\":true"));
     assert!(member.stop() && server.stop());
 }
+
+/// An interface without a TAP: what the policies match is dropped, whether an earlier daemon has left it closed or not.
+#[test]
+fn an_interface_that_cannot_be_attached_to_is_closed() {
+    if skip() {
+        return;
+    }
+    let (mut server, mut member) = pair("tap");
+    for (host, own, other, by) in [
+        (&server, "41.1.1.1/24", "31.1.1.0/24", "10.0.0.2"),
+        (&member, "31.1.1.1/24", "41.1.1.0/24", "10.0.0.1"),
+    ] {
+        host.ip(&["address", "add", own, "dev", "lo"]);
+        host.ip(&["route", "add", other, "via", by]);
+    }
+    let pings = |member: &Host, from: &str, to: &str| {
+        member.succeeds(&["ping", "-c", "2", "-i", "0.1", "-W", "0.3", "-I", from, to])
+    };
+    assert!(pings(&member, "31.1.1.1", "41.1.1.1"), "in clear");
+    server.start(SERVER, &[]);
+    member.start(MEMBER, &[]);
+    within(Duration::from_secs(20), || spis(&member, AT_MEMBER).len() == 1);
+    assert!(!pings(&member, "31.1.1.1", "41.1.1.1"), "the server has no keys for what it receives");
+
+    let without_tap =
+        ["unshare", "--mount", "sh", "-c", "mount --bind /dev/null /dev/net/tun && exec \"$@\"", "sh"];
+    for was_closed_before in [true, false] {
+        member.signal("KILL");
+        member.wait();
+        if !was_closed_before {
+            assert!(member.run(&["--detach"]).status.success());
+            assert!(pings(&member, "31.1.1.1", "41.1.1.1"), "in clear again");
+        }
+        std::fs::remove_file(member.folder().join("gvpnd.sock")).unwrap();
+        member.launch_as(MEMBER, &without_tap, &[], |_| ());
+        within(Duration::from_secs(20), || member.is_listening());
+        within(Duration::from_secs(20), || {
+            member.get("/v1/status").contains("what its policies match is dropped")
+        });
+        // The registration goes on, and with it more policies may come.
+        within(Duration::from_secs(20), || spis(&member, AT_MEMBER).len() == 1);
+        std::thread::sleep(Duration::from_secs(3));
+        assert!(!pings(&member, "31.1.1.1", "41.1.1.1"), "closed, {was_closed_before}");
+        assert!(pings(&member, "10.0.0.2", "10.0.0.1"), "of no policy");
+    }
+    assert!(!member.log().contains("what an earlier daemon left"), "{}", member.log());
+    assert!(member.stop());
+    member.start(MEMBER, &[]);
+    within(Duration::from_secs(20), || spis(&member, AT_MEMBER).len() == 1);
+    assert!(!member.get("/v1/status").contains("cannot attach"));
+    assert!(member.stop() && server.stop());
+}
