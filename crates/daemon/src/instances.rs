@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use futures_util::future::select_all;
 use tokio::sync::watch;
 
@@ -166,10 +167,20 @@ impl Instances {
         self.open.extract_if(.., is_left).map(|(_, instance)| instance.close()).count() > 0
     }
 
-    /// Starts the data path of every instance that has none. Returns what started.
-    pub fn start_data_paths(&mut self, options: Options) -> Result<Vec<&DataPath>, StartError> {
-        let without = self.open.values_mut().filter(|instance| instance.data_path.is_none());
-        without.map(|instance| instance.start_data_path(options)).collect()
+    /// Starts the data path of every instance that has none. Returns what started, and why others did not.
+    pub fn start_data_paths(&mut self, options: Options) -> (Vec<&DataPath>, Vec<String>) {
+        let (mut started, mut problems) = (Vec::new(), Vec::new());
+        for (name, instance) in self.open.iter_mut().filter(|(_, instance)| instance.data_path.is_none()) {
+            let whose = match name.as_str() {
+                DEFAULT => "data path".to_owned(),
+                name => format!("data path of routing instance {name}"),
+            };
+            match instance.start_data_path(options).context(whose) {
+                Ok(data_path) => started.push(data_path),
+                Err(error) => problems.push(format!("{error:#}")),
+            }
+        }
+        (started, problems)
     }
 
     /// Ends the data paths: orderly where the daemon was started; in other instances only what is ours is detached.

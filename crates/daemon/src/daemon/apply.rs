@@ -1,6 +1,6 @@
 //! How a configuration comes into force.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use crypto::{OsRandom, Random};
 use proto::member::Member;
 
@@ -45,7 +45,11 @@ impl Daemon {
         };
         self.open_instances(&loaded.model);
         let protects = loaded.model.member.is_some() && !self.command_line.control_plane_only;
-        if protects && self.start_data_paths()? {
+        let (started, problems) = if protects { self.start_data_paths() } else { (false, Vec::new()) };
+        if let Some(problem) = problems.into_iter().next() {
+            bail!(problem);
+        }
+        if started {
             // Closed before anything is said to anybody.
             let before = std::mem::replace(&mut self.active, loaded.clone());
             self.protection.configure(&self.active.model, &self.state);

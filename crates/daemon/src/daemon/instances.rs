@@ -1,10 +1,9 @@
 //! The routing instances of the configuration, whose namespaces come and go, and what their data paths go by.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
 use config::model::Configuration;
 use proto::log::{Entry, Facility, Level};
 
@@ -32,19 +31,19 @@ impl Daemon {
         self.look_at_instances = (!wanted.is_empty()).then(|| self.clock.now() + LOOK_AGAIN);
     }
 
-    /// Starts the data paths that are not there yet. Returns whether there were any.
-    pub(super) fn start_data_paths(&mut self) -> Result<bool> {
+    /// Starts the data paths that are not there yet. Returns whether there were any, and why others did not start.
+    pub(super) fn start_data_paths(&mut self) -> (bool, Vec<String>) {
         let options = Options {
             wire_io: self.command_line.wire_io,
             busy_poll: Duration::from_micros(self.command_line.busy_poll),
             lanes: self.command_line.lanes(),
             ..Options::at(self.clock)
         };
-        let started = self.instances.start_data_paths(options).context("data path")?;
+        let (started, problems) = self.instances.start_data_paths(options);
         for data_path in &started {
             self.recovery.watch(data_path.unknown_spi());
         }
-        Ok(!started.is_empty())
+        (!started.is_empty(), problems)
     }
 
     /// Sees whether namespaces have come or gone.
@@ -53,12 +52,6 @@ impl Daemon {
         self.look_at_instances = (!wanted.is_empty()).then(|| self.clock.now() + LOOK_AGAIN);
         if !self.instances.open(&wanted) {
             return;
-        }
-        if self.active.model.member.is_some()
-            && !self.command_line.control_plane_only
-            && let Err(error) = self.start_data_paths()
-        {
-            tracing::error!(error = format!("{error:#}"), "data path");
         }
         self.publish();
         self.listen_in_instances();
@@ -96,12 +89,18 @@ impl Daemon {
         self.instances.get(instance).map(|instance| instance.links()).unwrap_or_default()
     }
 
-    /// Hands the data paths everything they go by.
+    /// Hands the data paths everything they go by. Those of instances that came later are started first, and again until they are.
     pub(super) fn publish(&mut self) {
         self.stale = false;
         self.publish_again = None;
         let peers = peers(&self.active.model, &self.listening, self.server.as_ref(), self.clock.now());
         let mut problems = Vec::new();
+        if self.active.model.member.is_some() && !self.command_line.control_plane_only {
+            let without = self.start_data_paths().1.into_iter();
+            problems.extend(
+                without.map(|problem| format!("{problem}; protected traffic may leave there in clear")),
+            );
+        }
         for (name, instance) in
             self.instances.iter_mut().filter(|(_, instance)| instance.data_path().is_some())
         {
@@ -118,7 +117,10 @@ impl Daemon {
                 format!("cannot attach to interface {interface}: {source}; {consequence}")
             }));
         }
-        for problem in problems.iter().filter(|problem| !self.attach_problems.contains(problem)) {
+        // Said once of each, though the cause may read differently each time.
+        let subject = |problem: &String| problem.split(": ").next().unwrap_or_default().to_owned();
+        let known: BTreeSet<String> = self.attach_problems.iter().map(subject).collect();
+        for problem in problems.iter().filter(|problem| !known.contains(&subject(problem))) {
             tracing::error!(%problem, "data path");
         }
         if !problems.is_empty() {

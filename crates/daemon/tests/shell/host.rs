@@ -167,6 +167,21 @@ impl Host {
         run(Command::new("kill").args([&format!("-{signal}"), &pid]));
     }
 
+    /// Limits the daemon to files with numbers below this one.
+    pub fn limit_files(&self, limit: u64) {
+        let pid = self.daemon.as_ref().unwrap().id().to_string();
+        run(Command::new("prlimit").args(["--pid", &pid, &format!("--nofile={limit}:")]));
+    }
+
+    /// Lets the daemon open so many files more.
+    pub fn leave_files(&self, more: usize) {
+        let folder = format!("/proc/{}/fd", self.daemon.as_ref().unwrap().id());
+        let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+        let open: Vec<u64> = names.map(|name| name.to_str().unwrap().parse().unwrap()).collect();
+        let last = (0..).filter(|number| !open.contains(number)).take(more).last().unwrap();
+        self.limit_files(last + 1);
+    }
+
     /// Waits for the end of the daemon; whether it ended well.
     pub fn wait(&mut self) -> bool {
         self.daemon.take().unwrap().wait().unwrap().success()

@@ -319,3 +319,42 @@ fn an_interface_that_cannot_be_attached_to_is_closed() {
     assert!(!member.get("/v1/status").contains("cannot attach"));
     assert!(member.stop() && server.stop());
 }
+
+/// The namespace of a routing instance comes while the daemon is short of files.
+#[test]
+fn a_routing_instance_that_cannot_be_protected_is_tried_again() {
+    if skip() {
+        return;
+    }
+    let mut member = Host::new("inst", "10.0.0.2/24");
+    let namespace = format!("late{}", std::process::id());
+    let configuration = format!(
+        "{} routing-instances {{ red {{ interface ge-0/0/1.0; linux-namespace {namespace}; }} }}
+         interfaces {{ ge-0/0/1 {{ linux-device wan0; }} }}",
+        MEMBER
+            .replace("wan0", "ge-0/0/1.0")
+            .replace("local-address 10.0.0.2;", "local-address 10.0.0.2 routing-instance red;")
+    );
+    member.start(&configuration, &[]);
+    let attached =
+        |host: &Host| host.succeeds(&["sh", "-c", "tc filter show dev wan0 egress | grep -q gvpn_egress"]);
+    within(Duration::from_secs(5), || member.log().contains("routing instance is absent"));
+    member.leave_files(12);
+    let late = Host::new("late", "10.0.0.2/24");
+    late.ip(&["link", "add", "wan0", "type", "veth", "peer", "name", "peer0"]);
+    late.ip(&["link", "set", "peer0", "up"]);
+    late.ip(&["address", "add", "10.0.0.2/24", "dev", "wan0"]);
+    late.ip(&["link", "set", "wan0", "up"]);
+    within(Duration::from_secs(10), || {
+        member.log().contains("data path of routing instance red")
+            && member.log().contains("Too many open files")
+    });
+    std::thread::sleep(Duration::from_secs(3));
+    assert!(!attached(&late));
+    let said = member.log().matches("data path of routing instance red").count();
+    assert!(said < 3, "said {said} times");
+    member.limit_files(1024);
+    within(Duration::from_secs(5), || attached(&late));
+    within(Duration::from_secs(5), || !member.get("/v1/status").contains("data path of routing instance"));
+    assert!(member.stop());
+}
