@@ -256,6 +256,8 @@ impl DataPath {
         if let Some(attached) = self.attached.get(&link.index) {
             return attached.is_hooked();
         }
+        // The sockets of an attempt that failed are gone; what led to them is to go, too.
+        self.programs.unwire(link.index);
         if is_served(link, links) {
             return false;
         }

@@ -314,6 +314,11 @@ fn an_interface_that_cannot_be_attached_to_is_closed() {
     }
     assert!(!member.log().contains("what an earlier daemon left"), "{}", member.log());
     assert!(member.stop());
+    // The same for the time before a daemon runs.
+    assert!(member.run(&["--detach"]).status.success());
+    assert!(pings(&member, "31.1.1.1", "41.1.1.1"));
+    member.launch_as(MEMBER, &without_tap, &["--close"], |_| ());
+    assert!(member.wait() && !pings(&member, "31.1.1.1", "41.1.1.1"));
     member.start(MEMBER, &[]);
     within(Duration::from_secs(20), || spis(&member, AT_MEMBER).len() == 1);
     assert!(!member.get("/v1/status").contains("cannot attach"));
