@@ -72,17 +72,16 @@ pub fn check(tree: Tree) -> Candidate {
 }
 
 fn finish(tree: Tree, mut findings: Vec<Finding>, fragment: bool) -> Candidate {
-    let failed = findings.iter().any(|finding| finding.severity == Severity::Error);
+    let mut failed = findings.iter().any(|finding| finding.severity == Severity::Error);
     let (model, more) = validate(&tree, fragment);
     findings.extend(more);
-    let mut model = model.filter(|_| !failed);
-    if !fragment && tree.root.children.is_empty() && !failed {
+    if !failed && !fragment && tree.root.children.is_empty() {
         findings.push(empty());
-        model = None;
+        failed = true;
     }
     findings.sort_by_key(|finding| (finding.span.line == 0, finding.span.start));
     findings.dedup();
-    Candidate { tree, model, findings }
+    Candidate { tree, model: model.filter(|_| !failed), findings }
 }
 
 /// Of a file that a crash or a full disk has emptied nothing else is left, and nobody is to be without protection for that.

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use control::Selector;
 use serde::{Deserialize, Serialize};
 
+use crate::files;
+
 /// Version of the files. A file of another version counts as damaged: the safe side.
 const VERSION: u32 = 1;
 
@@ -66,16 +68,12 @@ impl StateDirectory {
     pub fn read(&self, vpn: &str, group_id: u32) -> Known {
         let path = self.path(vpn);
         let damaged = |why: String| Known::Damaged(format!("{}: {why}", path.display()));
-        let text = match fs::metadata(&path) {
-            Ok(data) if data.len() > LARGEST_RECORD => return damaged("larger than any record".into()),
-            Ok(_) => match fs::read_to_string(&path) {
-                Ok(text) => text,
-                Err(error) => return damaged(error.to_string()),
-            },
+        let text = match files::read(&path, LARGEST_RECORD) {
+            Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Known::Nothing,
             Err(error) => return damaged(error.to_string()),
         };
-        match serde_json::from_str::<Record>(&text) {
+        match serde_json::from_slice::<Record>(&text) {
             Ok(record) if record.version != VERSION => {
                 damaged(format!("version {} is unknown", record.version))
             }

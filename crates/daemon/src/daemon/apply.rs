@@ -44,8 +44,7 @@ impl Daemon {
             (_, None) => None,
         };
         self.open_instances(&loaded.model);
-        let protects = loaded.model.member.is_some() && !self.command_line.control_plane_only;
-        let (started, problems) = if protects { self.start_data_paths() } else { (false, Vec::new()) };
+        let (started, problems) = self.start_data_paths(loaded.model.member.is_some());
         if let Some(problem) = problems.into_iter().next() {
             bail!(problem);
         }

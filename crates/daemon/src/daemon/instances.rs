@@ -31,8 +31,13 @@ impl Daemon {
         self.look_at_instances = (!wanted.is_empty()).then(|| self.clock.now() + LOOK_AGAIN);
     }
 
-    /// Starts the data paths that are not there yet. Returns whether there were any, and why others did not start.
-    pub(super) fn start_data_paths(&mut self) -> (bool, Vec<String>) {
+    /// Starts the data paths that a member needs and that are not there yet. Returns whether there were any, and why others did
+    /// not start.
+    pub(super) fn start_data_paths(&mut self, has_member: bool) -> (bool, Vec<String>) {
+        let is_complete = self.instances.iter().all(|(_, instance)| instance.data_path().is_some());
+        if is_complete || !has_member || self.command_line.control_plane_only {
+            return (false, Vec::new());
+        }
         let options = Options {
             wire_io: self.command_line.wire_io,
             busy_poll: Duration::from_micros(self.command_line.busy_poll),
@@ -94,13 +99,11 @@ impl Daemon {
         self.stale = false;
         self.publish_again = None;
         let peers = peers(&self.active.model, &self.listening, self.server.as_ref(), self.clock.now());
-        let mut problems = Vec::new();
-        if self.active.model.member.is_some() && !self.command_line.control_plane_only {
-            let without = self.start_data_paths().1.into_iter();
-            problems.extend(
-                without.map(|problem| format!("{problem}; protected traffic may leave there in clear")),
-            );
-        }
+        let (_, without) = self.start_data_paths(self.active.model.member.is_some());
+        let mut problems: Vec<String> = without
+            .iter()
+            .map(|problem| format!("{problem}; protected traffic may leave there in clear"))
+            .collect();
         for (name, instance) in
             self.instances.iter_mut().filter(|(_, instance)| instance.data_path().is_some())
         {

@@ -171,7 +171,7 @@ impl DataPath {
         for InterfaceId(index) in wanted {
             let Some(link) = links.by_index(index) else { continue };
             if let Err(source) = self.attach_or_update(link, tables) {
-                let is_closed = self.is_closed(link, links, tables);
+                let is_closed = self.keep_closed(link, links, tables);
                 errors.push(AttachError { interface: link.name.clone(), source, is_closed });
             }
         }
@@ -251,8 +251,8 @@ impl DataPath {
         attached.hook(&self.programs)
     }
 
-    /// Whether an interface is closed that was not attached to. It is if that can be done, unless another daemon serves it.
-    fn is_closed(&mut self, link: &Link, links: &Links, tables: &Tables) -> bool {
+    /// Closes an interface that could not be attached to, unless another daemon serves it. Whether it is closed.
+    fn keep_closed(&mut self, link: &Link, links: &Links, tables: &Tables) -> bool {
         if let Some(attached) = self.attached.get(&link.index) {
             return attached.is_hooked();
         }

@@ -10,7 +10,7 @@
 //! replaced is removed, since an older state would let rekeys be replayed and sender ids be used again.
 
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -20,6 +20,7 @@ use crypto::{OsRandom, SealingKey, Secret};
 use super::key::Source;
 use super::stamp::{self, Stamp};
 use super::{OpenError, credentials_directory};
+use crate::files;
 
 /// The place that the file is sealed for.
 const CONTEXT: &[u8] = b"member";
@@ -88,16 +89,11 @@ impl Resumption {
     }
 
     fn try_read(&self) -> Result<Option<Found>, String> {
-        let file = match File::open(&self.file) {
-            Ok(file) => file,
+        let sealed = match files::read(&self.file, LARGEST) {
+            Ok(sealed) => sealed,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error.to_string()),
         };
-        let mut sealed = Vec::new();
-        file.take(LARGEST + 1).read_to_end(&mut sealed).map_err(|error| error.to_string())?;
-        if sealed.len() as u64 > LARGEST {
-            return Err("the file is larger than any of ours".to_owned());
-        }
         let content = self.key.open(CONTEXT, &sealed).map_err(|error| error.to_string())?;
         let (written, content) = Stamp::split(&content).ok_or("the file is of another version of gvpnd")?;
         let now = Stamp::now(Some(self.boot));

@@ -105,6 +105,11 @@ impl Host {
         run.status().unwrap().success()
     }
 
+    /// Our programs are on the device `wan0`.
+    pub fn is_attached(&self) -> bool {
+        self.succeeds(&["sh", "-c", "tc filter show dev wan0 egress | grep -q gvpn_egress"])
+    }
+
     /// Runs a function in the namespace.
     pub fn inside<T: Send + 'static>(&self, function: impl FnOnce() -> T + Send + 'static) -> T {
         let file = std::fs::File::open(format!("/run/netns/{}", self.namespace)).unwrap();

@@ -213,10 +213,6 @@ fn a_configuration_that_is_gone_opens_nothing() {
     server.start(SERVER, &[]);
     member.start(MEMBER, &[]);
     within(Duration::from_secs(20), || spis(&member, AT_MEMBER).len() == 1);
-    let is_closed = |member: &Host| {
-        let attached = ["tc", "filter", "show", "dev", "wan0", "egress"];
-        member.succeeds(&["sh", "-c", &format!("{} | grep -q gvpn_egress", attached.join(" "))])
-    };
     let file = member.folder().join("gvpnd.conf");
     let at = file.to_str().unwrap();
     let make: [(&[&str], &str); 6] = [
@@ -234,7 +230,7 @@ fn a_configuration_that_is_gone_opens_nothing() {
         member.execute(command);
         let reply = member.post("/v1/commit", "");
         assert!(reply.contains("\"success\":false") && reply.contains(message), "{command:?}: {reply}");
-        assert!(is_closed(&member) && spis(&member, AT_MEMBER).len() == 1, "{command:?}");
+        assert!(member.is_attached() && spis(&member, AT_MEMBER).len() == 1, "{command:?}");
     }
     member.signal("KILL");
     member.wait();
@@ -243,10 +239,10 @@ fn a_configuration_that_is_gone_opens_nothing() {
     let output = member.run(&[]);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success() && said.contains("no statement"), "{said}");
-    assert!(is_closed(&member));
+    assert!(member.is_attached());
     // One who means it can say so.
     member.start(NO_ROLES, &[]);
-    assert!(!is_closed(&member));
+    assert!(!member.is_attached());
     assert!(member.stop() && server.stop());
 }
 
@@ -341,8 +337,6 @@ fn a_routing_instance_that_cannot_be_protected_is_tried_again() {
             .replace("local-address 10.0.0.2;", "local-address 10.0.0.2 routing-instance red;")
     );
     member.start(&configuration, &[]);
-    let attached =
-        |host: &Host| host.succeeds(&["sh", "-c", "tc filter show dev wan0 egress | grep -q gvpn_egress"]);
     within(Duration::from_secs(5), || member.log().contains("routing instance is absent"));
     member.leave_files(12);
     let late = Host::new("late", "10.0.0.2/24");
@@ -355,11 +349,11 @@ fn a_routing_instance_that_cannot_be_protected_is_tried_again() {
             && member.log().contains("Too many open files")
     });
     std::thread::sleep(Duration::from_secs(3));
-    assert!(!attached(&late));
+    assert!(!late.is_attached());
     let said = member.log().matches("data path of routing instance red").count();
     assert!(said < 3, "said {said} times");
     member.limit_files(1024);
-    within(Duration::from_secs(5), || attached(&late));
+    within(Duration::from_secs(5), || late.is_attached());
     within(Duration::from_secs(5), || !member.get("/v1/status").contains("data path of routing instance"));
     assert!(member.stop());
 }
